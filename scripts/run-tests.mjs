@@ -1,0 +1,28 @@
+// Runs the built tests of the named folders under test/ (unit, integration, e2e, long) with node:test.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+const suites = process.argv.slice(2);
+const concurrency = { unit: 2, integration: 2, e2e: 1, long: 1 };
+let exitCode = 0;
+for (const suite of suites) {
+  const folder = join('dist', 'test', suite);
+  const files = (existsSync(folder) ? readdirSync(folder, { recursive: true }) : [])
+    .filter((name) => name.endsWith('.test.js'))
+    .map((name) => join(folder, name))
+    .sort();
+  if (files.length === 0) {
+    console.error(`no tests found under ${folder}: run "npm run build" first`);
+    exitCode = 1;
+    continue;
+  }
+  console.log(`# ${suite}: ${files.length} files`);
+  const { status } = spawnSync(
+    process.execPath,
+    ['--enable-source-maps', '--test', `--test-concurrency=${concurrency[suite] ?? 1}`, ...files],
+    { stdio: 'inherit' },
+  );
+  if (status !== 0) exitCode = 1;
+}
+process.exit(exitCode);
