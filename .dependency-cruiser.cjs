@@ -21,7 +21,21 @@ module.exports = {
       '^core/domain/',
       npm('zod|temporal-polyfill'),
     ),
-    ...row('core/ports', '^core/ports/', '^core/ports/', '^core/domain/', npm('temporal-polyfill')),
+    ...row(
+      'core/ports (and the byte interfaces that they speak in)',
+      '^core/ports/',
+      '^core/ports/',
+      '^core/domain/',
+      '^core/dataplane/random-access\\.ts$',
+      npm('temporal-polyfill'),
+    ),
+    ...row(
+      'core/records: the rows of the state table, over the port',
+      '^core/records/',
+      '^core/(records|domain|ports)/',
+      npm('zod|temporal-polyfill'),
+      node('crypto'),
+    ),
     ...row(
       'core/dataplane: bytes only',
       '^core/dataplane/',

@@ -1,0 +1,102 @@
+import type { ItemId, JobName } from '../ids.js';
+
+/** ARM's job states. */
+export type JobState = 'NotStarted' | 'InProgress' | 'Succeeded' | 'Failed' | 'Cancelled' | 'Suspended';
+
+export interface JobTask {
+  taskId: string;
+  name: string;
+  friendlyName: string;
+  state: JobState;
+  startedAt?: string;
+  endedAt?: string;
+}
+
+export interface JobError {
+  taskId?: string;
+  code: string;
+  message: string;
+  possibleCauses: string;
+  recommendedAction: string;
+  at: string;
+}
+
+/**
+ * A long-running operation as operators see it. The row also is the intent: a sweep starts the orchestration of a job
+ * that has none (docs/architecture.md, rule 12).
+ */
+export interface Job {
+  jobName: JobName;
+  scenarioName: string;
+  friendlyName: string;
+  state: JobState;
+  tasks: JobTask[];
+  errors: JobError[];
+  createdAt: string;
+  startedAt?: string;
+  endedAt?: string;
+  /** ARM id of the resource that the operation was called on; the LRO's Location is under it. */
+  targetResourceId: string;
+  targetObjectName: string;
+  itemId?: ItemId;
+  /** What the client gets at the end: GET on Location answers 200 with the resource, or 204. */
+  intent: { orchestrator: string; input: unknown };
+}
+
+/** A task list as its job shows it up front. */
+export interface JobKind {
+  scenarioName: string;
+  friendlyName: string;
+  tasks: readonly { name: string; friendlyName: string }[];
+}
+
+export const jobKinds = {
+  enableProtection: {
+    scenarioName: 'EnableDr',
+    friendlyName: 'Enable replication',
+    tasks: [
+      { name: 'EnableProtectionPrerequisitesCheck', friendlyName: 'Prerequisites check for enabling protection' },
+      { name: 'CreateProtectionTarget', friendlyName: 'Identifying the replication target' },
+      { name: 'EnableProtection', friendlyName: 'Enable replication' },
+      { name: 'VmStartInitialReplication', friendlyName: 'Starting initial replication' },
+      { name: 'UpdateDraState', friendlyName: 'Updating the provider states' },
+    ],
+  },
+  finalizeProtection: {
+    scenarioName: 'IrCompletion',
+    friendlyName: 'Finalize protection on the virtual machine',
+    tasks: [
+      { name: 'FinalizeOnPrimary', friendlyName: 'Finalize protection on the primary virtual machine' },
+      { name: 'FinalizeOnRecovery', friendlyName: 'Finalize protection on the recovery site' },
+    ],
+  },
+  unplannedFailover: {
+    scenarioName: 'UnplannedFailover',
+    friendlyName: 'Failover',
+    tasks: [
+      { name: 'VmUfoPrerequisitesCheck', friendlyName: 'Prerequisites check for failover' },
+      { name: 'VmUfoShutdownVmOnPrimary', friendlyName: 'Shut down the virtual machine' },
+      { name: 'VmPrepareForFailover', friendlyName: 'Preparing for failover' },
+      { name: 'VmFailover', friendlyName: 'Start failover' },
+      { name: 'VmFoStartVmOnSecondary', friendlyName: 'Start the replica virtual machine' },
+    ],
+  },
+  commitFailover: {
+    scenarioName: 'CommitFailover',
+    friendlyName: 'Commit',
+    tasks: [
+      { name: 'VmCommitPrerequisitesCheck', friendlyName: 'Prerequisites check for commit' },
+      { name: 'VmCommitFailover', friendlyName: 'Commit failover' },
+    ],
+  },
+  createPolicy: {
+    scenarioName: 'AddProtectionProfile',
+    friendlyName: 'Create replication policy',
+    tasks: [{ name: 'AddProtectionProfile', friendlyName: 'Create replication policy' }],
+  },
+  createMapping: {
+    scenarioName: 'AssociateProtectionProfile',
+    friendlyName: 'Associate replication policy',
+    tasks: [{ name: 'AssociateProtectionProfile', friendlyName: 'Associate replication policy' }],
+  },
+} as const satisfies Record<string, JobKind>;

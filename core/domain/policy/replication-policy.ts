@@ -1,0 +1,19 @@
+/** How often changes travel and how long recovery points are kept. Ranges: docs/limits in the operations table. */
+export interface ReplicationPolicy {
+  name: string;
+  /** 30, 300 or 900. */
+  replicationIntervalSeconds: number;
+  /** 0 … 24. */
+  recoveryPointHistoryHours: number;
+  /** 0 (off) … 12. */
+  appConsistentFrequencyHours: number;
+  /** Business time at which initial replication may start; absent is at once. ISO-8601 time of day. */
+  onlineReplicationStartTime?: string;
+  /** ARM ids of the storage accounts that items of this policy replicate to. */
+  storageAccountIds: string[];
+}
+
+export const replicationIntervalsSeconds = [30, 300, 900] as const;
+export const defaultReplicationIntervalSeconds = 300;
+export const defaultRecoveryPointHistoryHours = 2;
+export const defaultAppConsistentFrequencyHours = 1;

@@ -1,0 +1,237 @@
+import { z } from 'zod';
+import { siteInventory } from '../site/inventory.js';
+
+/**
+ * Relay protocol, version 1: what the relay sends to /relay/v1 and what it gets back. JSON; times are ISO-8601 instants
+ * of business time; byte counts are integers.
+ *
+ * Versions: 1, first.
+ */
+export const relayProtocolVersion = 1;
+
+const epoch = z.number().int().min(1);
+const cycle = z.number().int().min(0);
+const bytes = z.number().int().min(0);
+const instant = z.iso.datetime({ offset: true });
+const digest = z.string().regex(/^[0-9a-f]{64}$/, '64 lower-case hex digits');
+
+/** POST /relay/v1/register. Not signed: proves itself by the key's secret. Repeating it with the same key and public key gives the same answer. */
+export const registerRequest = z.object({
+  protocolVersion: z.literal(relayProtocolVersion),
+  secret: z.string().min(1),
+  /** Ed25519 SubjectPublicKeyInfo, DER, base64. */
+  publicKey: z.string().min(1),
+  relayVersion: z.string(),
+  machineName: z.string(),
+  inventory: siteInventory,
+});
+export const registerResponse = z.object({ relayId: z.string(), vaultId: z.string(), fabricName: z.string() });
+
+/** PUT /relay/v1/inventory, at start and whenever it changed. */
+export const inventoryRequest = siteInventory;
+
+/** What one item is doing on-premises. */
+export const itemReport = z.object({
+  itemId: z.string(),
+  protectionId: z.string(),
+  epoch,
+  activity: z.enum(['idle', 'initialReplication', 'sending', 'waitingToRetry', 'paused', 'stopped', 'resyncRequired']),
+  /** Logged on-premises and not acknowledged yet, the open logs included. */
+  backlogBytes: bytes,
+  initialReplication: z.object({ sentBytes: bytes, totalBytes: bytes }).optional(),
+  lastError: z
+    .object({
+      code: z.string(),
+      message: z.string(),
+      recommendedAction: z.string(),
+      at: instant,
+      nextAttemptAt: instant.optional(),
+    })
+    .optional(),
+});
+export type ItemReport = z.infer<typeof itemReport>;
+
+/** POST /relay/v1/heartbeat, every heartbeatIntervalSeconds. */
+export const heartbeatRequest = z.object({
+  relayVersion: z.string(),
+  memoryRssBytes: bytes,
+  items: z.array(itemReport),
+});
+export const heartbeatIntervalSeconds = 30;
+
+/** What the app wants the relay to do for one item; the relay reconciles against it again and again. */
+export const assignment = z.object({
+  itemId: z.string(),
+  protectionId: z.string(),
+  vmId: z.string(),
+  vmName: z.string(),
+  epoch,
+  /**
+   * idle: the relationship may exist, nothing is sent. initialReplication: send the base, closing and sending cycles meanwhile.
+   * delta: send cycles. stopped: the cloud took over or protection ends; keep logs, send nothing.
+   */
+  phase: z.enum(['idle', 'initialReplication', 'delta', 'stopped']),
+  stopReason: z.string().optional(),
+  paused: z.boolean(),
+  replicationIntervalSeconds: z.number().int().positive(),
+  /** 0 is off. */
+  appConsistentFrequencyHours: z.number().int().min(0),
+  /** Last cycle whose manifest is committed; the next must be this plus 1. */
+  receivedCycle: cycle,
+  disks: z.array(
+    z.object({
+      diskId: z.string(),
+      sizeBytes: bytes,
+      /** Initial replication: the disk's bytes below this offset are received (and applied, or will be). */
+      receivedThroughBytes: bytes,
+      /** Initial replication: the disk's bytes below this offset are applied. */
+      appliedThroughBytes: bytes,
+    }),
+  ),
+});
+export type Assignment = z.infer<typeof assignment>;
+
+/** A one-shot order that a workflow waits for. Carried out at least once; the relay must be idempotent by commandId. */
+export const relayCommand = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('createReplicationRelationship'),
+    commandId: z.string(),
+    vmId: z.string(),
+    protectionId: z.string(),
+  }),
+  z.object({
+    kind: z.literal('removeReplicationRelationship'),
+    commandId: z.string(),
+    vmId: z.string(),
+    protectionId: z.string(),
+  }),
+  z.object({ kind: z.literal('shutDownVm'), commandId: z.string(), vmId: z.string() }),
+]);
+export type RelayCommand = z.infer<typeof relayCommand>;
+
+/** POST /relay/v1/commands/{commandId}/result. */
+export const commandResult = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('succeeded') }),
+  z.object({
+    kind: z.literal('failed'),
+    code: z.string(),
+    message: z.string(),
+    possibleCauses: z.string(),
+    recommendedAction: z.string(),
+  }),
+]);
+export type CommandResult = z.infer<typeof commandResult>;
+
+/**
+ * GET /relay/v1/assignments?version=V&waitSeconds=S. Answers at once when `version` is not the current one or commands wait,
+ * else when something changes or after S (at most 25) seconds.
+ */
+export const assignmentsResponse = z.object({
+  version: z.string(),
+  assignments: z.array(assignment),
+  commands: z.array(relayCommand),
+});
+export type AssignmentsResponse = z.infer<typeof assignmentsResponse>;
+
+/** What a transfer log holds: the changes of one disk in one cycle, or a piece of the disk's base. */
+const uploadTarget = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('cycle'), cycle: cycle.min(1), diskId: z.string() }),
+  z.object({ kind: z.literal('segment'), fromBytes: bytes, diskId: z.string() }),
+]);
+export type UploadTarget = z.infer<typeof uploadTarget>;
+
+/** POST /relay/v1/items/{itemId}/uploads: a SAS for one blob that the app names. With `uploadId` a running upload's SAS is renewed. */
+export const uploadRequest = z.object({
+  protectionId: z.string(),
+  epoch,
+  target: uploadTarget,
+  uploadId: z.string().optional(),
+});
+export const uploadResponse = z.object({ uploadId: z.string(), url: z.string(), expiresAt: instant });
+
+/** A transfer log that lies complete in blob storage. */
+export const transferLogRef = z.object({
+  uploadId: z.string(),
+  lengthBytes: bytes,
+  /** Of the transfer log's header and index, which hold the digests of all frames (docs/formats/transfer-log.md). */
+  digest,
+  etag: z.string().min(1),
+  /** Bytes of the disk that it changes. */
+  changedBytes: bytes,
+  frameCount: z.number().int().min(0),
+});
+export type TransferLogRef = z.infer<typeof transferLogRef>;
+
+/** POST /relay/v1/items/{itemId}/segments: a piece of a disk's base, in ascending order without gaps, one disk after the other. */
+export const segmentRequest = z.object({
+  protectionId: z.string(),
+  epoch,
+  diskId: z.string(),
+  fromBytes: bytes,
+  toBytes: bytes,
+  log: transferLogRef,
+});
+export type SegmentAnnouncement = z.infer<typeof segmentRequest>;
+export const segmentResponse = z.object({ receivedThroughBytes: bytes, appliedThroughBytes: bytes });
+
+/** POST /relay/v1/items/{itemId}/cycles: the manifest of a closed cycle. Accepted only as last + 1 or as an identical repeat. */
+export const cycleManifest = z.object({
+  protectionId: z.string(),
+  epoch,
+  cycle: cycle.min(1),
+  /** Business time of the log switch at the source: what the cycle's disks look like is their content at this instant. */
+  takenAt: instant,
+  consistency: z.enum(['crashConsistent', 'applicationConsistent']),
+  /** The first cycle closed after the base's last segment: with it applied, initial replication is complete. */
+  closesInitialReplication: z.boolean(),
+  /** The VM is off and locked; nothing follows. */
+  final: z.boolean(),
+  /** One entry for each replicated disk; `log` is null for a disk without a change. */
+  disks: z.array(z.object({ diskId: z.string(), log: transferLogRef.nullable() })).min(1),
+});
+export type CycleManifest = z.infer<typeof cycleManifest>;
+export const cycleResponse = z.object({ receivedCycle: cycle, appliedCycle: cycle });
+
+/** POST /relay/v1/items/{itemId}/resyncRequired: the site can no longer vouch for its change logs. */
+export const resyncRequiredRequest = z.object({
+  protectionId: z.string(),
+  epoch,
+  reason: z.string(),
+  message: z.string(),
+  at: instant,
+});
+
+/** POST /relay/v1/items/{itemId}/initialReplicationStarted: logs and checkpoint exist, cycle 0 is the checkpoint's instant. */
+export const initialReplicationStartedRequest = z.object({ protectionId: z.string(), epoch, checkpointAt: instant });
+
+/** Error body of every refusal. */
+export const relayError = z.object({
+  error: z.object({
+    code: z.string(),
+    message: z.string(),
+    recommendedAction: z.string().optional(),
+    details: z.record(z.string(), z.unknown()).optional(),
+  }),
+});
+
+/**
+ * Signature of a relay's request: headers `x-understudy-relay` (relayId), `x-understudy-date` (ISO instant of system time),
+ * `x-understudy-nonce` (128 random bits, hex), `x-understudy-signature` (base64 of Ed25519 over this text).
+ */
+export function textToSign(request: {
+  method: string;
+  /** Path with query, as sent. */
+  target: string;
+  date: string;
+  nonce: string;
+  bodySha256Hex: string;
+}): string {
+  return [
+    'understudy-relay-1',
+    request.method.toUpperCase(),
+    request.target,
+    request.date,
+    request.nonce,
+    request.bodySha256Hex,
+  ].join('\n');
+}

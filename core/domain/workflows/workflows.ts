@@ -1,0 +1,59 @@
+import type { ItemId, JobName, ProtectionId, VaultId } from '../ids.js';
+
+/**
+ * The workflows by name, with their inputs and instance ids: what a door needs to start or wake one.
+ * Instances are found again by id, so starting one twice is harmless.
+ */
+export interface ItemWorkflowInput {
+  vaultId: VaultId;
+  itemId: ItemId;
+  protectionId: ProtectionId;
+}
+
+/** A workflow that is a job: its instance id is the job's name. */
+export interface JobWorkflowInput extends ItemWorkflowInput {
+  jobName: JobName;
+}
+
+/** Which recovery point a failover goes to. `latest` first applies all that was received. */
+export type RecoveryPointChoice =
+  | { kind: 'latest' }
+  | { kind: 'latestProcessed' }
+  | { kind: 'latestApplicationConsistent' }
+  | { kind: 'point'; recoveryPointId: string };
+
+export interface UnplannedFailoverInput extends JobWorkflowInput {
+  recoveryPoint: RecoveryPointChoice;
+  /** Best-effort shutdown of the source VM first. */
+  shutDownSource: boolean;
+}
+
+/** A workflow of one epoch of one item, e.g. the replication loop. */
+export interface EpochWorkflowInput extends ItemWorkflowInput {
+  epoch: number;
+}
+
+/** Short long-running operations (a policy's PUT, a mapping's) that write one row and end. */
+export interface RunOperationInput {
+  vaultId: VaultId;
+  jobName: JobName;
+  operation: { kind: 'putPolicy' | 'putMapping'; partition: string; rowKey: string; value: unknown };
+}
+
+export const workflowNames = {
+  enableProtection: 'enableProtection',
+  initialReplication: 'initialReplication',
+  finalizeProtection: 'finalizeProtection',
+  replicationLoop: 'replicationLoop',
+  unplannedFailover: 'unplannedFailover',
+  commitFailover: 'commitFailover',
+  runOperation: 'runOperation',
+} as const;
+
+export const initialReplicationInstanceId = (protectionId: ProtectionId, epoch: number): string =>
+  `ir-${protectionId}-${epoch}`;
+export const replicationLoopInstanceId = (protectionId: ProtectionId, epoch: number): string =>
+  `loop-${protectionId}-${epoch}`;
+
+/** Raised when rows that a workflow reads have changed. Carries nothing: rows are the truth. Names are case-sensitive. */
+export const doorbellEvent = 'doorbell';

@@ -1,0 +1,72 @@
+import type { Fence } from '../domain/replication/fence.js';
+import type { ReplicaBlob } from '../domain/protected-item/protected-item.js';
+
+/**
+ * Replica disks: page blobs with snapshots.
+ *
+ * Promises: a resolved write is durable. Offsets and lengths are multiples of 512, a write is at most `pageWriteMaxBytes`
+ * and ends inside the blob: the implementation checks this itself before it calls out (the local emulator does not) and
+ * rejects with US6001. Every write carries the fence under which it was planned and rejects with `FencedError` when the
+ * blob's fence is another one. All methods may be called twice.
+ */
+export interface ReplicaStore {
+  readonly capabilities: ReplicaStoreCapabilities;
+  /** Creates the blob, zero-filled, unless it is there with the same length. */
+  createDisk(blob: ReplicaBlob, lengthBytes: number): Promise<void>;
+  /** Raises the blob's fence to `fence` if it is lower (sequence number, action max). Rejects with `FencedError` when it is higher. */
+  raiseFence(blob: ReplicaBlob, fence: Fence): Promise<void>;
+  writePages(blob: ReplicaBlob, offsetBytes: number, data: Buffer, fence: Fence): Promise<void>;
+  /** Zeroes and frees the range; no length limit but the blob's end. */
+  clearPages(blob: ReplicaBlob, offsetBytes: number, lengthBytes: number, fence: Fence): Promise<void>;
+  /** Exactly `lengthBytes` bytes. `snapshotId` reads the snapshot. */
+  readPages(blob: ReplicaBlob, offsetBytes: number, lengthBytes: number, snapshotId?: string): Promise<Buffer>;
+  /** Ranges that were written, ascending, merged where they touch. */
+  allocatedRanges(blob: ReplicaBlob, snapshotId?: string): AsyncIterable<{ offsetBytes: number; lengthBytes: number }>;
+  properties(blob: ReplicaBlob): Promise<ReplicaProperties | undefined>;
+  /** Snapshot on condition that the blob still has `ifMatch`; metadata carries the fence. Rejects with `FencedError` when the ETag moved. */
+  createSnapshot(blob: ReplicaBlob, options: { ifMatch: string; fence: Fence }): Promise<{ snapshotId: string }>;
+  /** All snapshots of the blob with the fence in their metadata. */
+  listSnapshots(blob: ReplicaBlob): Promise<{ snapshotId: string; fence: Fence | undefined }[]>;
+  /** Absent is no error. */
+  deleteSnapshot(blob: ReplicaBlob, snapshotId: string): Promise<void>;
+  /** Deletes the blob with its snapshots; absent is no error. */
+  deleteDisk(blob: ReplicaBlob): Promise<void>;
+  /**
+   * Starts a copy on the store's own side from a snapshot to a new blob; only where `copiesFromSnapshotsAreIndependent`.
+   * Calling it again while or after it copied is no error. Resolves with whether it is finished.
+   */
+  copySnapshot(from: ReplicaBlob, snapshotId: string, to: ReplicaBlob): Promise<{ finished: boolean }>;
+}
+
+export interface ReplicaStoreCapabilities {
+  /** A copy made from a snapshot shares nothing with it. False on Azurite, where a write to the copy changes the snapshot. */
+  copiesFromSnapshotsAreIndependent: boolean;
+}
+
+export interface ReplicaProperties {
+  lengthBytes: number;
+  etag: string;
+  fence: Fence;
+}
+
+/** Azure: Put Page takes at most 4 MiB. */
+export const pageWriteMaxBytes = 4 * 1024 * 1024;
+export const pageBytes = 512;
+
+/** The blob carries another fence than the writer: a newer epoch or cycle took over, or the fence was never raised. */
+export class FencedError extends Error {
+  readonly code = 'US3010';
+  constructor(
+    readonly blob: ReplicaBlob,
+    readonly fence: Fence,
+    readonly found: Fence | undefined,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `US3010 ${blob.container}/${blob.blobName} does not carry epoch ${fence.epoch}, cycle ${fence.cycle}` +
+        (found ? ` but epoch ${found.epoch}, cycle ${found.cycle}` : ''),
+      options,
+    );
+    this.name = 'FencedError';
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * The app's state: JSON rows in partitions, guarded by ETags. Azure Table Storage in production; one contract, one
+ * conformance suite (test/support/conformance/state-table.ts).
+ *
+ * Promises: a resolved write is durable; `transact` is all or nothing; a read sees every write resolved before it began;
+ * rows of a query come in ascending order of rowKey (UTF-16 code units).
+ */
+export interface StateTable {
+  get(partition: string, rowKey: string): Promise<StateRow | undefined>;
+  /** Rows whose key starts with `prefix`, ascending. A page never holds more than `limit` rows (default and maximum 1000). */
+  query(partition: string, range: RowRange): Promise<{ rows: StateRow[]; next: string | undefined }>;
+  /** 1 … 100 operations on distinct rows of one partition. Rejects with `StateConflictError` when a condition fails; then nothing was written. Resolves with the new ETags in the order of the operations (undefined for a delete). */
+  transact(partition: string, operations: readonly RowOperation[]): Promise<(string | undefined)[]>;
+}
+
+export interface StateRow {
+  rowKey: string;
+  etag: string;
+  /** Plain JSON, at most about 900 KB as text. */
+  value: unknown;
+}
+
+export interface RowRange {
+  prefix: string;
+  limit?: number;
+  /** Continuation of an earlier page of the same range. */
+  next?: string;
+}
+
+export type RowOperation =
+  /** The row must not exist. */
+  | { kind: 'insert'; rowKey: string; value: unknown }
+  /** The row must exist with this ETag. */
+  | { kind: 'replace'; rowKey: string; value: unknown; etag: string }
+  /** Unconditional. */
+  | { kind: 'upsert'; rowKey: string; value: unknown }
+  /** The row must exist with this ETag; without one, deleting an absent row is no error. */
+  | { kind: 'delete'; rowKey: string; etag?: string };
+
+/** A condition of a transaction did not hold: read again and decide again. */
+export class StateConflictError extends Error {
+  constructor(
+    readonly partition: string,
+    readonly rowKeys: readonly string[],
+    options?: ErrorOptions,
+  ) {
+    super(`another writer changed ${rowKeys.join(', ')} in partition ${partition}`, options);
+    this.name = 'StateConflictError';
+  }
+}

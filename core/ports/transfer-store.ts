@@ -1,0 +1,24 @@
+import type { RandomReader } from '../dataplane/random-access.js';
+
+/** Where the relay leaves transfer logs: block blobs in the item's storage account (container `understudy-transfer`). */
+export interface TransferStore {
+  /**
+   * A SAS for one blob, create and write only, https where the account has it, no start time, valid `ttlSeconds` of
+   * system time. Blocks staged under an earlier SAS of the same blob stay.
+   */
+  grantUpload(
+    storageAccountId: string,
+    blobName: string,
+    ttlSeconds: number,
+  ): Promise<{ url: string; expiresAt: string }>;
+  stat(storageAccountId: string, blobName: string): Promise<{ etag: string; lengthBytes: number } | undefined>;
+  /** Reads with ifMatch: rejects with US3011 when the blob is not the one that was announced. */
+  openReader(storageAccountId: string, blobName: string, expected: { etag: string; lengthBytes: number }): RandomReader;
+  /** Deletes every blob below the prefix; returns how many. */
+  deleteBelow(storageAccountId: string, prefix: string): Promise<number>;
+  /** Names below the prefix, for sweeps. */
+  listBelow(storageAccountId: string, prefix: string): AsyncIterable<string>;
+}
+
+/** The longest time that a SAS lives (docs/architecture.md, rule 14). */
+export const uploadGrantSeconds = 15 * 60;

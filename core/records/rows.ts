@@ -1,0 +1,194 @@
+import { createHash } from 'node:crypto';
+import { asItemId, type ItemId, type JobName, type RelayId, type VaultId } from '../domain/ids.js';
+import type { Job } from '../domain/jobs/job.js';
+import type { ReplicationPolicy } from '../domain/policy/replication-policy.js';
+import type { ProtectedItem } from '../domain/protected-item/protected-item.js';
+import type { RecoveryPoint } from '../domain/recovery-point/recovery-point.js';
+import type { CommandResult, CycleManifest, RelayCommand, SegmentAnnouncement } from '../domain/relay-protocol/wire.js';
+import type { SiteInventory } from '../domain/site/inventory.js';
+
+/**
+ * The rows of the state table. A vault and all that belongs to it share one partition, so that the hot reads (item by id,
+ * jobs, latest recovery points, items of a vault) touch one partition and a state change commits together with its job
+ * row (docs/decisions/0002). What a relay owns has a partition of its own.
+ */
+
+/** Names one row and the type of its value. */
+export interface RowRef<T> {
+  partition: string;
+  rowKey: string;
+  /** Never set: carries T. */
+  readonly valueType?: T;
+}
+/** Names all rows with a common key prefix. */
+export interface RowsRef<T> {
+  partition: string;
+  prefix: string;
+  readonly valueType?: T;
+}
+
+/** Forbidden in row keys: / \ # ? and control characters; names from ARM paths pass through here. */
+const part = (name: string): string => encodeURIComponent(name.toLowerCase()).replaceAll('%', '=');
+
+/** Zero-padded, so that rows sort by number. */
+const ascending = (value: number): string => String(value).padStart(16, '0');
+const descending = (value: number): string => String(Number.MAX_SAFE_INTEGER - value).padStart(16, '0');
+
+export const vaultPartition = (vaultId: VaultId): string =>
+  `v-${createHash('sha256').update(vaultId).digest('hex').slice(0, 32)}`;
+const relayPartition = (relayId: RelayId): string => `r-${part(relayId)}`;
+
+/** The same for every PUT of the same ARM path. */
+export function itemIdOf(vaultId: VaultId, fabricName: string, containerName: string, itemName: string): ItemId {
+  const path = [vaultId, fabricName, containerName, itemName].map((name) => name.toLowerCase()).join('\n');
+  return asItemId(createHash('sha256').update(path).digest('hex').slice(0, 32));
+}
+
+export interface Vault {
+  vaultId: VaultId;
+  /** As the creator spelled it. */
+  armId: string;
+  name: string;
+  location: string;
+  tags: Record<string, string>;
+  createdAt: string;
+}
+
+/** A VMM server that a relay registered, with the inventory that it last reported. */
+export interface Fabric {
+  fabricName: string;
+  relayId: RelayId;
+  inventory: SiteInventory;
+  inventoryAt: string;
+  /** Business time of the relay's last signed request; written at most once a heartbeat. */
+  lastHeartbeatAt: string;
+  relayVersion: string;
+  registeredAt: string;
+}
+
+/** Policy ↔ cloud. */
+export interface ContainerMapping {
+  mappingName: string;
+  fabricName: string;
+  containerName: string;
+  policyName: string;
+  createdAt: string;
+}
+
+export interface StoredPolicy extends ReplicationPolicy {
+  createdAt: string;
+}
+
+/** An announced cycle that waits to be applied, or the last applied one (kept to recognise a repeat). */
+export interface ReceivedCycle {
+  manifest: CycleManifest;
+  /** SHA-256 of the manifest's canonical JSON: the same number with another digest is refused. */
+  manifestDigest: string;
+  receivedAt: string;
+}
+
+export interface ReceivedSegment {
+  announcement: SegmentAnnouncement;
+  receivedAt: string;
+}
+
+export interface RegisteredRelay {
+  relayId: RelayId;
+  vaultId: VaultId;
+  fabricName: string;
+  /** SubjectPublicKeyInfo, DER, base64. */
+  publicKey: string;
+  machineName: string;
+  registeredAt: string;
+}
+
+/** Lives in its relay's partition until its workflow has read the result. */
+export interface PendingCommand {
+  command: RelayCommand;
+  /** Orchestration to wake. */
+  instanceId: string;
+  createdAt: string;
+  result?: CommandResult;
+}
+
+export interface RegistrationKey {
+  vaultId: VaultId;
+  /** System time: registration keys are a matter of security. */
+  expiresAt: string;
+  /** Set at first use: only the same public key may repeat it. */
+  usedBy?: { publicKey: string; relayId: RelayId };
+}
+
+export const rows = {
+  vault: (vaultId: VaultId): RowRef<Vault> => ({ partition: vaultPartition(vaultId), rowKey: 'vault' }),
+  fabric: (vaultId: VaultId, fabricName: string): RowRef<Fabric> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: `fabric!${part(fabricName)}`,
+  }),
+  fabrics: (vaultId: VaultId): RowsRef<Fabric> => ({ partition: vaultPartition(vaultId), prefix: 'fabric!' }),
+  policy: (vaultId: VaultId, policyName: string): RowRef<StoredPolicy> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: `policy!${part(policyName)}`,
+  }),
+  policies: (vaultId: VaultId): RowsRef<StoredPolicy> => ({ partition: vaultPartition(vaultId), prefix: 'policy!' }),
+  mapping: (vaultId: VaultId, fabric: string, container: string, name: string): RowRef<ContainerMapping> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: `mapping!${part(fabric)}!${part(container)}!${part(name)}`,
+  }),
+  mappings: (vaultId: VaultId): RowsRef<ContainerMapping> => ({
+    partition: vaultPartition(vaultId),
+    prefix: 'mapping!',
+  }),
+  item: (vaultId: VaultId, itemId: ItemId): RowRef<ProtectedItem> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: `item!${itemId}`,
+  }),
+  items: (vaultId: VaultId): RowsRef<ProtectedItem> => ({ partition: vaultPartition(vaultId), prefix: 'item!' }),
+  job: (vaultId: VaultId, jobName: JobName): RowRef<Job> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: `job!${part(jobName)}`,
+  }),
+  /** Oldest first: job names are time-ordered. */
+  jobs: (vaultId: VaultId): RowsRef<Job> => ({ partition: vaultPartition(vaultId), prefix: 'job!' }),
+  /** Ascending by cycle. */
+  cycle: (vaultId: VaultId, itemId: ItemId, cycle: number): RowRef<ReceivedCycle> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: `cycle!${itemId}!${ascending(cycle)}`,
+  }),
+  cycles: (vaultId: VaultId, itemId: ItemId): RowsRef<ReceivedCycle> => ({
+    partition: vaultPartition(vaultId),
+    prefix: `cycle!${itemId}!`,
+  }),
+  /** By disk index, then ascending by offset. */
+  segment: (vaultId: VaultId, itemId: ItemId, diskIndex: number, fromBytes: number): RowRef<ReceivedSegment> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: `segment!${itemId}!${ascending(diskIndex)}!${ascending(fromBytes)}`,
+  }),
+  segments: (vaultId: VaultId, itemId: ItemId): RowsRef<ReceivedSegment> => ({
+    partition: vaultPartition(vaultId),
+    prefix: `segment!${itemId}!`,
+  }),
+  /** Newest first. One cycle has at most one point. */
+  point: (vaultId: VaultId, itemId: ItemId, cycle: number): RowRef<RecoveryPoint> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: `point!${itemId}!${descending(cycle)}`,
+  }),
+  points: (vaultId: VaultId, itemId: ItemId): RowsRef<RecoveryPoint> => ({
+    partition: vaultPartition(vaultId),
+    prefix: `point!${itemId}!`,
+  }),
+  relay: (relayId: RelayId): RowRef<RegisteredRelay> => ({ partition: relayPartition(relayId), rowKey: 'relay' }),
+  command: (relayId: RelayId, commandId: string): RowRef<PendingCommand> => ({
+    partition: relayPartition(relayId),
+    rowKey: `command!${part(commandId)}`,
+  }),
+  commands: (relayId: RelayId): RowsRef<PendingCommand> => ({ partition: relayPartition(relayId), prefix: 'command!' }),
+  /** `secretHash`: SHA-256 hex of the key's secret. */
+  registrationKey: (secretHash: string): RowRef<RegistrationKey> => ({ partition: 'registration', rowKey: secretHash }),
+  /** Every vault, for the sweeps. */
+  vaultIndex: (vaultId: VaultId): RowRef<{ vaultId: VaultId }> => ({
+    partition: 'vaults',
+    rowKey: vaultPartition(vaultId),
+  }),
+  vaultIndexes: (): RowsRef<{ vaultId: VaultId }> => ({ partition: 'vaults', prefix: '' }),
+};
