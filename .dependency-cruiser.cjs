@@ -65,9 +65,10 @@ module.exports = {
       to: { path: '^providers/$1/' },
     },
     ...row(
-      'providers',
+      'providers (providers/local-files is ground that all of them may stand on)',
       '^providers/',
       '^core/',
+      '^providers/local-files/',
       { ...anyNpm, pathNot: 'node_modules/(@azure/functions|durable-functions)/' },
       anyCore,
     ),
