@@ -1,7 +1,7 @@
 /** The import table of docs/architecture.md, as rules. `allowed` is a white list: what no row permits is an error. */
 const node = (names) => ({ path: `^(node:)?(${names})$` });
 const row = (comment, from, ...to) =>
-  to.map((path) => ({ comment, from: { path: from }, to: path.path ? path : { path } }));
+  to.map((path) => ({ comment, from: { path: from }, to: typeof path === 'string' ? { path } : path }));
 const npm = (names) => ({ path: `node_modules/(${names})(/|$)` });
 const anyNpm = { path: 'node_modules/' };
 const anyCore = { dependencyTypes: ['core'] };
@@ -101,7 +101,6 @@ module.exports = {
     enhancedResolveOptions: {
       exportsFields: ['exports'],
       conditionNames: ['import', 'node', 'default', 'types'],
-      extensionAlias: { '.js': ['.ts', '.js'] },
     },
   },
 };
