@@ -1,3 +1,5 @@
+import { UnderstudyError } from '../domain/errors.js';
+
 /**
  * The app's state: JSON rows in partitions, guarded by ETags. Azure Table Storage in production; one contract, one
  * conformance suite (test/support/conformance/state-table.ts).
@@ -16,7 +18,7 @@ export interface StateTable {
 export interface StateRow {
   rowKey: string;
   etag: string;
-  /** Plain JSON, at most about 900 KB as text. */
+  /** Plain JSON, at most `rowTextMaxBytes` as text. */
   value: unknown;
 }
 
@@ -36,6 +38,28 @@ export type RowOperation =
   | { kind: 'upsert'; rowKey: string; value: unknown }
   /** The row must exist with this ETag; without one, deleting an absent row is no error. */
   | { kind: 'delete'; rowKey: string; etag?: string };
+
+/** Most that a row's value may take as JSON text in UTF-8: an entity of Azure Table Storage holds 1 MiB, its keys and names included. */
+export const rowTextMaxBytes = 900_000;
+/** Most that the values of one transaction may take: Azure takes 4 MiB with all framing, and escapes make a text longer. */
+export const transactionTextMaxBytes = 3_000_000;
+/** Azure: an entity group transaction has at most 100 operations. */
+export const transactionOperationsMax = 100;
+/** Azure: a page of a query holds at most 1000 rows. */
+export const queryRowsMax = 1000;
+
+/** A value is larger than the table takes; nothing was written. */
+export class RowTooLargeError extends UnderstudyError {
+  constructor(partition: string, rowKeys: readonly string[], foundBytes: number, maxBytes: number) {
+    super({
+      code: 'US6002',
+      message: `US6002 writing ${rowKeys.join(', ')} in partition ${partition}: ${foundBytes} bytes of JSON, at most ${maxBytes} fit`,
+      recommendedAction: 'Report this as a defect: what grows with the site belongs in rows of its own.',
+      details: { partition, rowKeys, foundBytes, maxBytes },
+    });
+    this.name = 'RowTooLargeError';
+  }
+}
 
 /** A condition of a transaction did not hold: read again and decide again. */
 export class StateConflictError extends Error {
