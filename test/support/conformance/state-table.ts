@@ -18,7 +18,11 @@ export function stateTableConformance(name: string, open: () => Promise<StateTab
     const keys: string[] = [];
     let next: string | undefined;
     do {
-      const page = await table.query(partition, { prefix, ...(limit && { limit }), ...(next !== undefined && { next }) });
+      const page = await table.query(partition, {
+        prefix,
+        ...(limit && { limit }),
+        ...(next !== undefined && { next }),
+      });
       assert(page.rows.length <= (limit ?? 1000));
       keys.push(...page.rows.map((row) => row.rowKey));
       next = page.next;
@@ -27,7 +31,11 @@ export function stateTableConformance(name: string, open: () => Promise<StateTab
   };
 
   check('a row reads back as it was written, with the ETag of the write', async (table, partition) => {
-    const value = { text: 'žluťoučký 🐎 "quoted" \\ \u0000 \ud800', list: [1, null, true, { deep: [] }], big: 2 ** 53 - 1 };
+    const value = {
+      text: 'žluťoučký 🐎 "quoted" \\ \u0000 \ud800',
+      list: [1, null, true, { deep: [] }],
+      big: 2 ** 53 - 1,
+    };
     const etag = await insertRow(table, partition, 'item!a', value);
     assert.deepEqual(await table.get(partition, 'item!a'), { rowKey: 'item!a', etag, value });
   });
@@ -151,7 +159,10 @@ export function stateTableConformance(name: string, open: () => Promise<StateTab
     const outside = ['cycle!w!9', 'cycle!x', 'cycle!y!0', 'cyclf', 'CYCLE!X!1', 'a'];
     await table.transact(
       partition,
-      [...inside].reverse().concat(outside).map((rowKey) => ({ kind: 'insert' as const, rowKey, value: rowKey })),
+      [...inside]
+        .reverse()
+        .concat(outside)
+        .map((rowKey) => ({ kind: 'insert' as const, rowKey, value: rowKey })),
     );
     for (const limit of [undefined, 1, 2, 5]) {
       assert.deepEqual(await keysBelow(table, partition, 'cycle!x!', limit), inside);

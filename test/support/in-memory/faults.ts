@@ -3,7 +3,8 @@
  * (the answer was lost).
  */
 export class Faults {
-  private readonly armed: { operation: string; when: FaultTime; skip: number; times: number; error: () => Error }[] = [];
+  private readonly armed: { operation: string; when: FaultTime; skip: number; times: number; error: () => Error }[] =
+    [];
   /** Every call in order, for tests that ask what was done. */
   readonly calls: string[] = [];
 
