@@ -1,0 +1,137 @@
+import { UnderstudyError } from '../core/domain/errors.js';
+
+/** The relay's failures, US5100 to US5199. Each code has a paragraph in docs/errors.md, section "Relay". */
+
+export class RegistrationKeyUnreadableError extends UnderstudyError {
+  constructor(file: string, found: string, cause?: unknown) {
+    super({
+      code: 'US5100',
+      message: `The registration key in ${file} cannot be read: ${found}.`,
+      possibleCauses: 'The key was cut or changed when it was copied, or the file holds something else.',
+      recommendedAction: 'Create a new registration key for the vault and save it whole, as it was given, to the file.',
+      cause,
+    });
+  }
+}
+
+export class RegistrationKeyExpiredError extends UnderstudyError {
+  constructor(file: string, expiresAt: string) {
+    super({
+      code: 'US5101',
+      message: `The registration key in ${file} expired at ${expiresAt}.`,
+      possibleCauses: 'A registration key is valid for 5 days; or the clock of this machine is wrong.',
+      recommendedAction: 'Create a new registration key for the vault and register with it.',
+    });
+  }
+}
+
+export class NotRegisteredError extends UnderstudyError {
+  constructor(file: string) {
+    super({
+      code: 'US5102',
+      message: `This relay is not registered: there is no complete identity in ${file}.`,
+      recommendedAction: 'Run "relay register --key-file FILE" with a registration key of the vault first.',
+    });
+  }
+}
+
+export class IdentityDamagedError extends UnderstudyError {
+  constructor(file: string, found: string, cause?: unknown) {
+    super({
+      code: 'US5103',
+      message: `The relay's identity in ${file} is damaged: ${found}.`,
+      recommendedAction: 'Restore the file from a backup, or move it away and register the relay with a new key.',
+      cause,
+    });
+  }
+}
+
+export class DataFolderInUseError extends UnderstudyError {
+  constructor(folder: string, pid: number) {
+    super({
+      code: 'US5104',
+      message: `The data folder ${folder} is in use by the relay process ${pid}.`,
+      recommendedAction: 'Stop that process first, or start this relay with another --data folder.',
+    });
+  }
+}
+
+export class SettingInvalidError extends UnderstudyError {
+  constructor(name: string, value: string, expected: string) {
+    super({
+      code: 'US5105',
+      message: `The setting ${name} is "${value}", which is not ${expected}.`,
+      recommendedAction: `Set ${name} to ${expected}, or remove it.`,
+    });
+  }
+}
+
+export class AlreadyRegisteredError extends UnderstudyError {
+  constructor(file: string, endpoint: string, vaultId: string) {
+    super({
+      code: 'US5106',
+      message: `This relay is already registered at ${endpoint} with the vault ${vaultId} (${file}), by another key.`,
+      recommendedAction:
+        'Keep using it; or run "relay register --replace" to give up that identity and take a new one.',
+    });
+  }
+}
+
+export class AppUnreachableError extends UnderstudyError {
+  constructor(what: string, endpoint: string, found: string, cause?: unknown) {
+    super({
+      code: 'US5110',
+      message: `${what}: the app at ${endpoint} did not answer: ${found}.`,
+      possibleCauses: 'The network is cut, the app is down or restarting, or a proxy stands between.',
+      recommendedAction: 'Nothing: the relay tries again by itself. If it lasts, check the network from this machine.',
+      retry: 'later',
+      httpStatus: 503,
+      cause,
+    });
+  }
+}
+
+export class RelayRefusedError extends UnderstudyError {
+  constructor(what: string, endpoint: string, status: number, found: string) {
+    super({
+      code: 'US5111',
+      message: `${what}: the app at ${endpoint} does not trust this relay (${status}): ${found}`,
+      possibleCauses:
+        'The relay was removed from the vault, its identity was copied, or the clock of this machine is wrong.',
+      recommendedAction: 'Check the clock of this machine; then register the relay again with a new key.',
+      httpStatus: status,
+    });
+  }
+}
+
+export class AppAnswerUnexpectedError extends UnderstudyError {
+  constructor(what: string, endpoint: string, found: string, cause?: unknown) {
+    super({
+      code: 'US5112',
+      message: `${what}: ${endpoint} answered with something that is not the relay protocol: ${found}.`,
+      possibleCauses: 'The endpoint is another program or a proxy, or the app is of another version.',
+      recommendedAction: 'Check the endpoint in the registration key, and that app and relay are of the same version.',
+      retry: 'later',
+      httpStatus: 502,
+      cause,
+    });
+  }
+}
+
+/** The app understood and said no. `code` is the app's own, US5113 where it gave none. */
+export class AppRefusedError extends UnderstudyError {
+  constructor(
+    what: string,
+    status: number,
+    body: { code?: string; message: string; recommendedAction?: string; details?: Record<string, unknown> },
+  ) {
+    super({
+      code: body.code ?? 'US5113',
+      message: `${what}: refused by the app (${status}): ${body.message}`,
+      recommendedAction: body.recommendedAction ?? 'See the job and the events of the item in the vault.',
+      retry: status >= 500 || status === 429 || status === 408 ? 'later' : 'never',
+      httpStatus: status,
+      details: body.details ?? {},
+    });
+  }
+}
