@@ -1,0 +1,82 @@
+import { UnderstudyError } from '../errors.js';
+import type { DiskId, JobName, ProtectionId } from '../ids.js';
+import type { ProtectedItem, ReplicaBlob } from '../protected-item/protected-item.js';
+import type { UploadTarget } from '../relay-protocol/wire.js';
+
+/**
+ * Names of the blobs that belong to a protected item. The app derives every name itself; what a relay sends is only ever a
+ * checked part of one (docs/architecture.md, rule 14).
+ */
+
+/** What the app draws for each attempt of an upload: unguessable, and safe as part of a blob's name. */
+const uploadIdPattern = /^[0-9a-z-]{32,64}$/;
+const diskIdPattern = /^[0-9a-z-]{1,64}$/;
+
+const ordered = (value: number): string => String(value).padStart(16, '0');
+
+function checked(value: string, pattern: RegExp, what: string): string {
+  if (pattern.test(value)) return value;
+  throw new UnderstudyError({
+    code: 'US3014',
+    message: `${what} ${JSON.stringify(value.slice(0, 80))} cannot be part of a blob's name`,
+    possibleCauses: 'The relay sent an id that this app did not give it.',
+    recommendedAction: 'Ask for a new upload and send what it answers with, unchanged.',
+    httpStatus: 400,
+  });
+}
+
+const epochPrefix = (protectionId: ProtectionId, epoch: number): string => `${protectionId}/${epoch}/`;
+
+/** All transfer logs of one life of an item, whatever the epoch. */
+export const transferPrefixOfProtection = (protectionId: ProtectionId): string => `${protectionId}/`;
+/** All attempts of all logs of one cycle. */
+export const transferPrefixOfCycle = (protectionId: ProtectionId, epoch: number, cycle: number): string =>
+  `${epochPrefix(protectionId, epoch)}cycle/${ordered(cycle)}/`;
+/** All attempts of all logs of a disk's base that start at this offset. */
+export const transferPrefixOfSegment = (
+  protectionId: ProtectionId,
+  epoch: number,
+  diskId: string,
+  fromBytes: number,
+): string => `${epochPrefix(protectionId, epoch)}base/${checked(diskId, diskIdPattern, 'disk')}/${ordered(fromBytes)}/`;
+
+/** The blob of one attempt to upload one transfer log, in the item's transfer container. */
+export function transferBlobName(
+  protectionId: ProtectionId,
+  epoch: number,
+  target: UploadTarget,
+  uploadId: string,
+): string {
+  const attempt = checked(uploadId, uploadIdPattern, 'upload id');
+  switch (target.kind) {
+    case 'cycle':
+      return `${transferPrefixOfCycle(protectionId, epoch, target.cycle)}${checked(target.diskId, diskIdPattern, 'disk')}/${attempt}`;
+    case 'segment':
+      return `${transferPrefixOfSegment(protectionId, epoch, target.diskId, target.fromBytes)}${attempt}`;
+  }
+}
+
+/** Premium accounts hold page blobs only: their items name an account beside it for the logs. */
+export const transferStorageAccountId = (item: ProtectedItem): string =>
+  item.target.logStorageAccountId ?? item.target.storageAccountId;
+
+export const replicaContainer = 'understudy-replicas';
+const failoverContainer = 'understudy-vms';
+
+export const replicaBlob = (storageAccountId: string, protectionId: ProtectionId, diskId: DiskId): ReplicaBlob => ({
+  storageAccountId,
+  container: replicaContainer,
+  blobName: `${protectionId}/${checked(diskId, diskIdPattern, 'disk')}.vhd`,
+});
+
+/** A disk of the VM that a failover makes. Each failover has names of its own, so that a late copier never meets the next one. */
+export const failoverBlob = (
+  storageAccountId: string,
+  protectionId: ProtectionId,
+  jobName: JobName,
+  diskId: DiskId,
+): ReplicaBlob => ({
+  storageAccountId,
+  container: failoverContainer,
+  blobName: `${protectionId}/${jobName}/${checked(diskId, diskIdPattern, 'disk')}.vhd`,
+});

@@ -1,0 +1,69 @@
+import type { Job } from '../jobs/job.js';
+import type { ProtectedItem } from '../protected-item/protected-item.js';
+import type { VaultId } from '../ids.js';
+import {
+  initialReplicationInstanceId,
+  replicationLoopInstanceId,
+  workflowNames,
+  type EpochWorkflowInput,
+} from './workflows.js';
+
+/** A workflow instance that must be alive now. Starting it when it is alive already is harmless: the id is its identity. */
+export interface WorkflowToRun {
+  orchestrator: string;
+  instanceId: string;
+  input: unknown;
+}
+
+/**
+ * The instances that an item's row asks for beside its jobs. Rows are the truth: a door that changed the row and the sweep
+ * both start what this names and is not alive (absent, or ended), and ring the doorbell of what is.
+ */
+export function ensureWorkflows(vaultId: VaultId, item: ProtectedItem): WorkflowToRun[] {
+  const { phase, epoch, checkpointAt } = item.replication;
+  const input: EpochWorkflowInput = { vaultId, itemId: item.itemId, protectionId: item.protectionId, epoch };
+  switch (phase) {
+    case 'none':
+    case 'stopped':
+      return [];
+    case 'initialReplication':
+      // Before the checkpoint there is nothing to apply; enable protection waits for it.
+      return checkpointAt === undefined
+        ? []
+        : [
+            {
+              orchestrator: workflowNames.initialReplication,
+              instanceId: initialReplicationInstanceId(item.protectionId, epoch),
+              input,
+            },
+          ];
+    case 'delta':
+      return [
+        {
+          orchestrator: workflowNames.replicationLoop,
+          instanceId: replicationLoopInstanceId(item.protectionId, epoch),
+          input,
+        },
+      ];
+  }
+}
+
+/** The instance that a job's row asks for: its intent, until the job has ended. */
+export function ensureJobWorkflow(job: Job): WorkflowToRun | undefined {
+  switch (job.state) {
+    case 'NotStarted':
+    case 'InProgress':
+    case 'Suspended':
+      return { orchestrator: job.intent.orchestrator, instanceId: job.jobName, input: job.intent.input };
+    case 'Succeeded':
+    case 'Failed':
+    case 'Cancelled':
+      return undefined;
+  }
+}
+
+/** Every instance that waits for changes of this item's rows and must be woken after one, beside those started anew. */
+export function doorbellInstances(vaultId: VaultId, item: ProtectedItem): string[] {
+  const instances = ensureWorkflows(vaultId, item).map(({ instanceId }) => instanceId);
+  return item.activeJob ? [...instances, item.activeJob.jobName] : instances;
+}
