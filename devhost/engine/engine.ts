@@ -1,0 +1,141 @@
+import { availableParallelism } from 'node:os';
+import pLimit from 'p-limit';
+import type { DurableEngine, HostClock, HostModes, WebhookRequest, WebhookResponse, Worker } from '../contract.js';
+import { clientBindingText } from './client-urls.js';
+import { Orchestrations } from './orchestrations.js';
+import { backoffMs, pause } from './services.js';
+import type { EngineLog, EngineServices } from './services.js';
+import type { DurableStore } from './store.js';
+import { handleInstances, json, webhookSegments, WebhookRefusal } from './webhook.js';
+
+export type { EngineLog } from './services.js';
+
+/** The real extension's default: ten for each processor, for activities and for orchestrators. */
+const defaultSlots = 10 * availableParallelism();
+const stopTimeoutMs = 5000;
+
+export interface DurableEngineOptions {
+  worker: Worker;
+  clock: HostClock;
+  modes: HostModes;
+  hubName: string;
+  store: DurableStore;
+  log: EngineLog;
+  /** Where the app's durable client sends its requests; by default the webhooks of the base URL it is given. */
+  rpcBaseUrl?: () => string | undefined;
+  maxConcurrentActivities?: number;
+  maxConcurrentTurns?: number;
+  /** Called once when another writer has taken over the hub; the process should end. */
+  onFenced?: (reason: string) => void;
+}
+
+export function createDurableEngine(options: DurableEngineOptions): DurableEngine {
+  return new Engine(options);
+}
+
+class Engine implements DurableEngine {
+  readonly #options: DurableEngineOptions;
+  readonly #orchestrations: Orchestrations;
+  readonly #stopping = new AbortController();
+  #isFenced = false;
+  #isStarted = false;
+  #committedTurns = 0;
+
+  constructor(options: DurableEngineOptions) {
+    this.#options = options;
+    const turnSlots = pLimit(options.maxConcurrentTurns ?? defaultSlots);
+    const activitySlots = pLimit(options.maxConcurrentActivities ?? defaultSlots);
+    const services: EngineServices = {
+      store: options.store,
+      worker: options.worker,
+      clock: options.clock,
+      modes: options.modes,
+      log: options.log,
+      turnSlots: (run) => turnSlots(run),
+      activitySlots: (run) => activitySlots(run),
+      isStopping: () => this.#stopping.signal.aborted,
+      startChild: (request) => this.#orchestrations.startChild(request),
+      deliver: (request) => Promise.reject(new Error(`entities are not there yet: ${request.target}`)),
+      turnCommitted: () => {
+        this.#turnCommitted();
+      },
+      finished: (head) => {
+        this.#orchestrations.finished(head);
+      },
+      fenced: (reason) => {
+        this.#fence(reason);
+      },
+    };
+    this.#orchestrations = new Orchestrations(services);
+  }
+
+  async start(): Promise<void> {
+    const { store, log } = this.#options;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const instanceIds = await store.listUnfinished();
+        const slots = pLimit(8);
+        await Promise.all(
+          instanceIds.map((instanceId) =>
+            slots(() => (instanceId.startsWith('@') ? undefined : this.#takeUp(instanceId))),
+          ),
+        );
+        this.#isStarted = true;
+        log.info('durable engine started', { hub: this.#options.hubName, unfinished: instanceIds.length });
+        return;
+      } catch (error) {
+        if (this.#stopping.signal.aborted || attempt >= 5) throw error;
+        log.warn('the durable state could not be read; trying again', { error: String(error) });
+        await pause(backoffMs(attempt), this.#stopping.signal);
+      }
+    }
+  }
+
+  async #takeUp(instanceId: string): Promise<void> {
+    try {
+      await this.#orchestrations.takeUp(instanceId);
+    } catch (error) {
+      // One damaged instance must not keep the others from running.
+      this.#options.log.error('an instance could not be taken up', { instanceId, error: String(error) });
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await Promise.race([this.#orchestrations.close(), pause(stopTimeoutMs)]);
+  }
+
+  clientBinding(baseUrl: string): string {
+    return clientBindingText(baseUrl.replace(/\/$/, ''), this.#options.hubName, this.#options.rpcBaseUrl?.());
+  }
+
+  async handleWebhook(request: WebhookRequest): Promise<WebhookResponse> {
+    const { store, log, hubName } = this.#options;
+    try {
+      if (!this.#isStarted || this.#stopping.signal.aborted) {
+        throw new WebhookRefusal(503, 'the durable engine is starting or stopping; try again');
+      }
+      const segments = webhookSegments(request.url);
+      return await handleInstances({ orchestrations: this.#orchestrations, store, log, hubName }, request, segments);
+    } catch (error) {
+      if (error instanceof WebhookRefusal) return json(error.status, { Message: error.message });
+      log.error('a durable webhook failed', { path: request.url.pathname, error: String(error) });
+      return json(503, { Message: `the durable state could not be reached: ${String(error)}` });
+    }
+  }
+
+  #turnCommitted(): void {
+    const { killAfterTurns } = this.#options.modes;
+    this.#committedTurns++;
+    if (killAfterTurns > 0 && this.#committedTurns % killAfterTurns === 0) process.kill(process.pid, 'SIGKILL');
+  }
+
+  #fence(reason: string): void {
+    if (this.#isFenced) return;
+    this.#isFenced = true;
+    this.#options.log.error('another writer has taken over this hub: the engine stops', { reason });
+    this.#stopping.abort();
+    void this.#orchestrations.close();
+    this.#options.onFenced?.(reason);
+  }
+}
