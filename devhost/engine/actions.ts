@@ -10,7 +10,7 @@ const retryOptions = z.object({
 });
 export type RetryOptions = z.infer<typeof retryOptions>;
 
-const input = z.unknown();
+const input = z.unknown().optional();
 const functionName = z.string();
 const instanceId = z.string().nullish();
 const version = z.string().nullish();

@@ -86,7 +86,7 @@ function statusHistory(
           ...('Result' in event && showOutput ? { Result: parseOrNull(event.Result) } : {}),
           ...at,
           ...(start === undefined ? {} : { ScheduledTime: start.at, FunctionName: start.name }),
-          ...(start?.['InstanceId'] === undefined ? {} : { InstanceId: start['InstanceId'] }),
+          ...(start?.InstanceId === undefined ? {} : { InstanceId: start.InstanceId }),
         });
         break;
       }
@@ -126,7 +126,7 @@ function statusHistory(
   }
   return shown.flatMap((entry) => {
     if (entry === undefined) return [];
-    if (typeof entry['name'] !== 'string') return [entry];
+    if (typeof entry.name !== 'string') return [entry];
     const { name, at, ...rest } = entry;
     return [{ ...rest, Timestamp: at, FunctionName: name }];
   });

@@ -59,12 +59,12 @@ export function partKey(key: string, part: number): string {
 /** Puts the texts of all complete keys back together; rows beyond a key's own count are left-overs. */
 export function joinRows(rows: Iterable<Record<string, unknown>>): Map<string, { text: string; partCount: number }> {
   const byRowKey = new Map<string, Record<string, unknown>>();
-  for (const row of rows) if (typeof row['rowKey'] === 'string') byRowKey.set(row['rowKey'], row);
+  for (const row of rows) if (typeof row.rowKey === 'string') byRowKey.set(row.rowKey, row);
   const joined = new Map<string, { text: string; partCount: number }>();
   for (const [rowKey, row] of byRowKey) {
-    if (!rowKey.endsWith('!000') || typeof row['partCount'] !== 'number') continue;
+    if (!rowKey.endsWith('!000') || typeof row.partCount !== 'number') continue;
     const key = rowKey.slice(0, -4);
-    const partCount = row['partCount'];
+    const partCount = row.partCount;
     let text = '';
     let complete = true;
     for (let part = 0; part < partCount; part++) {

@@ -76,8 +76,8 @@ export class TableStore implements DurableStore {
 
   async load(instanceId: string): Promise<LoadedInstance | undefined> {
     const rows = await this.#query(`PartitionKey eq '${encodeKey(instanceId)}'`);
-    const headRow = rows.find((row) => row['rowKey'] === headKey);
-    if (headRow === undefined || headRow['removing'] === true) return undefined;
+    const headRow = rows.find((row) => row.rowKey === headKey);
+    if (headRow === undefined || headRow.removing === true) return undefined;
     const texts = joinRows(rows);
     const stored = toStored(headRow, texts);
     const turns: string[] = [];
@@ -103,7 +103,7 @@ export class TableStore implements DurableStore {
     this.#meter.requestCount++;
     try {
       const headRow: Record<string, unknown> = await this.#client.getEntity(partitionKey, headKey);
-      return headRow['removing'] === true ? undefined : await this.#withAttachments(headRow);
+      return headRow.removing === true ? undefined : await this.#withAttachments(headRow);
     } catch (error) {
       if (error instanceof RestError && error.statusCode === 404) return undefined;
       throw error;
@@ -115,10 +115,7 @@ export class TableStore implements DurableStore {
     if (replaced !== undefined) {
       const stale = await this.#query(`PartitionKey eq '${partitionKey}' and RowKey ge 'm!' and RowKey lt 's'`);
       const change = this.#rowsOf(head, { etag: '', attachments: {}, partCounts: new Map() }, { head });
-      const removal = stale.map((row): TransactionAction => [
-        'delete',
-        { partitionKey, rowKey: row['rowKey'] as string },
-      ]);
+      const removal = stale.map((row): TransactionAction => ['delete', { partitionKey, rowKey: row.rowKey as string }]);
       return this.#write(replaced, change, removal);
     }
     const change = this.#rowsOf(head, { etag: '', attachments: {}, partCounts: new Map() }, { head });
@@ -171,7 +168,7 @@ export class TableStore implements DurableStore {
     const stored = await this.#write(base, rows, withHead);
     const { partCounts } = stored.token as Token;
     for (const row of [...inboxRows, ...receiptRows]) {
-      partCounts.set(row.rowKey.slice(0, -4), row['partCount'] as number);
+      partCounts.set(row.rowKey.slice(0, -4), row.partCount as number);
     }
     for (const key of removed) partCounts.delete(key);
     return stored;
@@ -201,7 +198,7 @@ export class TableStore implements DurableStore {
   /** Deletes all rows of a partition whose head is marked as removing; the head goes last. */
   async #sweep(partitionKey: string): Promise<void> {
     const rows = await this.#query(`PartitionKey eq '${partitionKey}'`, ['rowKey']);
-    const rowKeys = rows.map((row) => row['rowKey'] as string).filter((rowKey) => rowKey !== headKey);
+    const rowKeys = rows.map((row) => row.rowKey as string).filter((rowKey) => rowKey !== headKey);
     const deletions = [...rowKeys, headKey].map((rowKey): TransactionAction => ['delete', { partitionKey, rowKey }]);
     while (deletions.length > 0) await this.#transact(deletions.splice(0, maxTransactionRows));
   }
@@ -228,7 +225,7 @@ export class TableStore implements DurableStore {
     for await (const page of pages) {
       const heads: StoredHead[] = [];
       for (const row of page as Record<string, unknown>[]) {
-        if (row['removing'] !== true) heads.push(await this.#withAttachments(row));
+        if (row.removing !== true) heads.push(await this.#withAttachments(row));
       }
       return page.continuationToken === undefined || page.continuationToken === ''
         ? { heads }
@@ -239,7 +236,7 @@ export class TableStore implements DurableStore {
 
   async listUnfinished(): Promise<string[]> {
     const rows = await this.#query(`RowKey eq '${headKey}' and unfinished eq true`, ['instanceId']);
-    return rows.map((row) => row['instanceId'] as string);
+    return rows.map((row) => row.instanceId as string);
   }
 
   async #query(filter: string, select?: string[]): Promise<Record<string, unknown>[]> {
@@ -253,7 +250,7 @@ export class TableStore implements DurableStore {
   async #withAttachments(headRow: Record<string, unknown>): Promise<StoredHead> {
     const attachments = Object.values(attachmentsOf(headRow));
     if (attachments.length === 0) return toStored(headRow, new Map());
-    const partitionKey = headRow['partitionKey'] as string;
+    const partitionKey = headRow.partitionKey as string;
     const rows = await this.#query(`PartitionKey eq '${partitionKey}' and RowKey ge 'x!' and RowKey lt 'y'`);
     return toStored(headRow, joinRows(rows));
   }
@@ -377,7 +374,7 @@ function fieldOf(head: InstanceHead, field: LargeField): string | null {
 }
 
 function attachmentsOf(headRow: Record<string, unknown>): Token['attachments'] {
-  const text = headRow['attachments'];
+  const text = headRow.attachments;
   return typeof text === 'string' ? (JSON.parse(text) as Token['attachments']) : {};
 }
 
@@ -389,11 +386,11 @@ function toStored(
   const fields = JSON.parse(columnsText(headRow)) as Record<string, unknown>;
   for (const [field, attachment] of Object.entries(attachments)) {
     const joined = texts.get(attachment.key);
-    if (joined === undefined) throw new Error(`field ${field} of ${String(headRow['instanceId'])} is missing its rows`);
+    if (joined === undefined) throw new Error(`field ${field} of ${String(headRow.instanceId)} is missing its rows`);
     fields[field] = joined.text;
   }
   const partCounts = new Map([...texts].map(([key, { partCount }]) => [key, partCount]));
-  const token: Token = { etag: headRow['etag'] as string, attachments, partCounts };
+  const token: Token = { etag: headRow.etag as string, attachments, partCounts };
   return { head: instanceHead.parse(fields), token };
 }
 

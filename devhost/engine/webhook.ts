@@ -127,8 +127,7 @@ export function checkInstanceId(instanceId: string): void {
         ? `is longer than ${maxInstanceIdChars} characters`
         : instanceId.startsWith('@')
           ? 'begins with @'
-          : // eslint-disable-next-line no-control-regex -- control characters are what is looked for
-            /[/\\#?\u0000-\u001f\u007f-\u009f]/.test(instanceId)
+          : /[/\\#?\u0000-\u001f\u007f-\u009f]/.test(instanceId)
             ? 'holds one of / \\ # ? or a control character'
             : undefined;
   if (problem !== undefined) throw new WebhookRefusal(400, `the instance id ${problem}`);
@@ -178,7 +177,7 @@ function accepted(
   retryAfter: number,
 ): WebhookResponse {
   const urls = instanceUrls(request.url.origin, context.hubName, instanceId);
-  return json(202, urls, { location: urls['statusQueryGetUri'] ?? '', 'retry-after': String(retryAfter) });
+  return json(202, urls, { location: urls.statusQueryGetUri ?? '', 'retry-after': String(retryAfter) });
 }
 
 async function post(context: WebhookContext, instanceId: string, message: Message): Promise<WebhookResponse> {
