@@ -37,7 +37,7 @@ df.app.orchestration('sleeps', function* (context: OrchestrationContext) {
 df.app.orchestration('eventOrTimeout', function* (context: OrchestrationContext) {
   const timeout = context.df.createTimer(new Date(context.df.currentUtcDateTime.getTime() + 60_000));
   const event = context.df.waitForExternalEvent('approval');
-  const winner = yield context.df.Task.any([event, timeout]);
+  const winner: unknown = yield context.df.Task.any([event, timeout]);
   if (winner === event) {
     if (context.df.getInput<string>() !== 'keepTimer') timeout.cancel();
     return ['approved', event.result];
