@@ -6,6 +6,7 @@ import { createVhdx, type CreateVhdxOptions } from '../../../core/dataplane/vhdx
 import { openVhdxReader } from '../../../core/dataplane/vhdx/reader.js';
 import { openVhdxWriter } from '../../../core/dataplane/vhdx/writer.js';
 import { MemoryFile } from '../../support/memory-file.js';
+import { leaveDirtyLog } from '../../support/vhdx-dirty-log.js';
 
 const mib = 1024 * 1024;
 const batAt = 3 * mib;
@@ -236,4 +237,22 @@ test('one damaged header or region table is no harm: the other one is used', asy
     const bytes = flip(at)(Buffer.from(file.bytes));
     assert.equal((await openVhdxReader(new MemoryFile(bytes))).sizeBytes, 4 * mib);
   }
+});
+
+test('a log with any damaged byte is not replayed, and the disk is refused with what to do', async () => {
+  const file = await newDisk();
+  const update = [{ fileOffsetBytes: batAt, content: Buffer.alloc(4096, 0) }];
+  await leaveDirtyLog(file, 8192, [update]);
+  await openVhdxReader(file);
+  for (const at of [0, 5, 8, 17, 24, 40, 50, 64, 72, 90, 4096, 4100, 5000, 8191]) {
+    const bytes = flip(mib + 8192 + at)(Buffer.from(file.bytes));
+    await assert.rejects(openVhdxReader(new MemoryFile(bytes)), { code: 'US2014' }, `byte ${at} of the entry`);
+  }
+});
+
+test('a file shorter than its log knows it is refused', async () => {
+  const file = await newDisk({ kind: 'fixed' });
+  await leaveDirtyLog(file, 0, [[]]);
+  await file.resize(file.lengthBytes - mib);
+  await assert.rejects(openVhdxReader(file), { code: 'US2012' });
 });
