@@ -1,0 +1,29 @@
+import type { Temporal } from 'temporal-polyfill';
+import type { Clock } from '../core/ports/clock.js';
+import type { CloudInventory } from '../core/ports/cloud-inventory.js';
+import type { ReplicaStore } from '../core/ports/replica-store.js';
+import type { StateTable } from '../core/ports/state-table.js';
+import type { TransferStore } from '../core/ports/transfer-store.js';
+import type { Authenticator } from './http/authentication.js';
+import type { Workflows } from './workflows-client.js';
+
+/** What the doors work with: the ports, and what differs between a laptop and Azure. */
+export interface App {
+  table: StateTable;
+  /** Business time. */
+  clock: Clock;
+  /** System time: signatures, keys and tokens (docs/architecture.md, "Two clocks"). */
+  systemNow: () => Temporal.Instant;
+  cloudInventory: CloudInventory;
+  transfers: TransferStore;
+  replicas: ReplicaStore;
+  authenticator: Authenticator;
+  /** Seconds that clients are told to wait between polls. */
+  retryAfterSeconds: number;
+  log: (message: string, error?: unknown) => void;
+}
+
+/** An app together with the durable client of the invocation at hand. */
+export interface AppInvocation extends App {
+  workflows: Workflows;
+}

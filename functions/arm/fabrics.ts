@@ -1,0 +1,148 @@
+import type { Fabric as SdkFabric, RecoveryServicesProvider } from '@azure/arm-recoveryservices-siterecovery';
+import { Temporal } from 'temporal-polyfill';
+import { list, read } from '../../core/records/access.js';
+import { rows, type Fabric } from '../../core/records/rows.js';
+import { collection, notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
+import type { Wire } from './wire.js';
+
+/** A relay that was silent for this long counts as gone: six heartbeats. */
+const heartbeatLostAfterSeconds = 180;
+
+export const isConnected = (fabric: Fabric, now: Temporal.Instant): boolean =>
+  now.since(Temporal.Instant.from(fabric.lastHeartbeatAt)).total('seconds') <= heartbeatLostAfterSeconds;
+
+export const fabricArmId = (call: VaultCall, fabricName: string): string =>
+  call.armId(`/replicationFabrics/${fabricName}`);
+
+export const providerArmId = (call: VaultCall, fabric: Fabric): string =>
+  `${fabricArmId(call, fabric.fabricName)}/replicationRecoveryServicesProviders/${fabric.relayId}`;
+
+export async function fabricOf(call: VaultCall, fabricName = param(call, 'fabricName')): Promise<Fabric> {
+  const found = await read(call.app.table, rows.fabric(call.vaultId, fabricName));
+  if (found === undefined) {
+    throw notFound('fabric', fabricName, 'Fabrics appear when a relay registers; list them to see which are there.');
+  }
+  return found.value;
+}
+
+export const fabricsOf = async (call: VaultCall): Promise<Fabric[]> =>
+  (await list(call.app.table, rows.fabrics(call.vaultId))).map(({ value }) => value);
+
+function fabricToWire(call: VaultCall, fabric: Fabric, now: Temporal.Instant): Wire<SdkFabric> {
+  const connected = isConnected(fabric, now);
+  return {
+    id: fabricArmId(call, fabric.fabricName),
+    name: fabric.fabricName,
+    type: 'Microsoft.RecoveryServices/vaults/replicationFabrics',
+    properties: {
+      friendlyName: fabric.inventory.vmmServerName,
+      internalIdentifier: fabric.inventory.vmmServerId,
+      bcdrState: 'Valid',
+      encryptionDetails: { kekState: 'None' },
+      rolloverEncryptionDetails: { kekState: 'None' },
+      customDetails: { instanceType: 'VMM' },
+      health: connected ? 'Normal' : 'Critical',
+      healthErrorDetails: connected
+        ? []
+        : [
+            {
+              errorSource: 'Relay',
+              errorType: 'Connectivity',
+              errorLevel: 'Error',
+              errorCode: 'US1112',
+              summaryMessage: 'The relay is silent',
+              errorMessage: `the relay of ${fabric.inventory.vmmServerName} was last heard of at ${fabric.lastHeartbeatAt}`,
+              possibleCauses: 'The relay is stopped, or its way out to Understudy is cut.',
+              recommendedAction: 'Look at the relay on the VMM server; it goes on by itself when it reaches Understudy again.',
+              creationTimeUtc: fabric.lastHeartbeatAt,
+            },
+          ],
+    },
+  };
+}
+
+async function providerToWire(
+  call: VaultCall,
+  fabric: Fabric,
+  now: Temporal.Instant,
+): Promise<Wire<RecoveryServicesProvider>> {
+  const items = await list(call.app.table, rows.items(call.vaultId));
+  const relay = await read(call.app.table, rows.relay(fabric.relayId));
+  const identity = { tenantId: '', applicationId: '', objectId: '', audience: '', aadAuthority: '' };
+  return {
+    id: providerArmId(call, fabric),
+    name: fabric.relayId,
+    type: 'Microsoft.RecoveryServices/vaults/replicationFabrics/replicationRecoveryServicesProviders',
+    properties: {
+      fabricType: 'VMM',
+      friendlyName: fabric.inventory.vmmServerName,
+      providerVersion: fabric.relayVersion,
+      serverVersion: '',
+      providerVersionState: 'Latest',
+      providerVersionDetails: { version: fabric.relayVersion, status: 'Supported' },
+      fabricFriendlyName: fabric.inventory.vmmServerName,
+      lastHeartBeat: fabric.lastHeartbeatAt,
+      connectionStatus: isConnected(fabric, now) ? 'Connected' : 'Disconnected',
+      protectedItemCount: items.filter(({ value }) => value.fabricName === fabric.fabricName).length,
+      allowedScenarios: ['HyperVReplicaAzure'],
+      healthErrorDetails: [],
+      draIdentifier: fabric.relayId,
+      machineName: relay?.value.machineName ?? '',
+      authenticationIdentityDetails: identity,
+      resourceAccessIdentityDetails: identity,
+    },
+  };
+}
+
+const listOf = { response: 'FabricCollection' };
+
+/** VMM servers and the relays that speak for them. Neither is created here: a relay's registration brings both. */
+export const fabricOperations = [
+  vaultOperation(
+    'replicationFabrics.list',
+    'GET',
+    '~/replicationFabrics',
+    { summary: 'VMM servers of the vault', ...listOf },
+    async (call) => {
+      const now = await call.app.clock.now();
+      return collection((await fabricsOf(call)).map((fabric) => fabricToWire(call, fabric, now)));
+    },
+  ),
+  vaultOperation(
+    'replicationFabrics.get',
+    'GET',
+    '~/replicationFabrics/{fabricName}',
+    { summary: 'One VMM server', response: 'Fabric', query: ['$filter'] },
+    async (call) => ok(fabricToWire(call, await fabricOf(call), await call.app.clock.now())),
+  ),
+  vaultOperation(
+    'replicationRecoveryServicesProviders.listByReplicationFabrics',
+    'GET',
+    '~/replicationFabrics/{fabricName}/replicationRecoveryServicesProviders',
+    { summary: 'The relay of a VMM server', response: 'RecoveryServicesProviderCollection' },
+    async (call) => collection([await providerToWire(call, await fabricOf(call), await call.app.clock.now())]),
+  ),
+  vaultOperation(
+    'replicationRecoveryServicesProviders.list',
+    'GET',
+    '~/replicationRecoveryServicesProviders',
+    { summary: 'Relays of the vault', response: 'RecoveryServicesProviderCollection' },
+    async (call) => {
+      const now = await call.app.clock.now();
+      const fabrics = await fabricsOf(call);
+      return collection(await Promise.all(fabrics.map((fabric) => providerToWire(call, fabric, now))));
+    },
+  ),
+  vaultOperation(
+    'replicationRecoveryServicesProviders.get',
+    'GET',
+    '~/replicationFabrics/{fabricName}/replicationRecoveryServicesProviders/{providerName}',
+    { summary: 'One relay', response: 'RecoveryServicesProvider' },
+    async (call) => {
+      const fabric = await fabricOf(call);
+      const name = param(call, 'providerName');
+      if (fabric.relayId.toLowerCase() !== name.toLowerCase()) throw notFound('provider', name);
+      return ok(await providerToWire(call, fabric, await call.app.clock.now()));
+    },
+  ),
+];

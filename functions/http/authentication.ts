@@ -1,0 +1,78 @@
+import { ApiError } from './api-error.js';
+import type { ApiRequest } from './exchange.js';
+
+/** After Site Recovery Reader, Operator and Contributor; each may do what the ones before it may. */
+export const roles = ['reader', 'operator', 'contributor'] as const;
+export type Role = (typeof roles)[number];
+
+export interface Caller {
+  name: string;
+  role: Role;
+}
+
+/** Tells who calls, or refuses with 401. */
+export interface Authenticator {
+  authenticate(request: ApiRequest): Promise<Caller>;
+}
+
+export function requireRole(caller: Caller, needed: Role): void {
+  if (roles.indexOf(caller.role) >= roles.indexOf(needed)) return;
+  throw new ApiError({
+    code: 'US1010',
+    armCode: 'AuthorizationFailed',
+    httpStatus: 403,
+    message: `${caller.name} has the role ${caller.role}; this operation needs ${needed}`,
+    recommendedAction: `Ask for the role ${needed} on the vault.`,
+    details: { role: caller.role, needed },
+  });
+}
+
+const loopbackHosts = new Set(['127.0.0.1', 'localhost', '[::1]']);
+
+const hostNameOf = (host: string): string => host.replace(/:\d+$/, '').toLowerCase();
+
+function refuseHost(header: string, value: string): never {
+  throw new ApiError({
+    code: 'US1011',
+    armCode: 'ForbiddenHost',
+    httpStatus: 403,
+    target: header,
+    message: `the header ${header} is '${value}', which is not this machine's loopback address`,
+    possibleCauses: 'A web page of another site tries to reach Understudy through your browser, or a proxy stands in front.',
+    recommendedAction: 'Call http://127.0.0.1 or http://localhost; for other callers run Understudy with authentication.',
+  });
+}
+
+/**
+ * Loopback mode: no tokens, so the Host must be loopback (a rebound DNS name is not) and an Origin, where a browser sends one,
+ * must be ours.
+ */
+export const loopbackAuthenticator: Authenticator = {
+  async authenticate(request) {
+    checkLoopback(request);
+    return { name: 'the local operator', role: 'contributor' };
+  },
+};
+
+function checkLoopback(request: ApiRequest): void {
+  const host = request.headers.get('host') ?? request.url.host;
+  if (!loopbackHosts.has(hostNameOf(host))) refuseHost('Host', host);
+  const origin = request.headers.get('origin');
+  if (origin !== undefined && origin.toLowerCase() !== `${request.url.protocol}//${host.toLowerCase()}`) {
+    refuseHost('Origin', origin);
+  }
+}
+
+/** Until bearer tokens are checked, every call is refused: nothing is open by accident. */
+export const closedAuthenticator: Authenticator = {
+  async authenticate() {
+    throw new ApiError({
+      code: 'US1009',
+      armCode: 'AuthenticationFailed',
+      httpStatus: 401,
+      message: 'this app has no way to check bearer tokens yet, so it answers no ARM request',
+      possibleCauses: 'UNDERSTUDY_AUTH is not "none", and this version of Understudy checks no Entra tokens.',
+      recommendedAction: 'Run Understudy on loopback with npm start.',
+    });
+  },
+};

@@ -1,0 +1,27 @@
+/**
+ * A request and its answer as the doors see them, free of any Functions package: the same handlers run under the real host,
+ * under devhost and under plain calls of tests.
+ */
+export interface ApiRequest {
+  method: string;
+  /** Absolute, as the client sent it. */
+  url: URL;
+  /** Names in lower case. */
+  headers: ReadonlyMap<string, string>;
+  body: Buffer;
+}
+
+export interface ApiResponse {
+  status: number;
+  headers?: Readonly<Record<string, string>>;
+  /** JSON value; absent is an empty body. */
+  body?: unknown;
+}
+
+/** Scheme and host as the caller knows them: a proxy in front tells them in X-Forwarded-Proto and X-Forwarded-Host. */
+export function publicOrigin(request: ApiRequest): string {
+  const first = (name: string): string | undefined => request.headers.get(name)?.split(',')[0]?.trim();
+  const scheme = first('x-forwarded-proto') ?? request.url.protocol.replace(':', '');
+  const host = first('x-forwarded-host') ?? first('host') ?? request.url.host;
+  return `${scheme}://${host}`;
+}

@@ -1,0 +1,64 @@
+import { v7 as timeOrderedUuid } from 'uuid';
+import type { RowOperation } from '../../core/ports/state-table.js';
+import type { ItemId, JobName, VaultId } from '../../core/domain/ids.js';
+import { asJobName } from '../../core/domain/ids.js';
+import type { Job, JobKind } from '../../core/domain/jobs/job.js';
+import { decideAndCommit, insert } from '../../core/records/access.js';
+import { rows, vaultPartition } from '../../core/records/rows.js';
+import type { AppInvocation } from '../app.js';
+
+export interface JobRequest {
+  vaultId: VaultId;
+  kind: JobKind;
+  orchestrator: string;
+  /** ARM id of the resource that the operation was called on. */
+  targetResourceId: string;
+  targetObjectName: string;
+  itemId?: ItemId;
+  /**
+   * Reads and decides, perhaps several times: the rows that change with the job, and the workflow's input. A refusal is thrown.
+   * `now` is business time.
+   */
+  decide: (jobName: JobName, now: string) => Promise<{ operations: RowOperation[]; input: object }>;
+}
+
+/**
+ * Writes the job row together with the state change that it stands for, then starts its workflow. When the start fails the job
+ * row is the intent, and the sweep starts it (docs/architecture.md, rule 12).
+ */
+export async function submitJob(app: AppInvocation, request: JobRequest): Promise<Job> {
+  const jobName = asJobName(timeOrderedUuid());
+  const now = (await app.clock.now()).toString();
+  const job = await decideAndCommit(app.table, vaultPartition(request.vaultId), async () => {
+    const { operations, input } = await request.decide(jobName, now);
+    const decided: Job = {
+      jobName,
+      scenarioName: request.kind.scenarioName,
+      friendlyName: request.kind.friendlyName,
+      state: 'NotStarted',
+      tasks: request.kind.tasks.map((task, index) => ({
+        taskId: `${jobName}-${index + 1}`,
+        name: task.name,
+        friendlyName: task.friendlyName,
+        state: 'NotStarted',
+      })),
+      errors: [],
+      createdAt: now,
+      targetResourceId: request.targetResourceId,
+      targetObjectName: request.targetObjectName,
+      ...(request.itemId === undefined ? {} : { itemId: request.itemId }),
+      intent: { orchestrator: request.orchestrator, input },
+    };
+    return { operations: [...operations, insert(rows.job(request.vaultId, jobName), decided)], result: decided };
+  });
+  await startJob(app, job);
+  return job;
+}
+
+async function startJob(app: AppInvocation, job: Job): Promise<void> {
+  try {
+    await app.workflows.startNew(job.intent.orchestrator, job.jobName, job.intent.input as object);
+  } catch (error) {
+    app.log(`the workflow of job ${job.jobName} could not be started now; the sweep will start it`, error);
+  }
+}
