@@ -6,10 +6,11 @@ import { doorbellEvent } from '../core/domain/workflows/workflows.js';
 export interface Workflows {
   /** Starts an instance whose id was drawn just now. */
   startNew(orchestrator: string, instanceId: string, input: object): Promise<void>;
-  /** Starts the instance unless one with this id exists, whatever became of it. Resolves with whether it started one. */
-  startOnce(orchestrator: string, instanceId: string, input: object): Promise<boolean>;
-  /** Starts the instance unless it runs or completed: one that failed or was terminated begins anew. */
-  startOrRevive(orchestrator: string, instanceId: string, input: object): Promise<boolean>;
+  /**
+   * Starts the instance when it is absent, failed or terminated, and, where `evenIfCompleted`, also when it completed.
+   * Resolves with whether it started one.
+   */
+  ensure(orchestrator: string, instanceId: string, input: object, evenIfCompleted?: boolean): Promise<boolean>;
   /** Tells the instance that rows changed. A missing or finished instance is no error; resolves with false when it is missing. */
   ring(instanceId: string): Promise<boolean>;
 }
@@ -49,14 +50,9 @@ export function durableWorkflows(client: Pick<DurableClient, 'startNew' | 'getSt
   };
   return {
     startNew: start,
-    async startOnce(orchestrator, instanceId, input) {
-      if ((await statusOf(instanceId)) !== 'absent') return false;
-      await start(orchestrator, instanceId, input);
-      return true;
-    },
-    async startOrRevive(orchestrator, instanceId, input) {
+    async ensure(orchestrator, instanceId, input, evenIfCompleted = false) {
       const status = await statusOf(instanceId);
-      if (status === 'alive' || status === 'completed') return false;
+      if (status === 'alive' || (status === 'completed' && !evenIfCompleted)) return false;
       await start(orchestrator, instanceId, input);
       return true;
     },

@@ -115,8 +115,18 @@ export interface RegistrationKey {
   vaultId: VaultId;
   /** System time: registration keys are a matter of security. */
   expiresAt: string;
-  /** Set at first use: only the same public key may repeat it. */
-  usedBy?: { publicKey: string; relayId: RelayId };
+  /** Set at first use: only the same public key may repeat it. `completed` once the relay's and the fabric's rows stand. */
+  usedBy?: { publicKey: string; relayId: RelayId; completed: boolean };
+}
+
+/** A recovery point that an operator downloads: it stays pinned until then. */
+export interface PointExport {
+  exportId: string;
+  itemId: ItemId;
+  cycle: number;
+  recoveryPointId: string;
+  /** System time: as long as the SAS tokens that were given out. */
+  expiresAt: string;
 }
 
 export const rows = {
@@ -177,6 +187,11 @@ export const rows = {
     partition: vaultPartition(vaultId),
     prefix: `point!${itemId}!`,
   }),
+  pointExport: (vaultId: VaultId, exportId: string): RowRef<PointExport> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: `export!${part(exportId)}`,
+  }),
+  pointExports: (vaultId: VaultId): RowsRef<PointExport> => ({ partition: vaultPartition(vaultId), prefix: 'export!' }),
   relay: (relayId: RelayId): RowRef<RegisteredRelay> => ({ partition: relayPartition(relayId), rowKey: 'relay' }),
   command: (relayId: RelayId, commandId: string): RowRef<PendingCommand> => ({
     partition: relayPartition(relayId),

@@ -2,7 +2,11 @@ import { z } from 'zod';
 import { asVaultId, type VaultId } from '../../core/domain/ids.js';
 
 /** The last segment of an ARM id, or the whole text when it is a bare name. */
-export const lastSegment = (armId: string): string => armId.split('/').filter((part) => part !== '').at(-1) ?? '';
+export const lastSegment = (armId: string): string =>
+  armId
+    .split('/')
+    .filter((part) => part !== '')
+    .at(-1) ?? '';
 
 /** Name that follows `/{collection}/` in an ARM id, whatever the case. */
 export function nameIn(armId: string, collection: string): string | undefined {
@@ -26,6 +30,4 @@ export function vaultIdWithin(armId: string): VaultId | undefined {
 
 /** An ARM id that must lie under a collection, e.g. `replicationPolicies`. */
 export const armIdOf = (collection: string) =>
-  z
-    .string()
-    .refine((text) => nameIn(text, collection) !== undefined, { error: `an ARM id of …/${collection}/{name}` });
+  z.string().refine((text) => nameIn(text, collection) !== undefined, { error: `an ARM id of …/${collection}/{name}` });

@@ -86,7 +86,12 @@ export const cloudOperations = [
     { summary: 'Clouds of a VMM server', response: 'ProtectionContainerCollection' },
     async (call) => {
       const fabric = await fabricOf(call);
-      return collection(await containersToWire(call, fabric.inventory.clouds.map((cloud) => ({ fabric, cloud }))));
+      return collection(
+        await containersToWire(
+          call,
+          fabric.inventory.clouds.map((cloud) => ({ fabric, cloud })),
+        ),
+      );
     },
   ),
   vaultOperation(

@@ -13,7 +13,15 @@ import { badReference } from './cloud-resources.js';
 import { cloudOf, containerArmId } from './clouds.js';
 import { fabricsOf } from './fabrics.js';
 import { accepted } from './long-running.js';
-import { collection, notFound, ok, param, vaultOperation, vaultOperationWithBody, type VaultCall } from './operation.js';
+import {
+  collection,
+  notFound,
+  ok,
+  param,
+  vaultOperation,
+  vaultOperationWithBody,
+  type VaultCall,
+} from './operation.js';
 import { findPolicy, policyArmId } from './policies.js';
 import type { ShapeOf, Wire } from './wire.js';
 
@@ -136,10 +144,7 @@ export const containerMappingOperations = [
     async (call) => {
       const { fabric, cloud } = await cloudOf(call);
       const name = param(call, 'mappingName');
-      const found = await read(
-        call.app.table,
-        rows.mapping(call.vaultId, fabric.fabricName, cloud.cloudId, name),
-      );
+      const found = await read(call.app.table, rows.mapping(call.vaultId, fabric.fabricName, cloud.cloudId, name));
       if (found === undefined) throw notFound('container mapping', name);
       return ok(mappingToWire(call, found.value, fabric));
     },

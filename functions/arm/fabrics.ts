@@ -53,7 +53,8 @@ function fabricToWire(call: VaultCall, fabric: Fabric, now: Temporal.Instant): W
               summaryMessage: 'The relay is silent',
               errorMessage: `the relay of ${fabric.inventory.vmmServerName} was last heard of at ${fabric.lastHeartbeatAt}`,
               possibleCauses: 'The relay is stopped, or its way out to Understudy is cut.',
-              recommendedAction: 'Look at the relay on the VMM server; it goes on by itself when it reaches Understudy again.',
+              recommendedAction:
+                'Look at the relay on the VMM server; it goes on by itself when it reaches Understudy again.',
               creationTimeUtc: fabric.lastHeartbeatAt,
             },
           ],

@@ -92,7 +92,7 @@ function instant(term: FilterTerm): Temporal.Instant {
       httpStatus: 400,
       target: '$filter',
       message: `$filter: ${term.name} '${term.value}' is not an instant`,
-      recommendedAction: "Write it like 2026-01-31T18:30:00Z, with its offset.",
+      recommendedAction: 'Write it like 2026-01-31T18:30:00Z, with its offset.',
       cause: error,
     });
   }

@@ -80,7 +80,8 @@ async function operationStatus(call: VaultCall): Promise<ApiResponse> {
 async function operationResult(call: VaultCall): Promise<ApiResponse> {
   const job = await jobOf(call, param(call, 'jobName'));
   const asked = call.request.url.pathname.replace(/\/operationresults\/[^/]+\/?$/i, '');
-  if (decodeURIComponent(asked).toLowerCase() !== job.targetResourceId.toLowerCase()) throw notFound('operation result', asked);
+  if (decodeURIComponent(asked).toLowerCase() !== job.targetResourceId.toLowerCase())
+    throw notFound('operation result', asked);
   switch (job.state) {
     case 'NotStarted':
     case 'InProgress':

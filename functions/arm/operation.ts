@@ -127,7 +127,11 @@ export function param(call: Call, name: string): string {
 }
 
 async function intoVault(call: Call): Promise<VaultCall> {
-  const armId = vaultArmId(param(call, 'subscriptionId'), param(call, 'resourceGroupName'), param(call, 'resourceName'));
+  const armId = vaultArmId(
+    param(call, 'subscriptionId'),
+    param(call, 'resourceGroupName'),
+    param(call, 'resourceName'),
+  );
   const vaultId = asVaultId(armId);
   const vault = await read(call.app.table, rows.vault(vaultId));
   if (vault === undefined) throw notFound('vault', armId, 'Create the vault with PUT, or correct its name.');

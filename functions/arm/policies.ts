@@ -13,7 +13,15 @@ import { rows, vaultPartition, type StoredPolicy } from '../../core/records/rows
 import { submitJob } from '../jobs/submit-job.js';
 import { checkIntervalFitsStorage, storageAccountOf } from './cloud-resources.js';
 import { accepted } from './long-running.js';
-import { collection, notFound, ok, param, vaultOperation, vaultOperationWithBody, type VaultCall } from './operation.js';
+import {
+  collection,
+  notFound,
+  ok,
+  param,
+  vaultOperation,
+  vaultOperationWithBody,
+  type VaultCall,
+} from './operation.js';
 import type { ShapeOf, Wire } from './wire.js';
 
 /** Clients send numbers of policies as numbers or, some of them, as strings. */

@@ -107,7 +107,12 @@ export class Router {
     });
     const found = matches.find(({ operation }) => operation.method === method.toUpperCase());
     if (found !== undefined) return found;
-    if (matches.length > 0) throw wrongMethod(method, path, matches.map(({ operation }) => operation.method));
+    if (matches.length > 0)
+      throw wrongMethod(
+        method,
+        path,
+        matches.map(({ operation }) => operation.method),
+      );
     throw unknownPath(path, segments, this.operations);
   }
 }

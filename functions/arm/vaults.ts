@@ -4,7 +4,16 @@ import { rows, vaultPartition, type Vault } from '../../core/records/rows.js';
 import { asVaultId } from '../../core/domain/ids.js';
 import { StateConflictError } from '../../core/ports/state-table.js';
 import { vaultArmId } from './arm-id.js';
-import { collection, notFound, ok, operation, operationWithBody, param, vaultOperation, type Call } from './operation.js';
+import {
+  collection,
+  notFound,
+  ok,
+  operation,
+  operationWithBody,
+  param,
+  vaultOperation,
+  type Call,
+} from './operation.js';
 
 const apiProvider = 'Microsoft.RecoveryServices';
 
@@ -49,10 +58,16 @@ async function vaultsUnder(call: Call, prefix: string): Promise<Vault[]> {
 
 /** Vaults and what clients ask of a subscription before they turn to one. */
 export const vaultOperations = [
-  operation('subscriptions.list', 'GET', '/subscriptions', { summary: 'Subscriptions that have a vault here' }, async (call) => {
-    const ids = new Set((await allVaults(call)).flatMap((vault) => vault.vaultId.split('/')[2] ?? []));
-    return collection([...ids].sort().map(subscriptionToWire));
-  }),
+  operation(
+    'subscriptions.list',
+    'GET',
+    '/subscriptions',
+    { summary: 'Subscriptions that have a vault here' },
+    async (call) => {
+      const ids = new Set((await allVaults(call)).flatMap((vault) => vault.vaultId.split('/')[2] ?? []));
+      return collection([...ids].sort().map(subscriptionToWire));
+    },
+  ),
   operation(
     'subscriptions.get',
     'GET',
@@ -61,7 +76,8 @@ export const vaultOperations = [
     async (call) => {
       const subscriptionId = param(call, 'subscriptionId');
       const found = await vaultsUnder(call, `/subscriptions/${subscriptionId}`);
-      if (found.length === 0) throw notFound('subscription', subscriptionId, 'Create a vault in it, or correct its id.');
+      if (found.length === 0)
+        throw notFound('subscription', subscriptionId, 'Create a vault in it, or correct its id.');
       return ok(subscriptionToWire(subscriptionId));
     },
   ),

@@ -38,8 +38,10 @@ function refuseHost(header: string, value: string): never {
     httpStatus: 403,
     target: header,
     message: `the header ${header} is '${value}', which is not this machine's loopback address`,
-    possibleCauses: 'A web page of another site tries to reach Understudy through your browser, or a proxy stands in front.',
-    recommendedAction: 'Call http://127.0.0.1 or http://localhost; for other callers run Understudy with authentication.',
+    possibleCauses:
+      'A web page of another site tries to reach Understudy through your browser, or a proxy stands in front.',
+    recommendedAction:
+      'Call http://127.0.0.1 or http://localhost; for other callers run Understudy with authentication.',
   });
 }
 

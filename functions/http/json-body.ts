@@ -6,10 +6,7 @@ export const bodyBytesMax = 4 * 1024 * 1024;
 
 /** `$.properties.providerSpecificInput.replicationInterval`, `$.items[3].epoch`. */
 function jsonPath(path: readonly PropertyKey[]): string {
-  return path.reduce<string>(
-    (text, step) => text + (typeof step === 'number' ? `[${step}]` : `.${String(step)}`),
-    '$',
-  );
+  return path.reduce<string>((text, step) => text + (typeof step === 'number' ? `[${step}]` : `.${String(step)}`), '$');
 }
 
 export function parseJson(body: Buffer): unknown {
@@ -50,7 +47,8 @@ export function checkShape<Output>(schema: z.ZodType<Output>, value: unknown): O
     httpStatus: 400,
     ...(wrong[0] === undefined ? {} : { target: wrong[0].path }),
     message: `the body has a wrong shape: ${wrong.map((entry) => `${entry.path}: ${entry.message}`).join('; ')}`,
-    possibleCauses: value === undefined ? 'The request has no body.' : 'A property is missing, misspelt or of another type.',
+    possibleCauses:
+      value === undefined ? 'The request has no body.' : 'A property is missing, misspelt or of another type.',
     recommendedAction: 'Correct the named properties; docs/api.md names the request model of each operation.',
     details: { wrong },
   });

@@ -27,8 +27,10 @@ export interface JobRequest {
  * row is the intent, and the sweep starts it (docs/architecture.md, rule 12).
  */
 export async function submitJob(app: AppInvocation, request: JobRequest): Promise<Job> {
-  const jobName = asJobName(timeOrderedUuid());
-  const now = (await app.clock.now()).toString();
+  const businessNow = await app.clock.now();
+  const now = businessNow.toString();
+  // Business time, as in the jobs that workflows submit: names sort in the order that the operator saw.
+  const jobName = asJobName(timeOrderedUuid({ msecs: businessNow.epochMilliseconds }));
   const job = await decideAndCommit(app.table, vaultPartition(request.vaultId), async () => {
     const { operations, input } = await request.decide(jobName, now);
     const decided: Job = {

@@ -1,0 +1,85 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import type { ProtectedItem, ReplicationPhase } from '../../core/domain/protected-item/protected-item.js';
+import type { Assignment, AssignmentsResponse } from '../../core/domain/relay-protocol/wire.js';
+import { list } from '../../core/records/access.js';
+import { rows, type RegisteredRelay, type StoredPolicy } from '../../core/records/rows.js';
+import {
+  defaultAppConsistentFrequencyHours,
+  defaultReplicationIntervalSeconds,
+} from '../../core/domain/policy/replication-policy.js';
+import type { App } from '../app.js';
+
+/** Below what proxies and the platform cut off (230 s), and short enough that a stopping host waits little. */
+const waitSecondsMax = 25;
+/** How soon a change reaches a waiting relay; each look costs three small queries. */
+const lookEveryMilliseconds = 700;
+
+export const assignmentsQuery = z.object({
+  version: z.string().max(128).optional(),
+  waitSeconds: z.coerce.number().min(0).max(600).default(0),
+});
+
+const phases: Record<ReplicationPhase, Assignment['phase']> = {
+  none: 'idle',
+  initialReplication: 'initialReplication',
+  delta: 'delta',
+  stopped: 'stopped',
+};
+
+export function assignmentOf(item: ProtectedItem, policy: StoredPolicy | undefined): Assignment {
+  const { replication } = item;
+  return {
+    itemId: item.itemId,
+    protectionId: item.protectionId,
+    vmId: item.vmId,
+    vmName: item.vmName,
+    epoch: replication.epoch,
+    phase: phases[replication.phase],
+    ...(replication.stopReason === undefined ? {} : { stopReason: replication.stopReason }),
+    paused: replication.paused,
+    replicationIntervalSeconds: policy?.replicationIntervalSeconds ?? defaultReplicationIntervalSeconds,
+    appConsistentFrequencyHours: policy?.appConsistentFrequencyHours ?? defaultAppConsistentFrequencyHours,
+    receivedCycle: replication.receivedCycle,
+    disks: item.disks.map((disk) => ({
+      diskId: disk.diskId,
+      sizeBytes: disk.sourceSizeBytes,
+      receivedThroughBytes: disk.baseReceivedThroughBytes,
+      appliedThroughBytes: disk.baseAppliedThroughBytes,
+    })),
+  };
+}
+
+async function present(app: App, relay: RegisteredRelay): Promise<AssignmentsResponse> {
+  const [items, policies, commands] = await Promise.all([
+    list(app.table, rows.items(relay.vaultId)),
+    list(app.table, rows.policies(relay.vaultId)),
+    list(app.table, rows.commands(relay.relayId)),
+  ]);
+  const policyByName = new Map(policies.map(({ value }) => [value.name.toLowerCase(), value]));
+  const assignments = items
+    .filter(({ value }) => value.relayId === relay.relayId)
+    .map(({ value }) => assignmentOf(value, policyByName.get(value.policyName.toLowerCase())));
+  return {
+    version: createHash('sha256').update(JSON.stringify(assignments)).digest('hex').slice(0, 32),
+    assignments,
+    commands: commands.filter(({ value }) => value.result === undefined).map(({ value }) => value.command),
+  };
+}
+
+/** What the relay is to do: at once when it differs from what the relay knows or a command waits, else when that comes true. */
+export async function awaitAssignments(
+  app: App,
+  relay: RegisteredRelay,
+  query: z.output<typeof assignmentsQuery>,
+): Promise<AssignmentsResponse> {
+  // System time: this is a transfer's timeout, not business.
+  const until = performance.now() + Math.min(query.waitSeconds, waitSecondsMax) * 1000;
+  for (;;) {
+    const found = await present(app, relay);
+    const leftMilliseconds = until - performance.now();
+    if (found.version !== query.version || found.commands.length > 0 || leftMilliseconds <= 0) return found;
+    await sleep(Math.min(lookEveryMilliseconds, leftMilliseconds));
+  }
+}

@@ -1,0 +1,168 @@
+import { createHash, createPublicKey, randomUUID } from 'node:crypto';
+import { Temporal } from 'temporal-polyfill';
+import type { z } from 'zod';
+import { asRelayId, type RelayId, type VaultId } from '../../core/domain/ids.js';
+import type { registerRequest, registerResponse } from '../../core/domain/relay-protocol/wire.js';
+import { decideAndCommit, list, read, remove, replace, upsert } from '../../core/records/access.js';
+import { rows, vaultPartition, type Fabric, type RegisteredRelay } from '../../core/records/rows.js';
+import type { App } from '../app.js';
+import { ApiError } from '../http/api-error.js';
+import { secretHash } from './registration-key.js';
+
+type Request = z.output<typeof registerRequest>;
+
+const drawNewKey = 'Make a new registration key and register with it.';
+
+/** The fabric's ARM name: 64 hex digits, the same whenever this VMM server registers. */
+export const fabricNameOf = (vmmServerId: string): string => createHash('sha256').update(vmmServerId).digest('hex');
+
+function checkPublicKey(publicKey: string): void {
+  try {
+    const key = createPublicKey({ key: Buffer.from(publicKey, 'base64'), format: 'der', type: 'spki' });
+    if (key.asymmetricKeyType === 'ed25519') return;
+  } catch {
+    // Falls through: what it is does not matter, only that it is no Ed25519 key.
+  }
+  throw new ApiError({
+    code: 'US1005',
+    httpStatus: 400,
+    target: '$.publicKey',
+    message: '$.publicKey is not an Ed25519 public key (SubjectPublicKeyInfo, DER, base64)',
+    recommendedAction: 'Register with the key pair that the relay makes.',
+  });
+}
+
+/**
+ * Binds a relay's public key to the vault of the registration key. The key's row is written first: it decides who holds the
+ * key. Whatever dies after that, a repeat with the same key and public key finishes and gives the same answer
+ * (docs/architecture.md, rule 13).
+ */
+export async function registerRelay(app: App, request: Request): Promise<z.output<typeof registerResponse>> {
+  checkPublicKey(request.publicKey);
+  const claim = await claimKey(app, request);
+  const fabricName = fabricNameOf(request.inventory.vmmServerId);
+  if (!claim.completed) {
+    const now = (await app.clock.now()).toString();
+    await writeRelay(app, {
+      ...claim,
+      fabricName,
+      publicKey: request.publicKey,
+      machineName: request.machineName,
+      now,
+    });
+    const replaced = await writeFabric(app, { ...claim, fabricName, request, now });
+    if (replaced !== undefined) await forgetRelay(app, replaced);
+    await completeKey(app, request);
+  }
+  return { relayId: claim.relayId, vaultId: claim.vaultId, fabricName };
+}
+
+interface Claim {
+  vaultId: VaultId;
+  relayId: RelayId;
+  completed: boolean;
+}
+
+async function claimKey(app: App, request: Request): Promise<Claim> {
+  const ref = rows.registrationKey(secretHash(request.secret));
+  return decideAndCommit<Claim>(app.table, ref.partition, async () => {
+    const key = await read(app.table, ref);
+    if (key === undefined) {
+      throw new ApiError({
+        code: 'US1104',
+        httpStatus: 403,
+        message: 'this registration key is not known here',
+        possibleCauses: 'The key was made by another app, or its text was cut.',
+        recommendedAction: drawNewKey,
+      });
+    }
+    const { vaultId, expiresAt, usedBy } = key.value;
+    if (usedBy !== undefined) {
+      if (usedBy.publicKey !== request.publicKey) {
+        throw new ApiError({
+          code: 'US1106',
+          httpStatus: 409,
+          message: 'this registration key was used by another relay; a key registers one relay',
+          possibleCauses:
+            'The key was copied to a second relay, or the relay lost its identity file after it registered.',
+          recommendedAction: drawNewKey,
+        });
+      }
+      return { operations: [], result: { vaultId, relayId: usedBy.relayId, completed: usedBy.completed } };
+    }
+    if (Temporal.Instant.compare(app.systemNow(), Temporal.Instant.from(expiresAt)) >= 0) {
+      throw new ApiError({
+        code: 'US1105',
+        httpStatus: 403,
+        message: `this registration key was good until ${expiresAt}`,
+        recommendedAction: drawNewKey,
+      });
+    }
+    const relayId = asRelayId(randomUUID());
+    return {
+      operations: [replace(key, { ...key.value, usedBy: { publicKey: request.publicKey, relayId, completed: false } })],
+      result: { vaultId, relayId, completed: false },
+    };
+  });
+}
+
+async function completeKey(app: App, request: Request): Promise<void> {
+  const ref = rows.registrationKey(secretHash(request.secret));
+  await decideAndCommit(app.table, ref.partition, async () => {
+    const key = await read(app.table, ref);
+    if (key?.value.usedBy === undefined || key.value.usedBy.completed) return { operations: [], result: undefined };
+    const usedBy = { ...key.value.usedBy, completed: true };
+    return { operations: [replace(key, { ...key.value, usedBy })], result: undefined };
+  });
+}
+
+async function writeRelay(
+  app: App,
+  row: Claim & { fabricName: string; publicKey: string; machineName: string; now: string },
+): Promise<void> {
+  const relay: RegisteredRelay = {
+    relayId: row.relayId,
+    vaultId: row.vaultId,
+    fabricName: row.fabricName,
+    publicKey: row.publicKey,
+    machineName: row.machineName,
+    registeredAt: row.now,
+  };
+  const ref = rows.relay(row.relayId);
+  await app.table.transact(ref.partition, [upsert(ref, relay)]);
+}
+
+/** Writes the fabric and turns its items to the new relay; resolves with the relay that it spoke through before. */
+async function writeFabric(
+  app: App,
+  row: Claim & { fabricName: string; request: Request; now: string },
+): Promise<RelayId | undefined> {
+  const { vaultId, relayId, request, now } = row;
+  const ref = rows.fabric(vaultId, row.fabricName);
+  const before = await read(app.table, ref);
+  const fabric: Fabric = {
+    fabricName: row.fabricName,
+    relayId,
+    inventory: request.inventory,
+    inventoryAt: now,
+    lastHeartbeatAt: now,
+    relayVersion: request.relayVersion,
+    registeredAt: now,
+  };
+  await app.table.transact(vaultPartition(vaultId), [upsert(ref, fabric)]);
+  for (const { ref: itemRef, value } of await list(app.table, rows.items(vaultId))) {
+    if (value.fabricName !== row.fabricName || value.relayId === relayId) continue;
+    await decideAndCommit(app.table, itemRef.partition, async () => {
+      const item = await read(app.table, itemRef);
+      if (item === undefined || item.value.relayId === relayId) return { operations: [], result: undefined };
+      return { operations: [replace(item, { ...item.value, relayId })], result: undefined };
+    });
+  }
+  return before === undefined || before.value.relayId === relayId ? undefined : before.value.relayId;
+}
+
+/** A VMM server speaks through one relay: the one before must not go on with a key that is still good. */
+async function forgetRelay(app: App, relayId: RelayId): Promise<void> {
+  const relay = await read(app.table, rows.relay(relayId));
+  if (relay !== undefined) await app.table.transact(relay.ref.partition, [remove(relay)]);
+}

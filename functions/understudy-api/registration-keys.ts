@@ -1,0 +1,30 @@
+import { z } from 'zod';
+import { read } from '../../core/records/access.js';
+import { rows } from '../../core/records/rows.js';
+import { vaultIdWithin } from '../arm/arm-id.js';
+import { notFound, operationWithBody } from '../arm/operation.js';
+import { drawRegistrationKey } from '../relay-api/registration-key.js';
+
+const keyBody = z.object({
+  vaultId: z.string().refine((text) => vaultIdWithin(text) !== undefined, { error: 'the ARM id of a vault' }),
+});
+
+export const registrationKeyOperations = [
+  operationWithBody(
+    'understudy.registrationKeys.create',
+    'POST',
+    '/understudy/v1/registrationKeys',
+    {
+      summary: 'Makes a registration key for one relay: shown this once, good for 5 days and one registration',
+      request: '{ vaultId }',
+      response: '{ registrationKey, expiresAt }',
+      body: keyBody,
+    },
+    async (call, body) => {
+      const vaultId = vaultIdWithin(body.vaultId);
+      const vault = vaultId === undefined ? undefined : await read(call.app.table, rows.vault(vaultId));
+      if (vault === undefined) throw notFound('vault', body.vaultId, 'Create the vault with PUT, or correct its id.');
+      return { status: 201, body: await drawRegistrationKey(call.app, vault.value.vaultId, call.origin) };
+    },
+  ),
+];
