@@ -2,11 +2,14 @@ import { availableParallelism } from 'node:os';
 import pLimit from 'p-limit';
 import type { DurableEngine, HostClock, HostModes, WebhookRequest, WebhookResponse, Worker } from '../contract.js';
 import { clientBindingText } from './client-urls.js';
+import { Entities } from './entities.js';
+import { handleEntities } from './entity-webhook.js';
 import { Orchestrations } from './orchestrations.js';
 import { backoffMs, pause } from './services.js';
 import type { EngineLog, EngineServices } from './services.js';
 import type { DurableStore } from './store.js';
-import { handleInstances, json, webhookSegments, WebhookRefusal } from './webhook.js';
+import { json, webhookSegments, WebhookRefusal } from './webhook-parts.js';
+import { handleInstances } from './webhook.js';
 
 export type { EngineLog } from './services.js';
 
@@ -36,6 +39,7 @@ export function createDurableEngine(options: DurableEngineOptions): DurableEngin
 class Engine implements DurableEngine {
   readonly #options: DurableEngineOptions;
   readonly #orchestrations: Orchestrations;
+  readonly #entities: Entities;
   readonly #stopping = new AbortController();
   #isFenced = false;
   #isStarted = false;
@@ -55,7 +59,20 @@ class Engine implements DurableEngine {
       activitySlots: (run) => activitySlots(run),
       isStopping: () => this.#stopping.signal.aborted,
       startChild: (request) => this.#orchestrations.startChild(request),
-      deliver: (request) => Promise.reject(new Error(`entities are not there yet: ${request.target}`)),
+      deliver: (request) => this.#entities.operate(request),
+      requestSettled: (request) => {
+        this.#entities.requestSettled(request);
+      },
+      requestsUnderWay: () => {
+        if (!this.#isStarted) return undefined;
+        const outboxes = [...this.#orchestrations.outboxes(), ...this.#entities.outboxes()];
+        return new Set(outboxes.map(({ requestId }) => requestId));
+      },
+      reply: ({ requestId, caller }, reply) => {
+        if (caller === null) return;
+        const { instanceId, executionId } = caller;
+        this.#orchestrations.tell(instanceId, { kind: 'entityReplied', executionId, requestId, reply });
+      },
       turnCommitted: () => {
         this.#turnCommitted();
       },
@@ -67,6 +84,7 @@ class Engine implements DurableEngine {
       },
     };
     this.#orchestrations = new Orchestrations(services);
+    this.#entities = new Entities(services);
   }
 
   async start(): Promise<void> {
@@ -75,11 +93,7 @@ class Engine implements DurableEngine {
       try {
         const instanceIds = await store.listUnfinished();
         const slots = pLimit(8);
-        await Promise.all(
-          instanceIds.map((instanceId) =>
-            slots(() => (instanceId.startsWith('@') ? undefined : this.#takeUp(instanceId))),
-          ),
-        );
+        await Promise.all(instanceIds.map((instanceId) => slots(() => this.#takeUp(instanceId))));
         this.#isStarted = true;
         log.info('durable engine started', { hub: this.#options.hubName, unfinished: instanceIds.length });
         return;
@@ -93,7 +107,8 @@ class Engine implements DurableEngine {
 
   async #takeUp(instanceId: string): Promise<void> {
     try {
-      await this.#orchestrations.takeUp(instanceId);
+      if (instanceId.startsWith('@')) await this.#entities.takeUp(instanceId);
+      else await this.#orchestrations.takeUp(instanceId);
     } catch (error) {
       // One damaged instance must not keep the others from running.
       this.#options.log.error('an instance could not be taken up', { instanceId, error: String(error) });
@@ -102,7 +117,7 @@ class Engine implements DurableEngine {
 
   async stop(): Promise<void> {
     this.#stopping.abort();
-    await Promise.race([this.#orchestrations.close(), pause(stopTimeoutMs)]);
+    await Promise.race([Promise.all([this.#orchestrations.close(), this.#entities.close()]), pause(stopTimeoutMs)]);
   }
 
   clientBinding(baseUrl: string): string {
@@ -116,6 +131,9 @@ class Engine implements DurableEngine {
         throw new WebhookRefusal(503, 'the durable engine is starting or stopping; try again');
       }
       const segments = webhookSegments(request.url);
+      if (segments[0] === 'entities') {
+        return await handleEntities({ entities: this.#entities, store, log }, request, segments);
+      }
       return await handleInstances({ orchestrations: this.#orchestrations, store, log, hubName }, request, segments);
     } catch (error) {
       if (error instanceof WebhookRefusal) return json(error.status, { Message: error.message });
@@ -136,6 +154,7 @@ class Engine implements DurableEngine {
     this.#options.log.error('another writer has taken over this hub: the engine stops', { reason });
     this.#stopping.abort();
     void this.#orchestrations.close();
+    void this.#entities.close();
     this.#options.onFenced?.(reason);
   }
 }

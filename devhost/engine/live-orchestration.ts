@@ -4,7 +4,7 @@ import { eventTypes, parseHistoryTime, parseTurn, turnText } from './history.js'
 import type { HistoryEvent, ScheduledEvent } from './history.js';
 import { clientMessageId, message as messageSchema } from './messages.js';
 import type { Envelope, Message } from './messages.js';
-import { backoffMs, pause } from './services.js';
+import { backoffMs, describeError, pause } from './services.js';
 import type { EngineServices } from './services.js';
 import { isFinal, maxInboxRowsPerCommit, StoreConflictError } from './store.js';
 import type { LoadedInstance, OrchestrationHead, StoredHead } from './store.js';
@@ -206,6 +206,13 @@ export class LiveOrchestration {
       this.#services.turnCommitted();
     }
     this.#head = head;
+    const kept = new Set(head.outbox.map(({ requestId }) => requestId));
+    for (const request of previous.outbox) {
+      if (kept.has(request.requestId)) continue;
+      this.#delivered.delete(request.requestId);
+      this.#delivering.delete(request.requestId);
+      this.#services.requestSettled(request);
+    }
     if (isNewExecution) this.#forgetExecution();
     else if (plan.events.length > 0) this.#append(text);
     toKeep.forEach((envelope, index) => {
@@ -380,11 +387,6 @@ export class LiveOrchestration {
       });
     }
   }
-}
-
-function describeError(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
 }
 
 let inboxCounter = 0;

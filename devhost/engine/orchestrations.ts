@@ -5,7 +5,7 @@ import type { Message } from './messages.js';
 import { rewindHistory } from './rewind.js';
 import type { ChildRequest, EngineServices } from './services.js';
 import { isFinal, StoreConflictError } from './store.js';
-import type { OrchestrationHead, ParentLink, StoredHead } from './store.js';
+import type { EntityRequest, OrchestrationHead, ParentLink, StoredHead } from './store.js';
 import { failureText, findFunction } from './turn.js';
 
 export type StartOutcome = { kind: 'started'; instanceId: string } | { kind: 'exists' } | { kind: 'unknownFunction' };
@@ -101,6 +101,10 @@ export class Orchestrations {
   async head(instanceId: string): Promise<OrchestrationHead | undefined> {
     const stored = await this.#stored(instanceId);
     return stored === undefined ? undefined : orchestration(stored);
+  }
+
+  outboxes(): EntityRequest[] {
+    return [...this.#live.values()].flatMap((live) => live.head.outbox);
   }
 
   /** Resolves when the instance has finished, or after the time given (system time). */

@@ -28,7 +28,13 @@ export interface EngineServices {
   readonly isStopping: () => boolean;
   /** Makes sure that the child runs, or tells its parent again how it ended. */
   startChild(request: ChildRequest): Promise<void>;
+  /** Resolves once the entity has committed the operation, or had done so before. */
   deliver(request: EntityRequest): Promise<void>;
+  /** The request has left its sender's outbox for good: nobody will send it again. */
+  requestSettled(request: EntityRequest): void;
+  /** Ids in all outboxes; undefined until all unfinished instances have been taken up. */
+  requestsUnderWay(): Set<string> | undefined;
+  reply(request: EntityRequest, reply: string): void;
   /** After each committed turn. */
   turnCommitted(): void;
   finished(head: OrchestrationHead): void;
@@ -55,4 +61,9 @@ export function pause(delayMs: number, signal?: AbortSignal): Promise<void> {
 
 export function backoffMs(attempt: number): number {
   return Math.min(100 * 2 ** attempt, 15_000);
+}
+
+export function describeError(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
 }

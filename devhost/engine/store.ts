@@ -98,6 +98,8 @@ const entityHead = z.object({
   ...headBase,
   kind: z.literal('entity'),
   exists: z.boolean(),
+  /** Signals in the inbox. */
+  inboxCount: z.number(),
   state: z.string().nullable(),
 });
 export type EntityHead = z.infer<typeof entityHead>;
@@ -161,5 +163,6 @@ export interface HeadPage {
 }
 
 export function hasWorkLeft(head: InstanceHead): boolean {
-  return head.kind === 'entity' ? true : !isFinal(head.status) || head.outbox.length > 0;
+  if (head.outbox.length > 0) return true;
+  return head.kind === 'entity' ? head.inboxCount > 0 : !isFinal(head.status);
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { WebhookRequest, WebhookResponse } from '../contract.js';
-import { instanceUrls, webhookPath } from './client-urls.js';
+import { instanceUrls } from './client-urls.js';
 import { parseTurn } from './history.js';
 import type { Message } from './messages.js';
 import { orchestration } from './orchestrations.js';
@@ -9,22 +9,12 @@ import type { Orchestrations } from './orchestrations.js';
 import type { DurableStore, HeadQuery, OrchestrationHead, RuntimeStatus } from './store.js';
 import { isFinal, runtimeStatuses } from './store.js';
 import { parseOrNull, statusDocument } from './status.js';
-import { payloadMaxBytes, payloadWarnBytes } from './typed-data.js';
+import { json, jsonBody, jsonText, parseQuery, queryFlag, queryTime, WebhookRefusal } from './webhook-parts.js';
 import type { EngineLog } from './services.js';
 
 const maxInstanceIdChars = 256;
 const defaultPageSize = 100;
 const retryAfterSeconds = 5;
-
-/** A refusal with its HTTP status; thrown by handlers, turned into an answer in one place. */
-export class WebhookRefusal extends Error {
-  constructor(
-    readonly status: number,
-    message: string,
-  ) {
-    super(message);
-  }
-}
 
 export interface WebhookContext {
   orchestrations: Orchestrations;
@@ -59,7 +49,7 @@ export async function handleInstances(
     const reason = url.searchParams.get('reason') ?? '';
     const id = randomUUID();
     if (verb === 'raiseEvent' && last !== undefined && segments.length === 4) {
-      const input = jsonBody(context, request, `event '${last}' to ${first}`);
+      const input = jsonBody(context.log, request, `event '${last}' to ${first}`);
       return post(context, first, { kind: 'eventRaised', id, name: last, input });
     }
     if (segments.length === 3) {
@@ -71,52 +61,6 @@ export async function handleInstances(
     }
   }
   throw new WebhookRefusal(404, `there is nothing at ${method} ${url.pathname}`);
-}
-
-/** Decoded path segments behind the webhook path. */
-export function webhookSegments(url: URL): string[] {
-  if (!url.pathname.toLowerCase().startsWith(webhookPath))
-    throw new WebhookRefusal(404, `not a webhook: ${url.pathname}`);
-  const rest = url.pathname.slice(webhookPath.length);
-  try {
-    return rest
-      .split('/')
-      .filter((segment) => segment !== '')
-      .map(decodeURIComponent);
-  } catch {
-    throw new WebhookRefusal(400, `the path ${url.pathname} is not well encoded`);
-  }
-}
-
-export function json(status: number, body: unknown, headers: Record<string, string> = {}): WebhookResponse {
-  return {
-    status,
-    headers: { 'content-type': 'application/json; charset=utf-8', ...headers },
-    body: JSON.stringify(body),
-  };
-}
-
-/** The body as JSON text; an empty body is refused where the real host refuses it. */
-export function jsonBody(context: { log: EngineLog }, request: WebhookRequest, what: string): string {
-  const contentType = request.headers['content-type'] ?? '';
-  if (!/^application\/(json|[^;]+\+json)/i.test(contentType)) {
-    throw new WebhookRefusal(400, `${what}: only application/json is taken, not '${contentType}'`);
-  }
-  return parsedText(context, request.body, what);
-}
-
-function parsedText(context: { log: EngineLog }, body: Buffer, what: string): string {
-  if (body.byteLength > payloadMaxBytes) {
-    throw new WebhookRefusal(413, `${what}: ${body.byteLength} bytes; at most ${payloadMaxBytes} are taken`);
-  }
-  if (body.byteLength > payloadWarnBytes) {
-    context.log.warn('a large message: pass a reference instead', { what, bytes: body.byteLength });
-  }
-  try {
-    return JSON.stringify(JSON.parse(body.toString('utf8')));
-  } catch {
-    throw new WebhookRefusal(400, `${what}: the body is not JSON`);
-  }
 }
 
 export function checkInstanceId(instanceId: string): void {
@@ -146,7 +90,7 @@ async function start(
 ): Promise<WebhookResponse> {
   const instanceId = givenId ?? randomUUID().replaceAll('-', '');
   checkInstanceId(instanceId);
-  const input = request.body.byteLength === 0 ? null : parsedText(context, request.body, `input of '${name}'`);
+  const input = request.body.byteLength === 0 ? null : jsonText(context.log, request.body, `input of '${name}'`);
   const wait = parseQuery(waitQuery, request.url);
   const version = request.url.searchParams.get('version') ?? '';
   const outcome = await context.orchestrations.start({ name, instanceId, input, version });
@@ -191,21 +135,11 @@ async function post(context: WebhookContext, instanceId: string, message: Messag
   }
 }
 
-const flag = z
-  .string()
-  .optional()
-  .transform((text) => (text === undefined ? undefined : text.toLowerCase() === 'true'));
-const time = z
-  .string()
-  .refine((text) => text === '' || !Number.isNaN(Date.parse(text)), 'is not a time')
-  .transform((text) => (text === '' ? undefined : Date.parse(text)))
-  .optional();
-
 const statusQuery = z.object({
-  showHistory: flag,
-  showHistoryOutput: flag,
-  showInput: flag,
-  returnInternalServerErrorOnFailure: flag,
+  showHistory: queryFlag,
+  showHistoryOutput: queryFlag,
+  showInput: queryFlag,
+  returnInternalServerErrorOnFailure: queryFlag,
 });
 
 async function status(context: WebhookContext, request: WebhookRequest, instanceId: string): Promise<WebhookResponse> {
@@ -249,12 +183,12 @@ const statusList = z.string().transform((text, checked): RuntimeStatus[] | undef
 });
 
 const listQuery = z.object({
-  createdTimeFrom: time,
-  createdTimeTo: time,
+  createdTimeFrom: queryTime,
+  createdTimeTo: queryTime,
   runtimeStatus: statusList.optional(),
   instanceIdPrefix: z.string().optional(),
   top: z.coerce.number().int().min(1).max(1000).optional(),
-  showInput: flag,
+  showInput: queryFlag,
 });
 
 async function listInstances(context: WebhookContext, request: WebhookRequest): Promise<WebhookResponse> {
@@ -305,7 +239,7 @@ async function purgeMany(context: WebhookContext, url: URL): Promise<WebhookResp
 async function restart(context: WebhookContext, request: WebhookRequest, instanceId: string): Promise<WebhookResponse> {
   const head = await context.orchestrations.head(instanceId);
   if (head === undefined) throw new WebhookRefusal(404, `there is no instance '${instanceId}'`);
-  const { restartWithNewInstanceId } = parseQuery(z.object({ restartWithNewInstanceId: flag }), request.url);
+  const { restartWithNewInstanceId } = parseQuery(z.object({ restartWithNewInstanceId: queryFlag }), request.url);
   const nextId = restartWithNewInstanceId === false ? instanceId : randomUUID().replaceAll('-', '');
   const { name, input, version } = head;
   const outcome = await context.orchestrations.start({ name, instanceId: nextId, input, version });
@@ -324,10 +258,4 @@ async function rewind(context: WebhookContext, instanceId: string): Promise<Webh
     case 'running':
       throw new WebhookRefusal(412, 'The rewind operation is only supported on failed orchestration instances.');
   }
-}
-
-export function parseQuery<T>(schema: z.ZodType<T>, url: URL): T {
-  const parsed = schema.safeParse(Object.fromEntries(url.searchParams));
-  if (!parsed.success) throw new WebhookRefusal(400, `the query is not understood: ${z.prettifyError(parsed.error)}`);
-  return parsed.data;
 }
