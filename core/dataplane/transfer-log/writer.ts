@@ -1,0 +1,211 @@
+/** Making a transfer log from a stream of chunks, in bounded memory. The layout stands in layout.ts. */
+import { promisify } from 'node:util';
+import { brotliCompress, constants } from 'node:zlib';
+import { UnderstudyError } from '../../domain/errors.js';
+import { chunkLengthBytes, type DiskChunk } from '../disk-chunk.js';
+import { zeroRuns } from '../zero-runs.js';
+import {
+  encodeFooter,
+  encodeFrame,
+  encodeTransferLogHeader,
+  footerBytes,
+  frameDigest,
+  frameMaxBytes,
+  framesMax,
+  headerBytes,
+  logDigest,
+  pageBytes,
+  zeroFrameMaxBytes,
+  zerosDigest,
+  type Frame,
+  type TransferLogHeader,
+} from './layout.js';
+
+const compress = promisify(brotliCompress);
+
+/** Frames that are being compressed at once: as many as Node's thread pool has threads; each holds two buffers. */
+const compressedAtOnceDefault = 4;
+/** Below this gain the frame is stored as it is: reading it back then costs nothing. */
+const worthwhileRatio = 0.95;
+
+export interface TransferLogSummary {
+  readonly lengthBytes: number;
+  /** 64 hex digits over header and index, and through them over all content. */
+  readonly digest: string;
+  readonly frameCount: number;
+  /** What the frames take in the log, compressed. */
+  readonly payloadBytes: number;
+  /** What the frames cover on the disk, zeros included. */
+  readonly changedBytes: number;
+}
+
+export interface TransferLogWriterOptions {
+  readonly compressedAtOnce?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface TransferLogStream {
+  /** The log from its first byte to its last. To be iterated once. */
+  readonly bytes: AsyncIterable<Buffer>;
+  /** Only after `bytes` has ended. */
+  summary(): TransferLogSummary;
+}
+
+interface Part {
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  readonly codec: Frame['codec'];
+  readonly payload: Buffer;
+  readonly digest: Buffer;
+}
+
+/** The chunks must ascend without overlap, lie inside the header's range and be whole pages of 512 bytes. */
+export function writeTransferLog(
+  header: TransferLogHeader,
+  chunks: AsyncIterable<DiskChunk>,
+  options: TransferLogWriterOptions = {},
+): TransferLogStream {
+  let summary: TransferLogSummary | undefined;
+  return {
+    bytes: encode(header, chunks, options, (result) => (summary = result)),
+    summary: () => {
+      if (summary === undefined) throw new Error('the transfer log is not written to its end yet');
+      return summary;
+    },
+  };
+}
+
+async function* encode(
+  header: TransferLogHeader,
+  chunks: AsyncIterable<DiskChunk>,
+  options: TransferLogWriterOptions,
+  finish: (summary: TransferLogSummary) => void,
+): AsyncGenerator<Buffer, void> {
+  const headerBlock = encodeTransferLogHeader(header);
+  yield headerBlock;
+  const index: Buffer[] = [];
+  let payloadAtBytes = headerBytes;
+  let changedBytes = 0;
+  for await (const part of inOrder(parts(header, chunks), options)) {
+    if (index.length === framesMax) throw tooManyFrames();
+    const { payload, ...frame } = part;
+    index.push(encodeFrame({ ...frame, storedBytes: payload.length, payloadAtBytes }));
+    payloadAtBytes += payload.length;
+    changedBytes += part.lengthBytes;
+    if (payload.length > 0) yield payload;
+  }
+  const digest = logDigest(headerBlock, index);
+  const indexBlock = Buffer.concat(index);
+  const payloadBytes = payloadAtBytes - headerBytes;
+  const frameCount = index.length;
+  if (frameCount > 0) yield indexBlock;
+  yield encodeFooter({ indexAtBytes: payloadAtBytes, frameCount, changedBytes, payloadBytes, digest });
+  finish({
+    lengthBytes: payloadAtBytes + indexBlock.length + footerBytes,
+    digest: digest.toString('hex'),
+    frameCount,
+    payloadBytes,
+    changedBytes,
+  });
+}
+
+/** The frames' contents in the order of the disk, not yet compressed: zeros joined, data cut to frames. */
+async function* parts(
+  header: TransferLogHeader,
+  chunks: AsyncIterable<DiskChunk>,
+): AsyncGenerator<{ offsetBytes: number; content: Buffer | number }> {
+  let endBytes = header.fromBytes;
+  let zerosFrom: number | undefined;
+  function* zerosBefore(offsetBytes: number): Generator<{ offsetBytes: number; content: number }> {
+    if (zerosFrom === undefined) return;
+    for (let at = zerosFrom; at < offsetBytes; at += zeroFrameMaxBytes) {
+      yield { offsetBytes: at, content: Math.min(zeroFrameMaxBytes, offsetBytes - at) };
+    }
+    zerosFrom = undefined;
+  }
+  for await (const chunk of chunks) {
+    checkChunk(header, chunk, endBytes);
+    if (chunk.offsetBytes > endBytes) yield* zerosBefore(endBytes);
+    endBytes = chunk.offsetBytes + chunkLengthBytes(chunk);
+    const runs =
+      chunk.kind === 'data' ? zeroRuns(chunk.data) : [{ zero: true, startBytes: 0, endBytes: chunk.lengthBytes }];
+    for (const run of runs) {
+      const runAt = chunk.offsetBytes + run.startBytes;
+      if (run.zero || chunk.kind === 'zeros') {
+        zerosFrom ??= runAt;
+        continue;
+      }
+      yield* zerosBefore(runAt);
+      for (let start = run.startBytes; start < run.endBytes; start += frameMaxBytes) {
+        const content = chunk.data.subarray(start, Math.min(start + frameMaxBytes, run.endBytes));
+        yield { offsetBytes: chunk.offsetBytes + start, content };
+      }
+    }
+  }
+  yield* zerosBefore(endBytes);
+}
+
+/** Compresses up to a bound at once and gives the results in order. */
+async function* inOrder(
+  source: AsyncIterable<{ offsetBytes: number; content: Buffer | number }>,
+  options: TransferLogWriterOptions,
+): AsyncGenerator<Part> {
+  const atOnce = options.compressedAtOnce ?? compressedAtOnceDefault;
+  const pending: Promise<Part>[] = [];
+  try {
+    for await (const { offsetBytes, content } of source) {
+      options.signal?.throwIfAborted();
+      const part = typeof content === 'number' ? zeroPart(offsetBytes, content) : dataPart(offsetBytes, content);
+      // Its error is thrown where it is awaited, in order.
+      part.catch(() => undefined);
+      pending.push(part);
+      const oldest = pending.length > atOnce ? pending.shift() : undefined;
+      if (oldest !== undefined) yield await oldest;
+    }
+    for (let oldest = pending.shift(); oldest !== undefined; oldest = pending.shift()) yield await oldest;
+  } finally {
+    await Promise.allSettled(pending);
+  }
+}
+
+async function zeroPart(offsetBytes: number, lengthBytes: number): Promise<Part> {
+  const part: Part = { offsetBytes, lengthBytes, codec: 'zeros', payload: Buffer.alloc(0), digest: zerosDigest };
+  return Promise.resolve(part);
+}
+
+async function dataPart(offsetBytes: number, content: Buffer): Promise<Part> {
+  const compressed = compress(content, {
+    params: {
+      [constants.BROTLI_PARAM_QUALITY]: 0,
+      [constants.BROTLI_PARAM_SIZE_HINT]: content.length,
+    },
+  });
+  const digest = frameDigest(content);
+  const payload = await compressed;
+  const lengthBytes = content.length;
+  return payload.length < lengthBytes * worthwhileRatio
+    ? { offsetBytes, lengthBytes, codec: 'brotli', payload, digest }
+    : { offsetBytes, lengthBytes, codec: 'stored', payload: content, digest };
+}
+
+/** Broken promises of the caller: a wrong log is worse than none. */
+function checkChunk(header: TransferLogHeader, chunk: DiskChunk, endBytes: number): void {
+  const lengthBytes = chunkLengthBytes(chunk);
+  const where = `${lengthBytes} bytes at ${chunk.offsetBytes}`;
+  if (chunk.offsetBytes < endBytes)
+    throw new RangeError(`${where} begin before ${endBytes}, where the log has come to`);
+  if (chunk.offsetBytes + lengthBytes > header.toBytes) throw new RangeError(`${where} end after ${header.toBytes}`);
+  if (lengthBytes <= 0 || lengthBytes % pageBytes !== 0 || chunk.offsetBytes % pageBytes !== 0) {
+    throw new RangeError(`${where} are not whole pages of ${pageBytes}`);
+  }
+}
+
+function tooManyFrames(): UnderstudyError {
+  return new UnderstudyError({
+    code: 'US2044',
+    message: `the changes need more than ${framesMax} frames, the bound of one transfer log`,
+    possibleCauses: 'The disk was written in very many small places since the last cycle.',
+    recommendedAction: 'Resynchronize the item: that sends larger pieces.',
+    details: { framesMax },
+  });
+}
