@@ -23,8 +23,13 @@ export interface HrlReader {
   /** In the order of writing, with checked metadata; memory holds one block of them. */
   entries(): AsyncGenerator<HrlEntry>;
   /** The entry's data, its checksum verified. */
-  readData(entry: HrlEntry): Promise<Buffer>;
+  readData(entry: HrlDataPlace): Promise<Buffer>;
+  /** The data of entries that follow one another in the log, in one read, each checksum verified. */
+  readContiguous(entries: readonly HrlDataPlace[]): Promise<Buffer[]>;
 }
+
+/** Where an entry's data stands and what it must sum up to. */
+export type HrlDataPlace = Pick<HrlEntry, 'offsetBytes' | 'lengthBytes' | 'dataAtBytes' | 'dataChecksum'>;
 
 /** The header alone, of an open log too: `endOfLogBytes` is 0 there. */
 export async function readHrlHeader(file: RandomReader): Promise<HrlHeader> {
@@ -41,7 +46,8 @@ export async function openHrlReader(file: RandomReader): Promise<HrlReader> {
   return {
     header,
     entries: () => readEntries(file, header, blocks),
-    readData: (entry) => readData(file, entry),
+    readData: async (entry) => verifyData(entry, await file.read(entry.dataAtBytes, entry.lengthBytes)),
+    readContiguous: (entries) => readContiguous(file, entries),
   };
 }
 
@@ -92,15 +98,22 @@ async function* readEntries(
   }
 }
 
-async function readData(file: RandomReader, entry: HrlEntry): Promise<Buffer> {
-  const data = await file.read(entry.dataAtBytes, entry.lengthBytes);
+async function readContiguous(file: RandomReader, entries: readonly HrlDataPlace[]): Promise<Buffer[]> {
+  const startBytes = entries[0]?.dataAtBytes ?? 0;
+  const lengthBytes = entries.reduce((sum, entry) => sum + entry.lengthBytes, 0);
+  const bytes = await file.read(startBytes, lengthBytes);
+  return entries.map((entry) => {
+    const at = entry.dataAtBytes - startBytes;
+    return verifyData(entry, bytes.subarray(at, at + entry.lengthBytes));
+  });
+}
+
+function verifyData(entry: HrlDataPlace, data: Buffer): Buffer {
   const checksum = dataChecksum(data);
-  if (checksum !== entry.dataChecksum) {
-    throw damagedHrl(
-      `data of the write at disk offset ${entry.offsetBytes}`,
-      entry.dataAtBytes,
-      `checksum ${entry.dataChecksum} in its entry, its content gives ${checksum}`,
-    );
-  }
-  return data;
+  if (checksum === entry.dataChecksum) return data;
+  throw damagedHrl(
+    `data of the write at disk offset ${entry.offsetBytes}`,
+    entry.dataAtBytes,
+    `checksum ${entry.dataChecksum} in its entry, its content gives ${checksum}`,
+  );
 }
