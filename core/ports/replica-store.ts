@@ -1,3 +1,4 @@
+import { UnderstudyError } from '../domain/errors.js';
 import type { Fence } from '../domain/replication/fence.js';
 import type { ReplicaBlob } from '../domain/protected-item/protected-item.js';
 
@@ -25,7 +26,7 @@ export interface ReplicaStore {
   properties(blob: ReplicaBlob): Promise<ReplicaProperties | undefined>;
   /** Snapshot on condition that the blob still has `ifMatch`; metadata carries the fence. Rejects with `FencedError` when the ETag moved. */
   createSnapshot(blob: ReplicaBlob, options: { ifMatch: string; fence: Fence }): Promise<{ snapshotId: string }>;
-  /** All snapshots of the blob with the fence in their metadata. */
+  /** All snapshots of the blob, oldest first, with the fence in their metadata. */
   listSnapshots(blob: ReplicaBlob): Promise<{ snapshotId: string; fence: Fence | undefined }[]>;
   /** Absent is no error. */
   deleteSnapshot(blob: ReplicaBlob, snapshotId: string): Promise<void>;
@@ -52,6 +53,40 @@ export interface ReplicaProperties {
 /** Azure: Put Page takes at most 4 MiB. */
 export const pageWriteMaxBytes = 4 * 1024 * 1024;
 export const pageBytes = 512;
+
+/** The caller asked for pages that no blob can take: a defect of the caller, refused before anything is sent. */
+export class PageRangeError extends UnderstudyError {
+  constructor(blob: ReplicaBlob, offsetBytes: number, lengthBytes: number, found: string) {
+    super({
+      code: 'US6001',
+      message: `US6001 bytes ${offsetBytes} … ${offsetBytes + lengthBytes} of ${blob.container}/${blob.blobName}: ${found}`,
+      recommendedAction: 'Report this as a defect: ranges are cut to pages before they reach the store.',
+      details: { blob, offsetBytes, lengthBytes },
+    });
+    this.name = 'PageRangeError';
+  }
+}
+
+/** Throws `PageRangeError` unless the range is whole pages inside a blob of `blobLengthBytes`, and at most `maxBytes` long. */
+export function checkPageRange(
+  blob: ReplicaBlob,
+  offsetBytes: number,
+  lengthBytes: number,
+  limits: { blobLengthBytes: number; maxBytes?: number },
+): void {
+  const refuse = (found: string): never => {
+    throw new PageRangeError(blob, offsetBytes, lengthBytes, found);
+  };
+  if (!Number.isSafeInteger(offsetBytes) || !Number.isSafeInteger(lengthBytes) || offsetBytes < 0 || lengthBytes <= 0) {
+    refuse('offset and length must be non-negative integers, and the range not empty');
+  }
+  if (offsetBytes % pageBytes !== 0 || lengthBytes % pageBytes !== 0) {
+    refuse(`offset and length must be multiples of ${pageBytes}`);
+  }
+  if (limits.maxBytes !== undefined && lengthBytes > limits.maxBytes)
+    refuse(`at most ${limits.maxBytes} bytes go at once`);
+  if (offsetBytes + lengthBytes > limits.blobLengthBytes) refuse(`the blob ends at ${limits.blobLengthBytes}`);
+}
 
 /** The blob carries another fence than the writer: a newer epoch or cycle took over, or the fence was never raised. */
 export class FencedError extends Error {

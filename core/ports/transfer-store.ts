@@ -1,3 +1,4 @@
+import { UnderstudyError } from '../domain/errors.js';
 import type { RandomReader } from '../dataplane/random-access.js';
 
 /** Where the relay leaves transfer logs: block blobs in the item's storage account (container `understudy-transfer`). */
@@ -22,3 +23,20 @@ export interface TransferStore {
 
 /** The longest time that a SAS lives (docs/architecture.md, rule 14). */
 export const uploadGrantSeconds = 15 * 60;
+
+export const transferContainer = 'understudy-transfer';
+
+/** The blob is gone or is not the one that was announced (its ETag or length differs). */
+export function transferLogReplaced(
+  blobName: string,
+  expected: { etag: string; lengthBytes: number },
+): UnderstudyError {
+  return new UnderstudyError({
+    code: 'US3011',
+    message: `US3011 reading ${blobName}: it is gone, or is not the one that was announced (ETag ${expected.etag}, ${expected.lengthBytes} bytes)`,
+    possibleCauses: 'It was uploaded again after its announcement, or deleted outside of Understudy.',
+    recommendedAction: 'The cycle cannot be applied: resynchronize the item.',
+    httpStatus: 409,
+    details: { blobName, expected },
+  });
+}

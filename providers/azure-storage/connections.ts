@@ -6,20 +6,29 @@ import type { PipelinePolicy } from '@azure/core-rest-pipeline';
 
 /** Sockets to one storage endpoint from this process: more would not be faster, and each holds buffers. */
 export const socketsMax = 64;
-/** A request that has not ended by then is given up: 4 MiB take this long at 35 KB/s. */
-const requestTimeoutMs = 120_000;
+/** A call with its body and all its tries is given up then: 4 MiB take this long at 35 KB/s. */
+const callTimeoutMs = 120_000;
 
 const agentOptions = { keepAlive: true, maxSockets: socketsMax, maxFreeSockets: 16 };
 const agents = { http: new HttpAgent(agentOptions), https: new HttpsAgent(agentOptions) };
 
 const agentFor = (url: string): HttpAgent => (url.startsWith('https:') ? agents.https : agents.http);
 
+/**
+ * Not the SDK's own timeout: it leaves its timer running when a request fails, which keeps a process alive, and it ends
+ * before the body does.
+ */
+function withTimeout(signal: unknown): AbortSignal {
+  const timeout = AbortSignal.timeout(callTimeoutMs);
+  return signal instanceof AbortSignal ? AbortSignal.any([signal, timeout]) : timeout;
+}
+
 /** For the table client. */
 export const connectionPolicy: PipelinePolicy = {
   name: 'understudyConnections',
   sendRequest(request, next) {
     request.agent = agentFor(request.url);
-    if (request.timeout === 0) request.timeout = requestTimeoutMs;
+    request.abortSignal = withTimeout(request.abortSignal);
     return next(request);
   },
 };
@@ -29,7 +38,7 @@ const connectionPolicyFactory: RequestPolicyFactory = {
   create: (nextPolicy) => ({
     sendRequest(request) {
       request.agent = agentFor(request.url);
-      if (request.timeout === 0) request.timeout = requestTimeoutMs;
+      request.abortSignal = withTimeout(request.abortSignal);
       return nextPolicy.sendRequest(request);
     },
   }),

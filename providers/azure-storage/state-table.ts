@@ -13,16 +13,15 @@ import {
   type StateRow,
   type StateTable,
 } from '../../core/ports/state-table.js';
+import type { IdentityCredential } from './blob-accounts.js';
 import { connectionPolicy } from './connections.js';
 import { isTransient, serviceAnswer, storageFailure } from './storage-errors.js';
 import { decodeRow } from './table-rows.js';
 import { sendTransaction, transactionBody } from './table-transaction.js';
 
-type TokenCredential = Exclude<ConstructorParameters<typeof TableClient>[2], undefined> & { getToken: unknown };
-
 export type StateTableOptions = { tableName: string } & (
   | { connectionString: string }
-  | { endpoint: string; credential: TokenCredential | { accountName: string; accountKey: string } }
+  | { endpoint: string; credential: IdentityCredential | { accountName: string; accountKey: string } }
 );
 
 /** Opens the table; it is created at its first use. Holds no resources that need closing. */
@@ -48,7 +47,7 @@ function clientFor(options: StateTableOptions): TableClient {
         new AzureNamedKeyCredential(credential.accountName, credential.accountKey),
         clientOptions,
       )
-    : new TableClient(options.endpoint, options.tableName, credential as never, clientOptions);
+    : new TableClient(options.endpoint, options.tableName, credential, clientOptions);
 }
 
 const attemptsMax = 5;
