@@ -2,7 +2,6 @@
  * A GUID as Microsoft's formats store it: 16 bytes, of which the first three groups are little-endian.
  * As text it is lower case, with hyphens, without braces.
  */
-export const guidLengthBytes = 16;
 export const zeroGuid = '00000000-0000-0000-0000-000000000000';
 
 const shape = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
