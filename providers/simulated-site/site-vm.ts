@@ -1,0 +1,18 @@
+import { copyFile, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { randomUUID } from 'node:crypto';
+import type { Clock } from '../../core/ports/clock.js';
+import type { ResyncReason, TrackingStatus } from '../../core/ports/hypervisor-host.js';
+import { openVhdxWriter } from '../../core/dataplane/vhdx/writer.js';
+import { openFileWriter } from '../local-files/random-access-file.js';
+import { flushFolder, systemErrorCode, temporarySuffix } from './durable-file.js';
+import { notFound, writeRefused } from './errors.js';
+import type { Faults } from './faults.js';
+import { Guest } from './guests/guest.js';
+import { Journal } from './journal.js';
+import type { LogSet } from './log-set.js';
+import { judgeLogSizes } from '../../core/domain/replication/log-limits.js';
+import { Serial } from './serial.js';
+import { sitePaths, vmPaths, type GuestSettings, type VmInFile } from './site-file.js';
+import { VirtualDisk } from './virtual-disk.js';
+import { readVmState, writeVmState, type ReplicationState, type VmState } from './vm-state.js';
