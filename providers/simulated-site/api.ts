@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { asDiskId } from '../../core/domain/ids.js';
 import { siteInventory } from '../../core/domain/site/inventory.js';
 import { faultKind, siteFault } from './faults.js';
 import { guestSettings } from './site-file.js';
@@ -9,6 +10,7 @@ import { guestSettings } from './site-file.js';
  */
 const nothing = z.object({});
 const consistency = z.enum(['crashConsistent', 'applicationConsistent']);
+const diskId = z.string().transform(asDiskId);
 const count = z.number().int().min(0);
 const ofVm = z.object({ vmId: z.string() });
 const ofProtection = ofVm.extend({ protectionId: z.string().min(1) });
@@ -23,14 +25,14 @@ const checkpoint = z.object({
   checkpointId: z.string(),
   epoch: z.number().int(),
   takenAt: z.string(),
-  disks: z.array(z.object({ diskId: z.string(), sizeBytes: z.number().int() })),
+  disks: z.array(z.object({ diskId, sizeBytes: z.number().int() })),
 });
 
 const closedCycle = z.object({
   cycle: z.number().int(),
   takenAt: z.string(),
   consistency,
-  logs: z.array(z.object({ diskId: z.string(), lengthBytes: count, entryCount: count })),
+  logs: z.array(z.object({ diskId, lengthBytes: count, entryCount: count })),
 });
 
 const trackingStatus = z.discriminatedUnion('kind', [
@@ -97,14 +99,20 @@ export const siteOperations = {
   write: { request: ofDisk.extend({ offsetBytes: count, dataBase64: pieceBase64 }), response: nothing },
   offlineWrite: { request: ofDisk.extend({ offsetBytes: count, dataBase64: pieceBase64 }), response: nothing },
   guest: {
-    request: byName.extend({ kind: guestSettings.shape.kind.optional(), writesPerSecond: z.number().min(0).max(10_000) }),
+    request: byName.extend({
+      kind: guestSettings.shape.kind.optional(),
+      writesPerSecond: z.number().min(0).max(10_000),
+    }),
     response: nothing,
   },
   power: { request: byName.extend({ powerState: z.enum(['running', 'off']) }), response: nothing },
   saveDisks: { request: byName, response: nothing },
   revert: { request: byName, response: nothing },
   resize: { request: ofDisk.extend({ sizeBytes: z.number().int().positive() }), response: nothing },
-  addDisk: { request: byName.extend({ sizeBytes: z.number().int().positive() }), response: z.object({ diskId: z.string() }) },
+  addDisk: {
+    request: byName.extend({ sizeBytes: z.number().int().positive() }),
+    response: z.object({ diskId: z.string() }),
+  },
   diskAt: {
     request: byName.extend({ cycle: count, outFolder: z.string().min(1) }),
     response: z.object({ disks: z.array(z.object({ disk: z.string(), path: z.string() })) }),

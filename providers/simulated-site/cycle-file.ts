@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { z } from 'zod';
+import { asDiskId } from '../../core/domain/ids.js';
 import type { ClosedCycle } from '../../core/ports/hypervisor-host.js';
 import { isAbsent, readJson } from './durable-file.js';
 import { vmPaths } from './site-file.js';
@@ -28,7 +29,7 @@ export const toClosedCycle = (file: CycleFile): ClosedCycle => ({
   cycle: file.cycle,
   takenAt: file.takenAt,
   consistency: file.consistency,
-  logs: file.logs.map(({ diskId, lengthBytes, entryCount }) => ({ diskId, lengthBytes, entryCount })),
+  logs: file.logs.map(({ diskId, lengthBytes, entryCount }) => ({ diskId: asDiskId(diskId), lengthBytes, entryCount })),
 });
 
 export const readCycleFile = (vmFolder: string, cycle: number): Promise<CycleFile | undefined> =>

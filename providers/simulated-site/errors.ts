@@ -163,3 +163,13 @@ export const operationFailed = (operation: string, cause: unknown): UnderstudyEr
     retry: 'later',
     cause,
   });
+
+export const diskResized = (vm: string, disk: string, replicated: number, now: number | undefined): UnderstudyError =>
+  new UnderstudyError({
+    code: 'US5021',
+    message: `Disk ${disk} of ${vm} is replicated with ${replicated} bytes, but has ${now ?? 'no'} bytes now`,
+    possibleCauses: 'The disk was resized or removed while it was replicated.',
+    recommendedAction: 'Disable protection of the VM and enable it again: its replica cannot be resized.',
+    httpStatus: 409,
+    details: { disk, replicated, now },
+  });

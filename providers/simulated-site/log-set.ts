@@ -128,7 +128,9 @@ export class LogSet {
       return file;
     } catch (error) {
       await closeFiles(successors);
-      await this.undo(options.cycle, closed);
+      await this.undo(options.cycle, closed).catch((undoError: unknown) => {
+        throw new SwitchNotUndone(undoError instanceof Error ? undoError.message : String(undoError), { cause: error });
+      });
       throw error;
     }
   }
@@ -182,6 +184,9 @@ export class LogSet {
   }
 }
 
+/** A switch failed and so did taking the logs up again: what they say is not the whole history any more. */
+export class SwitchNotUndone extends Error {}
+
 class UnusableLog extends Error {
   constructor(
     readonly reason: ResyncReason,
@@ -231,7 +236,10 @@ async function reopenLog(folder: string, disk: LoggedDisk): Promise<ActiveLog> {
   try {
     const header = await readHrlHeader(file);
     if (header.endOfLogBytes === 0) {
-      throw new UnusableLog('hostCrash', `the change log ${path} was not closed: the host crashed while it was written`);
+      throw new UnusableLog(
+        'hostCrash',
+        `the change log ${path} was not closed: the host crashed while it was written`,
+      );
     }
     return { disk, file, writer: await HrlWriter.reopen(file) };
   } catch (error) {
@@ -256,7 +264,11 @@ async function undoUncommittedSwitch(
     if (!(await isThere(aside))) continue;
     const active = vmPaths.log(folder, disk.name);
     if ((await entryBytes(active)) > 0) {
-      return { kind: 'unusable', reason: 'logCorrupt', message: `${active} has entries, but cycle ${cycle} has no file` };
+      return {
+        kind: 'unusable',
+        reason: 'logCorrupt',
+        message: `${active} has entries, but cycle ${cycle} has no file`,
+      };
     }
     await rename(aside, active);
   }

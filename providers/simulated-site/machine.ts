@@ -45,10 +45,15 @@ export class Machine {
     return new Machine(folder, config, state, await openDisks(folder, config, state));
   }
 
-  /** Closes the disks and opens them anew, as a VM does at its start: what another program changed meanwhile shows. */
+  /** Lets go of the disks and opens them anew, as a VM does at its start: what another program changed meanwhile shows. */
   async reopenDisks(): Promise<void> {
-    for (const disk of this.disks) await disk.close();
+    const before = this.disks;
     this.disks = await openDisks(this.folder, this.config, this.state);
+    for (const disk of before) await disk.abandon();
+  }
+
+  async openAddedDisk(name: string): Promise<void> {
+    this.disks = [...this.disks, await VirtualDisk.open(this.folder, name)];
   }
 
   get running(): boolean {
@@ -56,8 +61,11 @@ export class Machine {
   }
 
   /** The state file is replaced first. If that fails in a way that leaves it replaced all the same, it counts. */
-  async save(change: Partial<VmState>): Promise<void> {
-    const next = { ...this.state, ...change };
+  save(change: Partial<VmState>): Promise<void> {
+    return this.replaceState({ ...this.state, ...change });
+  }
+
+  async replaceState(next: VmState): Promise<void> {
     try {
       await writeVmState(this.folder, next);
     } catch (error) {
@@ -120,6 +128,11 @@ export class Machine {
 
   startGuest(): void {
     if (this.running) this.guest.start(this.config.guest);
+  }
+
+  /** Lock held. The caller has looked at the disks first. */
+  async setRunning(): Promise<void> {
+    await this.save({ powerState: 'running' });
   }
 
   async powerOff(): Promise<void> {

@@ -133,8 +133,7 @@ export class RedirectFile {
     const from = Math.floor(offsetBytes / pageBytes) * pageBytes;
     const to = Math.min(Math.ceil(end / pageBytes) * pageBytes, this.diskSizeBytes);
     const record = Buffer.allocUnsafe(recordHeaderBytes + (to - from));
-    if (from < offsetBytes)
-      (await this.read(base, from, offsetBytes - from)).copy(record, recordHeaderBytes);
+    if (from < offsetBytes) (await this.read(base, from, offsetBytes - from)).copy(record, recordHeaderBytes);
     data.copy(record, recordHeaderBytes + (offsetBytes - from));
     if (end < to) (await this.read(base, end, to - end)).copy(record, recordHeaderBytes + (end - from));
     record.writeUInt32LE(recordMagic, 0);

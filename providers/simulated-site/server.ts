@@ -93,7 +93,8 @@ const refused = (why: string): UnderstudyError =>
 
 function sendError(response: ServerResponse, error: unknown): void {
   const known = error instanceof UnderstudyError ? error : operationFailed('the request', error);
-  if (!(error instanceof UnderstudyError)) process.stderr.write(`${String(error instanceof Error ? error.stack : error)}\n`);
+  if (!(error instanceof UnderstudyError))
+    process.stderr.write(`${String(error instanceof Error ? error.stack : error)}\n`);
   const { code, message, recommendedAction, possibleCauses, retry, details } = known;
   send(
     response,

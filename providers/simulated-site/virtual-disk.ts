@@ -2,12 +2,7 @@ import { rename, rm } from 'node:fs/promises';
 import type { DiskReader } from '../../core/dataplane/random-access.js';
 import { openVhdxReader, type VhdxReader } from '../../core/dataplane/vhdx/reader.js';
 import { openVhdxWriter, type VhdxWriter } from '../../core/dataplane/vhdx/writer.js';
-import {
-  openFileReader,
-  openFileWriter,
-  type FileReader,
-  type FileWriter,
-} from '../local-files/random-access-file.js';
+import { openFileReader, openFileWriter, type FileReader, type FileWriter } from '../local-files/random-access-file.js';
 import { flushFolder, isAbsent } from './durable-file.js';
 import { RedirectFile } from './redirect-file.js';
 import { vmPaths } from './site-file.js';
@@ -22,13 +17,27 @@ type Layers =
   /** The guest's writes go to the VHDX. */
   | { kind: 'direct'; file: FileWriter; disk: VhdxWriter }
   /** The VHDX is frozen: it is open for reading only, and writes go to the side file. */
-  | { kind: 'frozen'; checkpointId: string; file: FileReader; disk: VhdxReader; sideFile: FileWriter; side: RedirectFile }
+  | {
+      kind: 'frozen';
+      checkpointId: string;
+      file: FileReader;
+      disk: VhdxReader;
+      sideFile: FileWriter;
+      side: RedirectFile;
+    }
   /** The side file is being merged: the VHDX takes its pages, guests still write to the side file. */
-  | { kind: 'merging'; checkpointId: string; file: FileWriter; disk: VhdxWriter; sideFile: FileWriter; side: RedirectFile };
+  | {
+      kind: 'merging';
+      checkpointId: string;
+      file: FileWriter;
+      disk: VhdxWriter;
+      sideFile: FileWriter;
+      side: RedirectFile;
+    };
 
 type FrozenLayers = Extract<Layers, { kind: 'frozen' }>;
 
-interface PreparedFreeze {
+export interface PreparedFreeze {
   readonly layers: FrozenLayers;
   discard(): Promise<void>;
 }
@@ -176,11 +185,7 @@ async function openDirect(path: string): Promise<Extract<Layers, { kind: 'direct
   }
 }
 
-async function openFrozen(
-  folder: string,
-  name: string,
-  checkpointId: string,
-): Promise<FrozenLayers> {
+async function openFrozen(folder: string, name: string, checkpointId: string): Promise<FrozenLayers> {
   const file = await openFileReader(vmPaths.disk(folder, name));
   try {
     const disk = await openVhdxReader(file);

@@ -109,7 +109,9 @@ export async function checkOrderedHistory(layout: OrderedLayout, disks: readonly
 /** Where the guest goes on after a restart: one after the newest whole record. A torn last record is written again. */
 export async function nextSequence(layout: OrderedLayout, disks: readonly ReadDisk[]): Promise<number> {
   const slots = await readSlots(layout, disks);
-  return 1 + slots.reduce((last, { found, intact }) => (found !== undefined && intact ? Math.max(last, found) : last), 0);
+  return (
+    1 + slots.reduce((last, { found, intact }) => (found !== undefined && intact ? Math.max(last, found) : last), 0)
+  );
 }
 
 interface SlotContent {
@@ -166,7 +168,7 @@ function expectedIn(
 
 async function readFrozenMarker(layout: OrderedLayout, disks: readonly ReadDisk[]): Promise<number | undefined> {
   const sector = await disks[0]?.(orderedRegion(layout).startBytes - sectorBytes, sectorBytes);
-  if (sector === undefined || !sector.subarray(0, 8).equals(frozenMagic)) return undefined;
+  if (!sector?.subarray(0, 8).equals(frozenMagic)) return undefined;
   return sector.readUInt32LE(16) === crc32(sector.subarray(0, 16)) ? Number(sector.readBigUInt64LE(8)) : undefined;
 }
 
