@@ -78,7 +78,7 @@ export const siteOperations = {
   createReplicationRelationship: { request: ofProtection, response: nothing },
   removeReplicationRelationship: { request: ofProtection, response: nothing },
   startInitialReplication: {
-    request: ofProtection.extend({ epoch: z.number().int().min(1) }),
+    request: ofProtection.extend({ epoch: z.number().int().min(1), baseCycle: count }),
     response: checkpoint,
   },
   releaseCheckpoint: { request: ofVm.extend({ checkpointId: z.string() }), response: nothing },

@@ -29,8 +29,8 @@ export function openSimulatedSite(options: { siteFolder: string }): HypervisorHo
     removeReplicationRelationship: async (vmId, protectionId) => {
       await site.call('removeReplicationRelationship', { vmId, protectionId });
     },
-    startInitialReplication: (vmId, { protectionId, epoch }) =>
-      site.call('startInitialReplication', { vmId, protectionId, epoch }),
+    startInitialReplication: (vmId, { protectionId, epoch, baseCycle }) =>
+      site.call('startInitialReplication', { vmId, protectionId, epoch, baseCycle: baseCycle ?? 0 }),
     openCheckpointDisk: (vmId, checkpointId, diskId) => openCheckpointDisk(siteFolder, vmId, checkpointId, diskId),
     releaseCheckpoint: async (vmId, checkpointId) => {
       await site.call('releaseCheckpoint', { vmId, checkpointId });

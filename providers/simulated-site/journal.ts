@@ -8,7 +8,7 @@ import { journalOff } from './errors.js';
 
 /**
  * The judges' reference: what the guests wrote and were acknowledged, kept apart from the change logs that it judges.
- * One folder an epoch: `<disk>.base.raw`, the disk at the checkpoint's instant (cycle 0), and `writes.journal`, records of
+ * One folder an epoch: `<disk>.base.raw`, the disk at the checkpoint's instant, and `writes.journal`, records of
  *
  *   "URJW" | crc32 u32 of bytes 8…31 and the data | kind u8 (1 write, 2 cycle mark), 3 reserved | diskIndex u32 |
  *   offsetBytes u64 (of a mark: the cycle) | lengthBytes u32 | 4 reserved | data
@@ -26,11 +26,13 @@ export class Journal {
   ) {}
 
   /** A fresh journal of one epoch; all earlier ones of the VM go. */
-  static async create(vmFolder: string, epoch: number): Promise<Journal> {
+  static async create(vmFolder: string, epoch: number, baseCycle: number): Promise<Journal> {
     await rm(vmFolder, { recursive: true, force: true });
     const folder = join(vmFolder, String(epoch));
     await mkdir(folder, { recursive: true });
-    return new Journal(await openFileWriter(join(folder, 'writes.journal'), { mode: 'create' }), 0);
+    const journal = new Journal(await openFileWriter(join(folder, 'writes.journal'), { mode: 'create' }), 0);
+    await journal.mark(baseCycle);
+    return journal;
   }
 
   /** Goes on with a journal after its last whole record; undefined when there is none. */
@@ -132,9 +134,8 @@ async function newestEpoch(vmFolder: string): Promise<number> {
   return Math.max(...epochs);
 }
 
-/** Cycle 0 is the base itself. A mark that a dead log switch left behind is passed over: the last of a cycle counts. */
+/** A mark that a dead log switch left behind is passed over: the last of a cycle counts. */
 async function endOfCycle(journal: RandomReader, cycle: number): Promise<number> {
-  if (cycle === 0) return 0;
   let found: number | undefined;
   for await (const record of records(journal)) {
     if (record.kind === 2 && record.offsetBytes === cycle) found = record.endBytes;

@@ -101,14 +101,14 @@ export class Replication {
 
   // ---- checkpoint ----
 
-  async startInitialReplication(protectionId: string, epoch: number): Promise<Checkpoint> {
+  async startInitialReplication(protectionId: string, epoch: number, baseCycle: number): Promise<Checkpoint> {
     const there = this.checkpointOf(this.require(protectionId), epoch);
     if (there !== undefined) return there;
     this.refuseInLowMemory();
     await this.dropCheckpoint();
     return this.machine.lock.run(async () => {
       const begun = this.checkpointOf(this.require(protectionId), epoch);
-      return begun ?? this.begin(await this.tracker.forgetLogs(this.require(protectionId)), epoch);
+      return begun ?? this.begin(await this.tracker.forgetLogs(this.require(protectionId)), epoch, baseCycle);
     });
   }
 
@@ -123,7 +123,7 @@ export class Replication {
     return undefined;
   }
 
-  private async begin(replication: ReplicationState, epoch: number): Promise<Checkpoint> {
+  private async begin(replication: ReplicationState, epoch: number, baseCycle: number): Promise<Checkpoint> {
     this.refuseResized(replication);
     const { machine, time, journalFolder } = this.options;
     const now = await time.now();
@@ -141,9 +141,16 @@ export class Replication {
     try {
       for (const disk of replicated) prepared.push({ disk, freeze: await disk.prepareFreeze(checkpointId) });
       await flushFolder(machine.folder);
-      if (journalFolder !== undefined) journal = await Journal.create(journalFolder, epoch);
+      if (journalFolder !== undefined) journal = await Journal.create(journalFolder, epoch, baseCycle);
       const checkpoint = { checkpointId, epoch, takenAt: now.toString(), releasing: false };
-      const next: ReplicationState = { ...replication, epoch, tracking: { kind: 'on' }, checkpoint, dataWriteGuids };
+      const next: ReplicationState = {
+        ...replication,
+        epoch,
+        tracking: { kind: 'on' },
+        lastClosedCycle: baseCycle,
+        checkpoint,
+        dataWriteGuids,
+      };
       await machine.save({ replication: next });
     } catch (error) {
       for (const { freeze } of prepared) await freeze.discard();

@@ -167,8 +167,8 @@ export class Site {
       await this.byId(vmId).replication.removeRelationship(protectionId);
       return {};
     },
-    startInitialReplication: ({ vmId, protectionId, epoch }) =>
-      this.byId(vmId).replication.startInitialReplication(protectionId, epoch),
+    startInitialReplication: ({ vmId, protectionId, epoch, baseCycle }) =>
+      this.byId(vmId).replication.startInitialReplication(protectionId, epoch, baseCycle),
     releaseCheckpoint: async ({ vmId, checkpointId }) => {
       await this.byId(vmId).replication.releaseCheckpoint(checkpointId);
       return {};
