@@ -15,11 +15,6 @@ export interface JobWorkflowInput extends ItemWorkflowInput {
   jobName: JobName;
 }
 
-/** Disks to replicate, by id; absent means all. The OS disk must be among them. */
-export interface EnableProtectionInput extends JobWorkflowInput {
-  disksToInclude?: string[];
-}
-
 /** Which recovery point a failover goes to. `latest` first applies all that was received. */
 export type RecoveryPointChoice =
   | { kind: 'latest' }
@@ -51,7 +46,6 @@ export const workflowNames = {
   finalizeProtection: 'finalizeProtection',
   replicationLoop: 'replicationLoop',
   unplannedFailover: 'unplannedFailover',
-  applyReceived: 'applyReceived',
   commitFailover: 'commitFailover',
   runOperation: 'runOperation',
 } as const;

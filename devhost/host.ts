@@ -1,0 +1,148 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { BusinessClock } from './clock/business-clock.js';
+import type { HostModes, RegisteredFunction } from './contract.js';
+import { createDurableEngine } from './engine/engine.js';
+import { openTableStore } from './engine/table-store.js';
+import { adminApi, type FunctionListing } from './http/admin-api.js';
+import { RequestRouter } from './http/request-router.js';
+import { buildRouteTable, type HttpRoute } from './http/route-table.js';
+import { defaultBodyLimitBytes, HostServer, isLoopback } from './http/server.js';
+import { createLog, fromFunctionsLevel, type Log, type LogLevel } from './log.js';
+import { applySettings, readLocalSettings, storageConnectionString } from './settings/app-settings.js';
+import { readHostJson } from './settings/host-json.js';
+import { AppWorker } from './worker/app-worker.js';
+import { acquireWriterLease } from './writer/writer-lease.js';
+
+export interface HostOptions {
+  appFolder: string;
+  dataFolder: string;
+  /** 0 takes a free one. */
+  port: number;
+  host: string;
+  speed: number;
+  modes: HostModes;
+  json: boolean;
+  logLevel: LogLevel | undefined;
+  writeLine: (line: string) => void;
+  /** The hub is another process's now: end at once, writing nothing more. */
+  onFenced: (reason: string) => void;
+}
+
+export interface RunningHost {
+  readonly origin: string;
+  readonly functions: readonly FunctionListing[];
+  readonly log: Log;
+  /** Stops accepting, drains, leaves the rest to the next start. */
+  stop(): Promise<void>;
+}
+
+const saveClockEveryMs = 10_000;
+/** A dead owner on another machine keeps its lease for 15 s. */
+const waitForWriterMs = 20_000;
+
+export async function startHost(options: HostOptions): Promise<RunningHost> {
+  const startedAtMs = Date.now();
+  const settings = readHostJson(options.appFolder);
+  applySettings(readLocalSettings(options.appFolder), process.env);
+  const connectionString = storageConnectionString(process.env);
+  const log = createLog({
+    json: options.json,
+    threshold: options.logLevel ?? fromFunctionsLevel(settings.defaultLogLevel),
+    write: options.writeLine,
+  });
+  mkdirSync(options.dataFolder, { recursive: true });
+  const closing: (() => Promise<void> | void)[] = [];
+  const closeAll = async () => {
+    for (const close of closing.reverse()) await close();
+  };
+  try {
+    const lease = await acquireWriterLease({
+      connectionString,
+      hubName: settings.hubName,
+      waitMs: waitForWriterMs,
+      log,
+      onLost: options.onFenced,
+    });
+    closing.push(() => lease.release());
+
+    const clock = new BusinessClock({ file: join(options.dataFolder, 'clock.json'), speed: options.speed });
+    const saving = setInterval(() => clock.save(), saveClockEveryMs);
+    closing.push(() => {
+      clearInterval(saving);
+      clock.close();
+    });
+
+    const server = new HostServer({ log, bodyLimitBytes: bodyLimitBytes(process.env) });
+    const port = await server.listen(options.host, options.port);
+    closing.push(() => server.close());
+    setHostEnvironment(port, isLoopback(options.host), server.origin);
+
+    const worker = await AppWorker.load({
+      appFolder: options.appFolder,
+      functionTimeoutMs: settings.functionTimeoutMs,
+      log,
+    });
+    closing.push(() => worker.terminate());
+    const routes = buildRouteTable(worker.functions.values(), settings.routePrefix);
+    const functions = [...worker.functions.values()].map((registered) => describe(registered, routes, server.origin));
+
+    const store = await openTableStore({ connectionString, hubName: settings.hubName, writerEpoch: lease.epoch });
+    const engine = createDurableEngine({
+      worker,
+      clock,
+      modes: options.modes,
+      hubName: settings.hubName,
+      store,
+      log,
+      ...(settings.maxConcurrentActivities === undefined
+        ? {}
+        : { maxConcurrentActivities: settings.maxConcurrentActivities }),
+      ...(settings.maxConcurrentTurns === undefined ? {} : { maxConcurrentTurns: settings.maxConcurrentTurns }),
+      onFenced: options.onFenced,
+    });
+    closing.push(() => engine.stop());
+    const admin = adminApi({ clock, functions, hostId: settings.hubName, startedAtMs, fireTimer: () => false });
+    const router = new RequestRouter({
+      routes,
+      worker,
+      engine,
+      admin,
+      origin: server.origin,
+      isBoundToLoopback: isLoopback(options.host),
+      log,
+    });
+    server.handle((request, url, body) => router.handle(request, url, body));
+    closing.push(() => router.drain());
+    await engine.start();
+    return { origin: server.origin, functions, log, stop: closeAll };
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+function bodyLimitBytes(environment: NodeJS.ProcessEnv): number {
+  const limit = Number(environment.FUNCTIONS_REQUEST_BODY_SIZE_LIMIT);
+  return Number.isInteger(limit) && limit > 0 ? limit : defaultBodyLimitBytes;
+}
+
+/** What the platform tells an app by its environment. Set before the app is loaded: it may read it at any time. */
+function setHostEnvironment(port: number, isBoundToLoopback: boolean, origin: string): void {
+  process.env.WEBSITE_HOSTNAME = `localhost:${port}`;
+  process.env.FUNCTIONS_WORKER_RUNTIME ??= 'node';
+  process.env.AZURE_FUNCTIONS_ENVIRONMENT ??= 'Development';
+  process.env.UNDERSTUDY_CLOCK_URL = `${origin}/admin/devhost/clock`;
+  if (isBoundToLoopback) process.env.UNDERSTUDY_BOUND_TO = 'loopback';
+  else delete process.env.UNDERSTUDY_BOUND_TO;
+}
+
+function describe(registered: RegisteredFunction, routes: readonly HttpRoute[], origin: string): FunctionListing {
+  const listing = { name: registered.name, trigger: registered.trigger };
+  const route = routes.find((candidate) => candidate.function === registered);
+  if (route !== undefined) {
+    return { ...listing, methods: route.methods, url: `${origin}/${route.template.text}` };
+  }
+  const { schedule } = registered.triggerBinding;
+  return typeof schedule === 'string' ? { ...listing, schedule } : listing;
+}

@@ -1,0 +1,77 @@
+import { z } from 'zod';
+import type { BusinessClock } from '../clock/business-clock.js';
+import { parseDurationMs } from '../clock/duration.js';
+import { DevhostError } from '../errors.js';
+import type { HttpAnswer } from './conversion.js';
+import { jsonAnswer } from './server.js';
+
+export interface FunctionListing {
+  name: string;
+  trigger: string;
+  url?: string;
+  methods?: string[];
+  schedule?: string;
+}
+
+export interface AdminApiOptions {
+  clock: BusinessClock;
+  functions: readonly FunctionListing[];
+  hostId: string;
+  startedAtMs: number;
+  /** Runs a timer function now; false when there is none of the name. */
+  fireTimer: (functionName: string) => boolean;
+}
+
+export interface AdminApi {
+  handle(method: string, url: URL, body: Buffer): HttpAnswer;
+}
+
+const advanceSchema = z.strictObject({ advance: z.string() });
+
+/** `/admin/…`: the real host's few endpoints that are of use on one machine, and devhost's own. */
+export function adminApi(options: AdminApiOptions): AdminApi {
+  const clockNow = () => ({ now: new Date(options.clock.now()).toISOString(), speed: options.clock.speed });
+
+  const advance = (body: Buffer): HttpAnswer => {
+    let parsed: z.infer<typeof advanceSchema>;
+    let byMs: number;
+    try {
+      parsed = advanceSchema.parse(JSON.parse(body.toString()));
+      byMs = parseDurationMs(parsed.advance);
+    } catch (error) {
+      const why = error instanceof DevhostError ? error.message : 'send {"advance":"PT30M"} as JSON';
+      return jsonAnswer(400, { error: why });
+    }
+    options.clock.advance(byMs);
+    return jsonAnswer(200, clockNow());
+  };
+
+  return {
+    handle(method, url, body) {
+      const path = url.pathname.toLowerCase().replace(/\/$/, '');
+      switch (`${method} ${path}`) {
+        case 'GET /admin/devhost/clock':
+          return jsonAnswer(200, clockNow());
+        case 'POST /admin/devhost/clock':
+          return advance(body);
+        case 'GET /admin/devhost/functions':
+          return jsonAnswer(200, options.functions);
+        case 'GET /admin/host/status':
+          return jsonAnswer(200, {
+            id: options.hostId,
+            state: 'Running',
+            version: 'devhost',
+            processId: process.pid,
+            processUptime: Date.now() - options.startedAtMs,
+          });
+      }
+      const functionName = /^\/admin\/functions\/([^/]+)$/.exec(path)?.[1];
+      if (method === 'POST' && functionName !== undefined) {
+        return options.fireTimer(decodeURIComponent(functionName))
+          ? { status: 202, headers: {}, body: Buffer.alloc(0) }
+          : jsonAnswer(404, { error: `there is no timer function '${functionName}'` });
+      }
+      return jsonAnswer(404, { error: `devhost has no endpoint ${method} ${path}` });
+    },
+  };
+}
