@@ -46,7 +46,7 @@ interface Piece {
 
 async function* pieces(disk: DiskReader, fromBytes: number, toBytes: number): AsyncGenerator<Piece> {
   let at = fromBytes;
-  for await (const range of disk.allocatedRanges()) {
+  for await (const range of disk.allocatedRanges(fromBytes)) {
     const start = Math.max(range.offsetBytes, fromBytes);
     const end = Math.min(range.offsetBytes + range.lengthBytes, toBytes);
     if (range.offsetBytes >= toBytes) break;

@@ -28,8 +28,11 @@ export interface DiskReader {
   readonly logicalSectorBytes: number;
   /** Exactly `lengthBytes` bytes, or an error; the range must lie inside the disk. */
   read(offsetBytes: number, lengthBytes: number): Promise<Buffer>;
-  /** Ranges that may hold non-zero data, ascending, not overlapping, in bounded memory. All else reads as zeros. */
-  allocatedRanges(): AsyncIterable<DiskRange>;
+  /**
+   * Ranges that may hold non-zero data, ascending, not overlapping, in bounded memory. All else reads as zeros.
+   * Those that end at or before `fromBytes` may be left out: it spares a reader of a late part the walk up to it.
+   */
+  allocatedRanges(fromBytes?: number): AsyncIterable<DiskRange>;
 }
 
 export interface DiskWriter extends DiskReader {

@@ -7,7 +7,7 @@
  */
 import type { RandomReader, RandomWriter } from '../random-access.js';
 import { damagedVhdx } from './errors.js';
-import { mib, type Region } from './header.js';
+import { mib, overlap, type Region } from './header.js';
 import type { VhdxMetadata } from './metadata.js';
 
 const sectorsInBitmapBlock = 2 ** 23;
@@ -51,10 +51,13 @@ export class BlockTable {
   readonly #region: Region;
   readonly #metadata: VhdxMetadata;
   readonly #ratio: number;
+  readonly #reserved: readonly Region[];
   /** In order of last use, oldest first. */
   readonly #pages = new Map<number, Promise<Buffer>>();
 
-  constructor(file: RandomReader, region: Region, metadata: VhdxMetadata) {
+  /** `reserved`: what no block may overlap. */
+  constructor(file: RandomReader, region: Region, metadata: VhdxMetadata, reserved: readonly Region[]) {
+    this.#reserved = reserved;
     this.#file = file;
     this.#region = region;
     this.#metadata = metadata;
@@ -69,16 +72,57 @@ export class BlockTable {
     }
   }
 
+  /**
+   * Walks the whole table once: every state known, every block whole MiB away from all other structures and blocks.
+   * Keeps one bit for each MiB of the file, 8 MiB for a file of 64 TiB.
+   */
+  async check(): Promise<void> {
+    const blockMib = this.#metadata.blockSizeBytes / mib;
+    const blocks = blockCount(this.#metadata);
+    let taken = new Uint8Array(Math.ceil(this.#file.lengthBytes / mib / 8) + 1);
+    for (let block = 0; block < blocks;) {
+      const pageIndex = Math.floor(this.#entryOffset(block) / pageBytes);
+      const page = await this.#page(pageIndex * pageBytes);
+      for (; block < blocks && Math.floor(this.#entryOffset(block) / pageBytes) === pageIndex; block++) {
+        const offsetBytes = this.#present(page, block);
+        if (offsetBytes === undefined) continue;
+        const first = offsetBytes / mib;
+        // A block behind the file's end is reported where it is read; a made-up place must not cost memory.
+        if (first + blockMib > taken.length * 8) {
+          if (offsetBytes > this.#file.lengthBytes) continue;
+          const longer = new Uint8Array(Math.ceil((first + blockMib) / 8) + 1);
+          longer.set(taken);
+          taken = longer;
+        }
+        for (let at = first; at < first + blockMib; at++) {
+          const byte = taken[at >>> 3] ?? 0;
+          if ((byte & (1 << (at & 7))) !== 0) {
+            throw this.#damaged(block, `its place at file offset ${offsetBytes} belongs to another block too`);
+          }
+          taken[at >>> 3] = byte | (1 << (at & 7));
+        }
+      }
+    }
+  }
+
   /** Where the block stands in the file; undefined when it reads as zeros. */
   async fileOffset(block: number): Promise<number | undefined> {
-    const at = this.#entryOffset(block);
-    const entry = (await this.#page(at)).readBigUInt64LE(at % pageBytes);
-    const state = Number(entry & 7n);
+    return this.#present(await this.#page(this.#entryOffset(block)), block);
+  }
+
+  #present(page: Buffer, block: number): number | undefined {
+    const at = this.#entryOffset(block) % pageBytes;
+    const low = page.readUInt32LE(at);
+    const state = low & 7;
     switch (state) {
       case payloadState.fullyPresent: {
-        const offsetBytes = Number(entry >> 20n) * mib;
-        if (offsetBytes < mib || !Number.isSafeInteger(offsetBytes + this.#metadata.blockSizeBytes)) {
-          throw this.#damaged(block, at, `present at file offset ${offsetBytes}`);
+        const offsetBytes = page.readUInt32LE(at + 4) * 4096 * mib + (low >>> 20) * mib;
+        const place = { offsetBytes, lengthBytes: this.#metadata.blockSizeBytes };
+        if (offsetBytes < mib || !Number.isSafeInteger(offsetBytes + place.lengthBytes)) {
+          throw this.#damaged(block, `present at file offset ${offsetBytes}`);
+        }
+        if (this.#reserved.some((region) => overlap(region, place))) {
+          throw this.#damaged(block, `at file offset ${offsetBytes} it overlaps the log, the BAT or the metadata`);
         }
         return offsetBytes;
       }
@@ -89,9 +133,9 @@ export class BlockTable {
       case payloadState.unmapped:
         return undefined;
       case payloadState.partiallyPresent:
-        throw this.#damaged(block, at, 'partially present, which only a differencing disk can have');
+        throw this.#damaged(block, 'partially present, which only a differencing disk can have');
       default:
-        throw this.#damaged(block, at, `reserved state ${state}`);
+        throw this.#damaged(block, `reserved state ${state}`);
     }
   }
 
@@ -123,7 +167,7 @@ export class BlockTable {
     return page;
   }
 
-  #damaged(block: number, entryOffsetBytes: number, found: string): Error {
-    return damagedVhdx(`BAT entry of block ${block}`, this.#region.offsetBytes + entryOffsetBytes, found);
+  #damaged(block: number, found: string): Error {
+    return damagedVhdx(`BAT entry of block ${block}`, this.#region.offsetBytes + this.#entryOffset(block), found);
   }
 }

@@ -35,7 +35,7 @@ export interface VhdxStructure {
   readonly view: RandomReader;
 }
 
-/** All structures but the BAT's entries, which are checked where they are used. */
+/** All structures but the block table. */
 export async function readStructure(file: RandomReader): Promise<VhdxStructure> {
   await checkFileIdentifier(file);
   const { header, place } = await readCurrentHeader(file);
@@ -49,14 +49,24 @@ export async function readStructure(file: RandomReader): Promise<VhdxStructure> 
   return { header, place, replay, regions, metadata: await readMetadata(view, regions.metadata), view };
 }
 
+/** The block table of `file`, which is the replayed view for a reader and the repaired file for a writer. */
+export async function openBlockTable(file: RandomReader, structure: VhdxStructure): Promise<BlockTable> {
+  const { header, regions, metadata } = structure;
+  const log = { offsetBytes: header.logOffsetBytes, lengthBytes: header.logLengthBytes };
+  const table = new BlockTable(file, regions.bat, metadata, [log, regions.bat, regions.metadata]);
+  await table.check();
+  return table;
+}
+
 export async function openVhdxReader(file: RandomReader): Promise<VhdxReader> {
-  const { header, regions, metadata, view } = await readStructure(file);
-  const content = new VhdxContent(view, new BlockTable(view, regions.bat, metadata), metadata);
+  const structure = await readStructure(file);
+  const { header, metadata, view } = structure;
+  const content = new VhdxContent(view, await openBlockTable(view, structure), metadata);
   return {
     ...metadata,
     dataWriteGuid: header.dataWriteGuid,
     read: (offsetBytes, lengthBytes) => content.read(offsetBytes, lengthBytes),
-    allocatedRanges: () => content.allocatedRanges(),
+    allocatedRanges: (fromBytes) => content.allocatedRanges(fromBytes),
   };
 }
 
@@ -98,11 +108,11 @@ export class VhdxContent {
     return result;
   }
 
-  async *allocatedRanges(): AsyncGenerator<DiskRange> {
+  async *allocatedRanges(fromBytes = 0): AsyncGenerator<DiskRange> {
     const { blockSizeBytes, sizeBytes } = this.#metadata;
     const blocks = blockCount(this.#metadata);
     let start: number | undefined;
-    for (let block = 0; block <= blocks; block++) {
+    for (let block = Math.floor(fromBytes / blockSizeBytes); block <= blocks; block++) {
       const present = block < blocks && (await this.#table.fileOffset(block)) !== undefined;
       if (present) {
         start ??= block;

@@ -9,13 +9,13 @@
  */
 import { randomUUID } from 'node:crypto';
 import { zeroGuid } from '../guid.js';
-import type { DiskWriter, RandomWriter } from '../random-access.js';
-import { BlockTable } from './bat.js';
+import type { DiskRange, DiskWriter, RandomWriter } from '../random-access.js';
+import type { BlockTable } from './bat.js';
 import { truncatedVhdx } from './errors.js';
 import { encodeHeader, headerOffsetsBytes, mib, type VhdxHeader } from './header.js';
 import { replayInto } from './log.js';
 import type { VhdxMetadata } from './metadata.js';
-import { checkInside, readStructure, VhdxContent, type VhdxIdentity } from './reader.js';
+import { checkInside, openBlockTable, readStructure, VhdxContent, type VhdxIdentity } from './reader.js';
 
 export interface VhdxWriter extends DiskWriter, VhdxIdentity {
   /** Draws the data write GUID of this opening now rather than with the first write; once only. */
@@ -24,15 +24,17 @@ export interface VhdxWriter extends DiskWriter, VhdxIdentity {
 
 /** Replays the log first if the file was not closed properly. One writer at a time: the caller sees to that. */
 export async function openVhdxWriter(file: RandomWriter): Promise<VhdxWriter> {
-  const { header, place, replay, regions, metadata } = await readStructure(file);
-  const headers = new Headers(file, header, place);
-  if (replay !== undefined) {
-    // [MS-VHDX] 2.2.2: the file write GUID changes before the replay, the log is dropped after it.
-    await headers.update({ fileWriteGuid: randomUUID() });
-    await replayInto(file, replay);
-    await headers.update({ logGuid: zeroGuid });
+  const structure = await readStructure(file);
+  const { header, place, replay, metadata } = structure;
+  if (replay === undefined) {
+    return new Writer(file, new Headers(file, header, place), await openBlockTable(file, structure), metadata);
   }
-  return new Writer(file, headers, new BlockTable(file, regions.bat, metadata), metadata);
+  const headers = new Headers(file, header, place);
+  // [MS-VHDX] 2.2.2: the file write GUID changes before the replay, the log is dropped after it.
+  await headers.update({ fileWriteGuid: randomUUID() });
+  await replayInto(file, replay);
+  await headers.update({ logGuid: zeroGuid });
+  return new Writer(file, headers, await openBlockTable(file, structure), metadata);
 }
 
 class Headers {
@@ -95,8 +97,8 @@ class Writer implements VhdxWriter {
     return this.#content.read(offsetBytes, lengthBytes);
   }
 
-  allocatedRanges(): AsyncGenerator<{ offsetBytes: number; lengthBytes: number }> {
-    return this.#content.allocatedRanges();
+  allocatedRanges(fromBytes?: number): AsyncGenerator<DiskRange> {
+    return this.#content.allocatedRanges(fromBytes);
   }
 
   prepareToWrite(): Promise<void> {

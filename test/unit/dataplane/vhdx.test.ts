@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { UnderstudyError } from '../../../core/domain/errors.js';
 import type { DiskReader } from '../../../core/dataplane/random-access.js';
 import { createVhdx, type CreateVhdxOptions } from '../../../core/dataplane/vhdx/create.js';
 import { openVhdxReader } from '../../../core/dataplane/vhdx/reader.js';
@@ -195,8 +196,15 @@ const damages: { name: string; code: string; damage: (bytes: Buffer) => Buffer }
   { name: 'an impossible block size', code: 'US2011', damage: flip(2 * mib + 64 * 1024) },
   { name: 'a reserved block state', code: 'US2011', damage: put(batAt, 5) },
   { name: 'a partially present block', code: 'US2011', damage: put(batAt, 7) },
+  { name: 'two blocks in one place', code: 'US2011', damage: (bytes) => copyEntry(bytes, 0, 1) },
+  { name: 'a block upon the metadata', code: 'US2011', damage: put(batAt + 2, 0x20) },
   { name: 'a disk with a parent', code: 'US2013', damage: put(2 * mib + 64 * 1024 + 4, 2) },
 ];
+
+function copyEntry(bytes: Buffer, from: number, to: number): Buffer {
+  bytes.copy(bytes, batAt + 8 * to, batAt + 8 * from, batAt + 8 * (from + 1));
+  return bytes;
+}
 
 function flip(...offsets: number[]): (bytes: Buffer) => Buffer {
   return (bytes) => {
@@ -255,4 +263,48 @@ test('a file shorter than its log knows it is refused', async () => {
   await leaveDirtyLog(file, 0, [[]]);
   await file.resize(file.lengthBytes - mib);
   await assert.rejects(openVhdxReader(file), { code: 'US2012' });
+});
+
+test('whatever bytes stand in the structures without checksum, a disk is read or refused, never more', async () => {
+  const file = await newDisk();
+  const writer = await openVhdxWriter(file);
+  await writer.write(0, Buffer.alloc(2 * mib, 1));
+  const tables = [
+    { at: 2 * mib, lengthBytes: 32 + 5 * 32 },
+    { at: 2 * mib + 64 * 1024, lengthBytes: 40 },
+    { at: batAt, lengthBytes: 4 * 8 },
+  ];
+  const place = fc
+    .constantFrom(...tables)
+    .chain(({ at, lengthBytes }) => fc.nat(lengthBytes - 1).map((byte) => at + byte));
+  const changes = fc.array(fc.tuple(place, fc.nat(255)), { minLength: 1, maxLength: 3 });
+  await fc.assert(
+    fc.asyncProperty(changes, async (bytes) => {
+      const original = await Promise.all(bytes.map(([at]) => file.read(at, 1)));
+      for (const [at, value] of bytes) await file.write(at, Buffer.from([value]));
+      try {
+        const disk = await openVhdxReader(file);
+        for (let at = 0; at < Math.min(disk.sizeBytes, 4 * mib); at += mib) {
+          await disk.read(at, Math.min(512, disk.sizeBytes - at));
+        }
+      } catch (error) {
+        assert.ok(error instanceof UnderstudyError, String(error));
+        assert.match(error.code, /^US201[0-4]$/);
+      } finally {
+        for (const [index, [at]] of [...bytes.entries()].reverse())
+          await file.write(at, original[index] ?? Buffer.alloc(0));
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test('ranges can be asked for from a place on', async () => {
+  const file = await newDisk();
+  const writer = await openVhdxWriter(file);
+  await writer.write(0, Buffer.alloc(512, 1));
+  await writer.write(3 * mib, Buffer.alloc(512, 1));
+  const found = [];
+  for await (const range of writer.allocatedRanges(2 * mib)) found.push(range);
+  assert.deepEqual(found, [{ offsetBytes: 3 * mib, lengthBytes: mib }]);
 });
