@@ -1,6 +1,22 @@
+import type { ItemId, JobName, ProtectionId, RelayId, VaultId } from '../core/domain/ids.js';
+import type { PrerequisiteFailure } from '../core/domain/prerequisites/prerequisites.js';
+import type { ProtectionEvent } from '../core/domain/protected-item/state-table.js';
+import type { CommandResult, RelayCommand } from '../core/domain/relay-protocol/wire.js';
+import type { CycleSlice, ReplicationStep } from '../core/domain/replication/next-step.js';
+import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
+import type {
+  EnableProtectionInput,
+  EpochWorkflowInput,
+  ItemWorkflowInput,
+  JobWorkflowInput,
+  RecoveryPointChoice,
+  RunOperationInput,
+} from '../core/domain/workflows/workflows.js';
+
 /**
  * Names of the activities with their inputs and outputs: all that orchestrators know of them. Inputs and outputs are plain
- * JSON objects, small ones; bytes never pass here.
+ * JSON objects, small ones; bytes never pass here. Every activity may run twice, also at the same time as its first run, and
+ * the second gives what the first gave.
  */
 export interface ActivityDefinition<Input, Output> {
   readonly name: string;
@@ -10,3 +26,116 @@ export interface ActivityDefinition<Input, Output> {
 }
 
 export const activity = <Input, Output>(name: string): ActivityDefinition<Input, Output> => ({ name });
+
+/** An effect on an item: done, or too late because the item lives another life, is in another epoch or has another owner. */
+export type ItemOutcome = { kind: 'done' } | { kind: 'superseded' };
+/** `damaged`: the log is not what was announced, or cannot be read: the disks can only be mended by a resync. */
+export type ApplyOutcome = ItemOutcome | { kind: 'damaged'; failure: WorkflowFailure };
+export type PrerequisiteOutcome = { kind: 'met' } | { kind: 'failed'; failures: PrerequisiteFailure[] };
+export type CheckOutcome = { kind: 'met' } | { kind: 'failed'; failures: WorkflowFailure[] };
+export type JobOutcome = { kind: 'succeeded' } | { kind: 'failed'; failures: WorkflowFailure[] };
+
+/** One stretch of one failover disk to copy. */
+export interface CopySlice {
+  diskIndex: number;
+  fromBytes: number;
+  toBytes: number;
+}
+
+type CommandKind = RelayCommand['kind'];
+
+export const activities = {
+  /** Jobs. */
+  startJobTask: activity<{ vaultId: VaultId; jobName: JobName; taskName: string }, Record<string, never>>(
+    'startJobTask',
+  ),
+  /** Ends the job, and in the same transaction moves the item's state and takes the job off it. */
+  concludeJob: activity<
+    {
+      vaultId: VaultId;
+      jobName: JobName;
+      outcome: JobOutcome;
+      item?: { itemId: ItemId; protectionId: ProtectionId; event: ProtectionEvent };
+    },
+    Record<string, never>
+  >('concludeJob'),
+  warnInJob: activity<{ vaultId: VaultId; jobName: JobName; warning: WorkflowFailure }, Record<string, never>>(
+    'warnInJob',
+  ),
+  writeOperationRow: activity<RunOperationInput, Record<string, never>>('writeOperationRow'),
+
+  /** Enabling. */
+  evaluatePrerequisites: activity<EnableProtectionInput, PrerequisiteOutcome>('evaluatePrerequisites'),
+  identifyTarget: activity<EnableProtectionInput, ItemOutcome>('identifyTarget'),
+  createReplicaDisks: activity<ItemWorkflowInput, ItemOutcome>('createReplicaDisks'),
+  startInitialReplication: activity<ItemWorkflowInput, ItemOutcome>('startInitialReplication'),
+  readInitialReplicationStart: activity<ItemWorkflowInput, { kind: 'started' | 'waiting' | 'superseded' }>(
+    'readInitialReplicationStart',
+  ),
+  /** Takes back what enabling had begun, so that the relay stops too; unless initial replication has started by now. */
+  undoEnableProtection: activity<ItemWorkflowInput, { kind: 'undone' | 'started' }>('undoEnableProtection'),
+  configureTargetNetwork: activity<ItemWorkflowInput, CheckOutcome>('configureTargetNetwork'),
+
+  /** Orders to the relay. */
+  sendRelayCommand: activity<
+    ItemWorkflowInput & { command: CommandKind; commandId: string; instanceId: string },
+    { kind: 'sent'; relayId: RelayId } | { kind: 'superseded' }
+  >('sendRelayCommand'),
+  readCommandResult: activity<{ relayId: RelayId; commandId: string }, { result: CommandResult | null }>(
+    'readCommandResult',
+  ),
+  dropRelayCommand: activity<{ relayId: RelayId; commandId: string }, Record<string, never>>('dropRelayCommand'),
+
+  /** Apply. */
+  /** `failover`: the epoch is one that a failover took, and what was received before it is applied to the end. */
+  readReplicationWork: activity<EpochWorkflowInput & { failover?: boolean }, ReplicationStep>('readReplicationWork'),
+  applySegments: activity<EpochWorkflowInput & { diskIndex: number; fromBytes: number[] }, ApplyOutcome>(
+    'applySegments',
+  ),
+  commitSegments: activity<EpochWorkflowInput & { diskIndex: number; throughBytes: number }, ItemOutcome>(
+    'commitSegments',
+  ),
+  raiseFence: activity<EpochWorkflowInput & { cycle: number }, ItemOutcome>('raiseFence'),
+  applyCycleSlices: activity<EpochWorkflowInput & { cycle: number; slices: CycleSlice[] }, ApplyOutcome>(
+    'applyCycleSlices',
+  ),
+  /** During initial replication: the cycle is in every disk, which is no recovery point yet. */
+  commitAppliedCycle: activity<EpochWorkflowInput & { cycle: number }, ItemOutcome>('commitAppliedCycle'),
+  sealRecoveryPoint: activity<EpochWorkflowInput & { cycle: number; recoveryPointId: string }, ItemOutcome>(
+    'sealRecoveryPoint',
+  ),
+  cleanUpTransferred: activity<
+    EpochWorkflowInput & { cycles: number[]; segments?: { diskIndex: number; fromBytes: number[] } },
+    Record<string, never>
+  >('cleanUpTransferred'),
+  applyRetention: activity<ItemWorkflowInput, { droppedCount: number }>('applyRetention'),
+  finishInitialReplication: activity<EpochWorkflowInput & { jobName: JobName }, ItemOutcome>(
+    'finishInitialReplication',
+  ),
+  /** `resync`: the disks are no longer a state of the VM, or will not become one. */
+  recordReplicationFailure: activity<EpochWorkflowInput & { failure: WorkflowFailure; resync: boolean }, ItemOutcome>(
+    'recordReplicationFailure',
+  ),
+
+  /** Failover. */
+  checkFailover: activity<JobWorkflowInput & { recoveryPoint: RecoveryPointChoice }, CheckOutcome>('checkFailover'),
+  readReceived: activity<ItemWorkflowInput, { receivedTakenAt: string | null; now: string }>('readReceived'),
+  /** Takes a new epoch and with it the ownership of the disks; what was received before is the received set. */
+  beginFailover: activity<JobWorkflowInput, { kind: 'begun'; epoch: number } | { kind: 'superseded' }>('beginFailover'),
+  /** Pins the point and names the failover's disks. */
+  chooseRecoveryPoint: activity<
+    JobWorkflowInput & { epoch: number; recoveryPoint: RecoveryPointChoice },
+    { kind: 'chosen'; slices: CopySlice[] } | { kind: 'superseded' }
+  >('chooseRecoveryPoint'),
+  copyFailoverDisk: activity<JobWorkflowInput & { slice: CopySlice }, { finished: boolean }>('copyFailoverDisk'),
+  createFailoverVm: activity<JobWorkflowInput, ItemOutcome>('createFailoverVm'),
+  startFailoverVm: activity<JobWorkflowInput, Record<string, never>>('startFailoverVm'),
+  /** Deletes what a failover made, lets go of its point, and says how the item's state takes it. */
+  undoFailover: activity<
+    JobWorkflowInput,
+    { event: Extract<ProtectionEvent, 'unplannedFailoverRefused' | 'unplannedFailoverFailed'> }
+  >('undoFailover'),
+  checkCommit: activity<JobWorkflowInput, CheckOutcome>('checkCommit'),
+  /** Deletes points, snapshots and what was received, a bounded number a call. */
+  dropReplicationLeftovers: activity<JobWorkflowInput, { remaining: boolean }>('dropReplicationLeftovers'),
+} as const;

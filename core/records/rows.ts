@@ -178,6 +178,10 @@ export const rows = {
     partition: vaultPartition(vaultId),
     prefix: `segment!${itemId}!`,
   }),
+  segmentsOfDisk: (vaultId: VaultId, itemId: ItemId, diskIndex: number): RowsRef<ReceivedSegment> => ({
+    partition: vaultPartition(vaultId),
+    prefix: `segment!${itemId}!${ascending(diskIndex)}!`,
+  }),
   /** Newest first. One cycle has at most one point. */
   point: (vaultId: VaultId, itemId: ItemId, cycle: number): RowRef<RecoveryPoint> => ({
     partition: vaultPartition(vaultId),

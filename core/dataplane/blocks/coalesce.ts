@@ -3,14 +3,17 @@ import { UnderstudyError } from '../../domain/errors.js';
 import { chunkMaxBytes, type DiskChunk } from '../disk-chunk.js';
 import { damagedHrl } from '../hrl/errors.js';
 import type { HrlReader } from '../hrl/reader.js';
+import { mapInOrder } from '../in-order.js';
 import type { DiskRange } from '../random-access.js';
 import { WriteIndex, type Piece } from './newest-writes.js';
 
 /** 112 MiB of index; at 4 KiB a write that is 16 GiB of log. */
 export const writesMax = 4 * 1024 * 1024;
 const pageBytes = 512;
+/** Chunks in the making: small scattered writes are a chunk each, and wait for their reads together. */
+const chunksAtOnce = 8;
 /** Reads of one chunk's data that run at once. */
-const readsAtOnce = 8;
+const readsAtOnce = 4;
 /** Writes that lie side by side in the log are read together up to this length. */
 const readMaxBytes = 1024 * 1024;
 
@@ -47,7 +50,7 @@ export async function coalesceLogs(logs: readonly HrlReader[], diskSizeBytes: nu
     writeCount: index.count,
     writtenBytes,
     ranges: () => mergeRanges(index.pieces()),
-    chunks: () => readChunks(logs, index.pieces()),
+    chunks: () => mapInOrder(chunkGroups(index.pieces()), chunksAtOnce, (group) => readGroup(logs, group)),
   };
 }
 
@@ -62,24 +65,6 @@ function* mergeRanges(pieces: Iterable<DiskRange>): Generator<DiskRange, void> {
     }
   }
   if (merged !== undefined) yield merged;
-}
-
-/** The next chunk is read while the caller works on the last. */
-async function* readChunks(logs: readonly HrlReader[], pieces: Iterable<Piece>): AsyncGenerator<DiskChunk, void> {
-  let ahead: Promise<DiskChunk> | undefined;
-  try {
-    for (const group of chunkGroups(pieces)) {
-      const next = readGroup(logs, group);
-      // Its error is thrown where it is awaited, one step later.
-      next.catch(() => undefined);
-      const ready = ahead;
-      ahead = next;
-      if (ready !== undefined) yield await ready;
-    }
-    if (ahead !== undefined) yield await ahead;
-  } finally {
-    await ahead?.catch(() => undefined);
-  }
 }
 
 /** Pieces that touch, together at most a chunk long; a longer piece is cut. */

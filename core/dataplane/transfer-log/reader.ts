@@ -2,6 +2,7 @@
 import { promisify } from 'node:util';
 import { brotliDecompress } from 'node:zlib';
 import type { DiskChunk } from '../disk-chunk.js';
+import { mapInOrder } from '../in-order.js';
 import type { RandomReader } from '../random-access.js';
 import { damagedFrame, damagedTransferLog, notTransferLog, truncatedTransferLog } from './errors.js';
 import {
@@ -124,19 +125,10 @@ export async function* readFrames(
   from = 0,
   to = index.frameCount,
 ): AsyncGenerator<DiskChunk, void> {
-  const pending: Promise<DiskChunk[]>[] = [];
-  try {
-    for (const group of fetchGroups(index, from, to)) {
-      const chunks = readGroup(log, group);
-      // Its error is thrown where it is awaited, in order.
-      chunks.catch(() => undefined);
-      pending.push(chunks);
-      const oldest = pending.length >= fetchesAtOnce ? pending.shift() : undefined;
-      if (oldest !== undefined) yield* await oldest;
-    }
-    for (let oldest = pending.shift(); oldest !== undefined; oldest = pending.shift()) yield* await oldest;
-  } finally {
-    await Promise.allSettled(pending);
+  for await (const chunks of mapInOrder(fetchGroups(index, from, to), fetchesAtOnce, (group) =>
+    readGroup(log, group),
+  )) {
+    yield* chunks;
   }
 }
 

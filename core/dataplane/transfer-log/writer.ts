@@ -3,6 +3,7 @@ import { promisify } from 'node:util';
 import { brotliCompress, constants } from 'node:zlib';
 import { UnderstudyError } from '../../domain/errors.js';
 import { chunkLengthBytes, type DiskChunk } from '../disk-chunk.js';
+import { mapInOrder } from '../in-order.js';
 import { zeroRuns } from '../zero-runs.js';
 import {
   encodeFooter,
@@ -51,6 +52,12 @@ export interface TransferLogStream {
   summary(): TransferLogSummary;
 }
 
+/** Data, or how many bytes of zeros. */
+interface Content {
+  readonly offsetBytes: number;
+  readonly content: Buffer | number;
+}
+
 interface Part {
   readonly offsetBytes: number;
   readonly lengthBytes: number;
@@ -86,7 +93,9 @@ async function* encode(
   const index: Buffer[] = [];
   let payloadAtBytes = headerBytes;
   let changedBytes = 0;
-  for await (const part of inOrder(parts(header, chunks), options)) {
+  const atOnce = options.compressedAtOnce ?? compressedAtOnceDefault;
+  for await (const part of mapInOrder(parts(header, chunks), atOnce, makePart)) {
+    options.signal?.throwIfAborted();
     if (index.length === framesMax) throw tooManyFrames();
     const { payload, ...frame } = part;
     index.push(encodeFrame({ ...frame, storedBytes: payload.length, payloadAtBytes }));
@@ -110,10 +119,7 @@ async function* encode(
 }
 
 /** The frames' contents in the order of the disk, not yet compressed: zeros joined, data cut to frames. */
-async function* parts(
-  header: TransferLogHeader,
-  chunks: AsyncIterable<DiskChunk>,
-): AsyncGenerator<{ offsetBytes: number; content: Buffer | number }> {
+async function* parts(header: TransferLogHeader, chunks: AsyncIterable<DiskChunk>): AsyncGenerator<Content> {
   let endBytes = header.fromBytes;
   let zerosFrom: number | undefined;
   function* zerosBefore(offsetBytes: number): Generator<{ offsetBytes: number; content: number }> {
@@ -145,39 +151,16 @@ async function* parts(
   yield* zerosBefore(endBytes);
 }
 
-/** Compresses up to a bound at once and gives the results in order. */
-async function* inOrder(
-  source: AsyncIterable<{ offsetBytes: number; content: Buffer | number }>,
-  options: TransferLogWriterOptions,
-): AsyncGenerator<Part> {
-  const atOnce = options.compressedAtOnce ?? compressedAtOnceDefault;
-  const pending: Promise<Part>[] = [];
-  try {
-    for await (const { offsetBytes, content } of source) {
-      options.signal?.throwIfAborted();
-      const part = typeof content === 'number' ? zeroPart(offsetBytes, content) : dataPart(offsetBytes, content);
-      // Its error is thrown where it is awaited, in order.
-      part.catch(() => undefined);
-      pending.push(part);
-      const oldest = pending.length > atOnce ? pending.shift() : undefined;
-      if (oldest !== undefined) yield await oldest;
-    }
-    for (let oldest = pending.shift(); oldest !== undefined; oldest = pending.shift()) yield await oldest;
-  } finally {
-    await Promise.allSettled(pending);
+async function makePart({ offsetBytes, content }: Content): Promise<Part> {
+  if (typeof content === 'number') {
+    return { offsetBytes, lengthBytes: content, codec: 'zeros', payload: Buffer.alloc(0), digest: zerosDigest };
   }
-}
-
-async function zeroPart(offsetBytes: number, lengthBytes: number): Promise<Part> {
-  const part: Part = { offsetBytes, lengthBytes, codec: 'zeros', payload: Buffer.alloc(0), digest: zerosDigest };
-  return Promise.resolve(part);
-}
-
-async function dataPart(offsetBytes: number, content: Buffer): Promise<Part> {
   const compressed = compress(content, {
     params: {
       [constants.BROTLI_PARAM_QUALITY]: 0,
       [constants.BROTLI_PARAM_SIZE_HINT]: content.length,
+      // A window no larger than the content: small frames then need little memory to be set up.
+      [constants.BROTLI_PARAM_LGWIN]: Math.max(constants.BROTLI_MIN_WINDOW_BITS, Math.ceil(Math.log2(content.length))),
     },
   });
   const digest = frameDigest(content);

@@ -38,6 +38,8 @@ export interface ReplicationProgress {
   stopReason?: string;
   paused: boolean;
   epoch: number;
+  /** The failover that took the disks over with this epoch. */
+  ownedBy?: JobName;
   /** Business time of the checkpoint that is cycle 0. */
   checkpointAt?: string;
   /** Last cycle whose manifest row is committed, and the business time of its log switch: RPO counts from here. */
@@ -53,7 +55,8 @@ export interface ReplicationProgress {
   /** Set while the item must be resynchronized: what happened, in words for the operator. */
   resyncRequired?: { reason: string; message: string; at: string };
   lastHeartbeatAt?: string;
-  lastError?: { code: string; message: string; recommendedAction: string; at: string };
+  /** `blocking`: nothing is tried again until an operator acts. */
+  lastError?: { code: string; message: string; recommendedAction: string; at: string; blocking?: boolean };
   backlogBytes: number;
 }
 

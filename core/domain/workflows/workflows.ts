@@ -15,6 +15,11 @@ export interface JobWorkflowInput extends ItemWorkflowInput {
   jobName: JobName;
 }
 
+/** Disks to replicate, by id; absent means all. The OS disk must be among them. */
+export interface EnableProtectionInput extends JobWorkflowInput {
+  disksToInclude?: string[];
+}
+
 /** Which recovery point a failover goes to. `latest` first applies all that was received. */
 export type RecoveryPointChoice =
   | { kind: 'latest' }
@@ -46,6 +51,7 @@ export const workflowNames = {
   finalizeProtection: 'finalizeProtection',
   replicationLoop: 'replicationLoop',
   unplannedFailover: 'unplannedFailover',
+  applyReceived: 'applyReceived',
   commitFailover: 'commitFailover',
   runOperation: 'runOperation',
 } as const;

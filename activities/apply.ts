@@ -1,0 +1,160 @@
+import { readPageOperations, sliceFrames } from '../core/dataplane/transfer-log/page-operations.js';
+import { readTransferLogIndex, type TransferLogIndex } from '../core/dataplane/transfer-log/reader.js';
+import type { RandomReader } from '../core/dataplane/random-access.js';
+import { UnderstudyError } from '../core/domain/errors.js';
+import type { ProtectedItem, ReplicaDisk } from '../core/domain/protected-item/protected-item.js';
+import type { TransferLogRef, UploadTarget } from '../core/domain/relay-protocol/wire.js';
+import { transferBlobName, transferStorageAccountId } from '../core/domain/replication/blob-names.js';
+import type { Fence } from '../core/domain/replication/fence.js';
+import { failureOf } from '../core/domain/workflows/failure.js';
+import { FencedError } from '../core/ports/replica-store.js';
+import { read } from '../core/records/access.js';
+import { owned } from '../core/records/item-change.js';
+import { rows } from '../core/records/rows.js';
+import { done, superseded, type Activity, type ActivityDependencies } from './activity.js';
+import { forEachBounded } from './bounded.js';
+import type { activities, ApplyOutcome } from './contract.js';
+import { readCycle } from './replication-work.js';
+
+type Stores = Pick<ActivityDependencies, 'replicas' | 'transfers'>;
+
+/** Page writes under way within one activity: each holds at most 4 MiB. */
+const writesAtOnce = 4;
+
+/** A log as announced, and the disk that it changes. */
+interface LogToApply {
+  item: ProtectedItem;
+  disk: ReplicaDisk;
+  /** Epoch under which it was announced: a failover applies what an earlier epoch received. */
+  announcedEpoch: number;
+  target: UploadTarget;
+  log: TransferLogRef;
+}
+
+/** Applies its parts of a cycle's logs. Pages are written in any order: the fence keeps other cycles and owners out. */
+export const makeApplyCycleSlices =
+  ({
+    table,
+    ...stores
+  }: Pick<ActivityDependencies, 'table' | 'replicas' | 'transfers'>): Activity<typeof activities.applyCycleSlices> =>
+  async (input) => {
+    const stored = await read(table, rows.item(input.vaultId, input.itemId));
+    if (!owned(stored, input)) return superseded;
+    const item = stored.value;
+    if (item.replication.appliedCycle >= input.cycle) return done;
+    const received = await readCycle(table, input.vaultId, item, input.cycle);
+    if (!received) return superseded;
+    const { manifest } = received.value;
+    return settle(async () => {
+      for (const { diskIndex, sliceIndex, sliceCount } of input.slices) {
+        const disk = item.disks[diskIndex];
+        const log = manifest.disks.find(({ diskId }) => diskId === disk?.diskId)?.log;
+        if (!disk || !log) continue;
+        const target: UploadTarget = { kind: 'cycle', cycle: input.cycle, diskId: disk.diskId };
+        const source = { item, disk, announcedEpoch: manifest.epoch, target, log };
+        await applyLog(stores, source, { epoch: input.epoch, cycle: input.cycle }, { sliceIndex, sliceCount });
+      }
+    });
+  };
+
+/** Applies pieces of a disk's base. */
+export const makeApplySegments =
+  ({
+    table,
+    ...stores
+  }: Pick<ActivityDependencies, 'table' | 'replicas' | 'transfers'>): Activity<typeof activities.applySegments> =>
+  async (input) => {
+    const stored = await read(table, rows.item(input.vaultId, input.itemId));
+    const disk = stored?.value.disks[input.diskIndex];
+    if (!owned(stored, input) || !disk) return superseded;
+    const item = stored.value;
+    return settle(async () => {
+      for (const fromBytes of input.fromBytes) {
+        if (fromBytes < disk.baseAppliedThroughBytes) continue;
+        const segment = await read(table, rows.segment(input.vaultId, input.itemId, input.diskIndex, fromBytes));
+        const announcement = segment?.value.announcement;
+        // Gone: another run of this activity was faster, and its mark has moved.
+        if (announcement?.protectionId !== input.protectionId || announcement.epoch !== input.epoch) continue;
+        const target: UploadTarget = { kind: 'segment', fromBytes, diskId: disk.diskId };
+        const source = { item, disk, announcedEpoch: announcement.epoch, target, log: announcement.log };
+        await applyLog(stores, source, { epoch: input.epoch, cycle: 0 }, { sliceIndex: 0, sliceCount: 1 });
+      }
+    });
+  };
+
+async function settle(apply: () => Promise<void>): Promise<ApplyOutcome> {
+  try {
+    await apply();
+    return done;
+  } catch (error) {
+    if (error instanceof FencedError) return superseded;
+    if (isDamage(error)) return { kind: 'damaged', failure: failureOf(error) };
+    throw error;
+  }
+}
+
+/** The log is not what was announced, or its content is not what its digests say; or it does not fit where it was sent. */
+const isDamage = (error: unknown): boolean =>
+  error instanceof UnderstudyError && (/^US204\d$/.test(error.code) || ['US3011', 'US3012'].includes(error.code));
+
+/** Reads the log with the announced ETag and checks it against the announced digest, then writes its pages. */
+async function applyLog(
+  stores: Stores,
+  source: LogToApply,
+  fence: Fence,
+  part: { sliceIndex: number; sliceCount: number },
+): Promise<void> {
+  try {
+    await applyLogOnce(stores, source, fence, part);
+  } catch (error) {
+    // Damage on the way from storage is gone at the second look; damage in storage is not.
+    if (!isDamage(error)) throw error;
+    await applyLogOnce(stores, source, fence, part);
+  }
+}
+
+async function applyLogOnce(
+  { replicas, transfers }: Stores,
+  source: LogToApply,
+  fence: Fence,
+  { sliceIndex, sliceCount }: { sliceIndex: number; sliceCount: number },
+): Promise<void> {
+  const { item, disk, log, target, announcedEpoch } = source;
+  const blobName = transferBlobName(item.protectionId, announcedEpoch, target, log.uploadId);
+  const reader: RandomReader = transfers.openReader(transferStorageAccountId(item), blobName, log);
+  const index = await readTransferLogIndex(reader, log);
+  checkHeader(source, index, blobName);
+  const slice = sliceFrames(index, sliceCount)[sliceIndex];
+  if (!slice) return;
+  await forEachBounded(readPageOperations(reader, index, slice.from, slice.to), writesAtOnce, (operation) =>
+    operation.kind === 'write'
+      ? replicas.writePages(disk.replica, operation.offsetBytes, operation.data, fence)
+      : replicas.clearPages(disk.replica, operation.offsetBytes, operation.lengthBytes, fence),
+  );
+}
+
+/** A whole log, but of another disk, cycle or life, must not reach this one. */
+function checkHeader(source: LogToApply, { header }: TransferLogIndex, blobName: string): void {
+  const { item, disk, target, announcedEpoch } = source;
+  const expected = {
+    kind: target.kind === 'cycle' ? 'delta' : 'base',
+    protectionId: item.protectionId.toLowerCase(),
+    diskId: disk.diskId.toLowerCase(),
+    epoch: announcedEpoch,
+    diskSizeBytes: disk.sourceSizeBytes,
+    ...(target.kind === 'cycle' ? { cycle: target.cycle } : { fromBytes: target.fromBytes }),
+  };
+  const wrong = Object.entries(expected).filter(([field, value]) => header[field as keyof typeof header] !== value);
+  if (wrong.length === 0) return;
+  throw new UnderstudyError({
+    code: 'US3012',
+    message:
+      `transfer log ${blobName} is not the one of this disk and cycle: ` +
+      wrong
+        .map(([field, value]) => `${field} is ${header[field as keyof typeof header]}, expected ${value}`)
+        .join(', '),
+    possibleCauses: 'The relay announced another log than the one that it made for this disk.',
+    recommendedAction: 'Resynchronize the virtual machine, and report this as a defect of the relay.',
+    details: { blobName, wrong },
+  });
+}

@@ -1,0 +1,146 @@
+import { chooseVmSize } from '../core/domain/failover/placement.js';
+import { UnderstudyError } from '../core/domain/errors.js';
+import type { ProtectedItem, ReplicaBlob } from '../core/domain/protected-item/protected-item.js';
+import type { Fence } from '../core/domain/replication/fence.js';
+import type { SiteVm } from '../core/domain/site/inventory.js';
+import { replicaBlobLengthBytes } from '../core/dataplane/vhd/fixed-vhd.js';
+import type { CloudVmSpecification } from '../core/ports/cloud-compute.js';
+import { pageWriteMaxBytes, type ReplicaStore } from '../core/ports/replica-store.js';
+import type { JobWorkflowInput } from '../core/domain/workflows/workflows.js';
+import type { StateTable } from '../core/ports/state-table.js';
+import { read } from '../core/records/access.js';
+import { changeItem, owned } from '../core/records/item-change.js';
+import { rows } from '../core/records/rows.js';
+import { done, type Activity, type ActivityDependencies } from './activity.js';
+import { forEachBounded } from './bounded.js';
+import type { activities, CopySlice } from './contract.js';
+import { failoverVmId } from './failover.js';
+import { readSourceVm } from './prerequisites.js';
+
+/** The item while this job fails it over; anything else is a defect or a second owner, and stops the job. */
+async function failingOver(
+  table: StateTable,
+  input: JobWorkflowInput,
+): Promise<ProtectedItem & { failover: NonNullable<ProtectedItem['failover']> }> {
+  const stored = await read(table, rows.item(input.vaultId, input.itemId));
+  const failover = stored?.value.failover;
+  if (owned(stored, input) && failover?.jobName === input.jobName) return { ...stored.value, failover };
+  throw new UnderstudyError({
+    code: 'US4007',
+    message: `item ${input.itemId} is not being failed over by job ${input.jobName}`,
+    possibleCauses: 'Another failover, or disabling replication, took the item over.',
+    recommendedAction: 'See the item’s present state and its other jobs.',
+  });
+}
+
+/** Page copies under way at once within one activity. */
+const copiesAtOnce = 4;
+
+/** A true copy of a stretch of the point's snapshot: by the store itself where its copies share nothing, else page by page. */
+export const makeCopyFailoverDisk =
+  ({
+    table,
+    replicas,
+  }: Pick<ActivityDependencies, 'table' | 'replicas'>): Activity<typeof activities.copyFailoverDisk> =>
+  async (input) => {
+    const item = await failingOver(table, input);
+    const { diskIndex } = input.slice;
+    const disk = item.disks[diskIndex];
+    const target = item.failover.disks.find(({ diskId }) => diskId === disk?.diskId)?.blob;
+    const point = await read(table, rows.point(input.vaultId, input.itemId, item.failover.cycle));
+    const snapshotId = point?.value.disks.find(({ diskId }) => diskId === disk?.diskId)?.snapshotId;
+    if (!disk || !target || snapshotId === undefined || point?.value.state !== 'ready') {
+      throw new UnderstudyError({
+        code: 'US4008',
+        message: `recovery point ${item.failover.recoveryPointId} has no snapshot of disk ${diskIndex}`,
+        possibleCauses: 'The recovery point was deleted outside of Understudy.',
+        recommendedAction: 'Fail over again to another recovery point.',
+      });
+    }
+    if (replicas.capabilities.copiesFromSnapshotsAreIndependent) {
+      return replicas.copySnapshot(disk.replica, snapshotId, target);
+    }
+    await replicas.createDisk(target, replicaBlobLengthBytes(disk.sourceSizeBytes));
+    const fence = { epoch: item.replication.epoch, cycle: item.failover.cycle };
+    await replicas.raiseFence(target, fence);
+    await copyPages(replicas, { from: disk.replica, snapshotId, to: target, fence }, input.slice);
+    return { finished: true };
+  };
+
+interface PageCopy {
+  from: ReplicaBlob;
+  snapshotId: string;
+  to: ReplicaBlob;
+  fence: Fence;
+}
+
+/** Only what was ever written is read and written: the copy takes as long as there is data. */
+async function copyPages(replicas: ReplicaStore, copy: PageCopy, slice: CopySlice): Promise<void> {
+  await forEachBounded(stretches(replicas, copy, slice), copiesAtOnce, async ({ offsetBytes, lengthBytes }) => {
+    const data = await replicas.readPages(copy.from, offsetBytes, lengthBytes, copy.snapshotId);
+    await replicas.writePages(copy.to, offsetBytes, data, copy.fence);
+  });
+}
+
+/** The allocated ranges within the slice, cut to what one page write takes. */
+async function* stretches(
+  replicas: ReplicaStore,
+  { from, snapshotId }: PageCopy,
+  slice: CopySlice,
+): AsyncGenerator<{ offsetBytes: number; lengthBytes: number }> {
+  for await (const range of replicas.allocatedRanges(from, snapshotId)) {
+    const end = Math.min(range.offsetBytes + range.lengthBytes, slice.toBytes);
+    for (let at = Math.max(range.offsetBytes, slice.fromBytes); at < end; at += pageWriteMaxBytes) {
+      yield { offsetBytes: at, lengthBytes: Math.min(pageWriteMaxBytes, end - at) };
+    }
+  }
+}
+
+export const makeCreateFailoverVm =
+  ({ table, compute }: Pick<ActivityDependencies, 'table' | 'compute'>): Activity<typeof activities.createFailoverVm> =>
+  async (input) => {
+    const item = await failingOver(table, input);
+    const vmArmId = failoverVmId(item);
+    await compute.createVm(specificationOf(item, vmArmId, await readSourceVm(table, input.vaultId, item)));
+    await changeItem(table, input, (current) =>
+      current.failover?.jobName === input.jobName && current.failover.vmArmId !== vmArmId
+        ? { kind: 'changed', item: { ...current, failover: { ...current.failover, vmArmId } } }
+        : { kind: 'unchanged' },
+    );
+    return done;
+  };
+
+function specificationOf(
+  item: ProtectedItem & { failover: NonNullable<ProtectedItem['failover']> },
+  vmArmId: string,
+  source: SiteVm | undefined,
+): CloudVmSpecification {
+  const { target, failover } = item;
+  return {
+    vmArmId,
+    name: target.vmName,
+    size: target.vmSize ?? chooseVmSize(source, item.disks.length - 1),
+    generation: source?.generation ?? 1,
+    osType: target.osType,
+    ...(target.networkId === undefined ? {} : { networkId: target.networkId }),
+    ...(target.subnetName === undefined ? {} : { subnetName: target.subnetName }),
+    disks: item.disks.flatMap((disk) => {
+      const blob = failover.disks.find(({ diskId }) => diskId === disk.diskId)?.blob;
+      if (!blob) return [];
+      return [{ name: disk.name, lun: disk.lun, isOsDisk: disk.isOsDisk, blob, sizeBytes: disk.replicaSizeBytes }];
+    }),
+    tags: {
+      'understudy-item': item.itemId,
+      'understudy-job': failover.jobName,
+      'understudy-recovery-point': failover.recoveryPointId,
+    },
+  };
+}
+
+export const makeStartFailoverVm =
+  ({ table, compute }: Pick<ActivityDependencies, 'table' | 'compute'>): Activity<typeof activities.startFailoverVm> =>
+  async (input) => {
+    const item = await failingOver(table, input);
+    await compute.startVm(failoverVmId(item));
+    return {};
+  };

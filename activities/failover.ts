@@ -1,0 +1,201 @@
+import { choosePoint } from '../core/domain/recovery-point/choice.js';
+import type { RecoveryPoint } from '../core/domain/recovery-point/recovery-point.js';
+import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
+import { failoverBlob } from '../core/domain/replication/blob-names.js';
+import { failureOf, type WorkflowFailure } from '../core/domain/workflows/failure.js';
+import type { JobWorkflowInput } from '../core/domain/workflows/workflows.js';
+import { replicaBlobLengthBytes } from '../core/dataplane/vhd/fixed-vhd.js';
+import { FencedError } from '../core/ports/replica-store.js';
+import type { StateTable } from '../core/ports/state-table.js';
+import { list, read, replace, type Stored } from '../core/records/access.js';
+import { changeItem, owned } from '../core/records/item-change.js';
+import { rows } from '../core/records/rows.js';
+import { superseded, type Activity, type ActivityDependencies } from './activity.js';
+import type { activities, CopySlice } from './contract.js';
+import { gone } from './failures.js';
+import { findOrUndefined } from './prerequisites.js';
+
+/** The points of the item's present life, newest first. */
+async function readPoints(table: StateTable, input: JobWorkflowInput): Promise<Stored<RecoveryPoint>[]> {
+  const points = await list(table, rows.points(input.vaultId, input.itemId));
+  return points.filter(({ value }) => value.protectionId === input.protectionId);
+}
+
+/** Every reason why this failover cannot be, before anything is taken away from replication. */
+export const makeCheckFailover =
+  ({
+    table,
+    cloudInventory,
+  }: Pick<ActivityDependencies, 'table' | 'cloudInventory'>): Activity<typeof activities.checkFailover> =>
+  async (input) => {
+    const stored = await read(table, rows.item(input.vaultId, input.itemId));
+    if (!owned(stored, input) || stored.value.activeJob?.jobName !== input.jobName) {
+      return { kind: 'failed', failures: [gone(input.itemId)] };
+    }
+    const { target } = stored.value;
+    const failures: WorkflowFailure[] = [];
+    try {
+      const points = (await readPoints(table, input)).map(({ value }) => value);
+      choosePoint(points, input.protectionId, input.recoveryPoint);
+    } catch (error) {
+      failures.push(failureOf(error));
+    }
+    const [account, network] = await Promise.all([
+      findOrUndefined(cloudInventory.storageAccount(target.storageAccountId)),
+      target.networkId === undefined ? 'none' : findOrUndefined(cloudInventory.network(target.networkId)),
+    ]);
+    if (!account) failures.push(missing('US4005', 'storage account', target.storageAccountId));
+    if (!network) failures.push(missing('US4006', 'network', target.networkId ?? ''));
+    return failures.length === 0 ? { kind: 'met' } : { kind: 'failed', failures };
+  };
+
+const missing = (code: string, what: string, id: string): WorkflowFailure => ({
+  code,
+  message: `${what} ${id} was not found`,
+  possibleCauses: `The ${what} was deleted after protection was enabled.`,
+  recommendedAction: `Create the ${what} again under the same name, then fail over again.`,
+  retry: 'never',
+});
+
+export const makeReadReceived =
+  ({ table, clock }: Pick<ActivityDependencies, 'table' | 'clock'>): Activity<typeof activities.readReceived> =>
+  async (input) => {
+    const stored = await read(table, rows.item(input.vaultId, input.itemId));
+    const now = (await clock.now()).toString();
+    return { receivedTakenAt: stored?.value.replication.receivedTakenAt ?? null, now };
+  };
+
+/**
+ * Takes the item over: a new epoch in its row, which fixes what was received, then the fence of every disk, so that the old
+ * loop's next effect fails (docs/architecture.md, rule 7).
+ */
+export const makeBeginFailover =
+  ({ table, replicas }: Pick<ActivityDependencies, 'table' | 'replicas'>): Activity<typeof activities.beginFailover> =>
+  async (input) => {
+    const change = await changeItem(table, input, (item) => {
+      if (item.replication.ownedBy === input.jobName) return { kind: 'unchanged' };
+      if (item.activeJob?.jobName !== input.jobName) return { kind: 'superseded' };
+      return {
+        kind: 'changed',
+        item: {
+          ...item,
+          replication: {
+            ...item.replication,
+            phase: 'stopped',
+            stopReason: 'failedOver',
+            epoch: item.replication.epoch + 1,
+            ownedBy: input.jobName,
+          },
+        },
+      };
+    });
+    if (change.kind === 'superseded') return superseded;
+    const stored = await read(table, rows.item(input.vaultId, input.itemId));
+    if (!owned(stored, input) || stored.value.replication.ownedBy !== input.jobName) return superseded;
+    const { epoch, appliedCycle } = stored.value.replication;
+    try {
+      for (const disk of stored.value.disks) {
+        await replicas.raiseFence(disk.replica, { epoch, cycle: appliedCycle });
+      }
+    } catch (error) {
+      if (!(error instanceof FencedError)) throw error;
+      // A second run that comes late, when this failover has gone on to later cycles; another epoch is another owner.
+      if (error.found?.epoch !== epoch) return superseded;
+    }
+    return { kind: 'begun', epoch };
+  };
+
+/** A stretch that one activity copies: bounds what a crash repeats. */
+const copySliceMinBytes = 1024 ** 3;
+const copySlicesOfDiskMax = 16;
+
+export const makeChooseRecoveryPoint =
+  ({
+    table,
+    replicas,
+  }: Pick<ActivityDependencies, 'table' | 'replicas'>): Activity<typeof activities.chooseRecoveryPoint> =>
+  async (input) => {
+    const ownsItem = (item: ProtectedItem): boolean => item.replication.ownedBy === input.jobName;
+    const change = await changeItem(table, { ...input, epoch: input.epoch }, async (item) => {
+      if (!ownsItem(item)) return { kind: 'superseded' };
+      if (item.failover?.jobName === input.jobName) return { kind: 'unchanged' };
+      const points = await readPoints(table, input);
+      const values = points.map(({ value }) => value);
+      const chosen = choosePoint(values, input.protectionId, input.recoveryPoint);
+      const point = points.find(({ value }) => value === chosen);
+      if (!point) return { kind: 'superseded' };
+      const { storageAccountId } = item.target;
+      return {
+        kind: 'changed',
+        item: {
+          ...item,
+          failover: {
+            jobName: input.jobName,
+            kind: 'unplanned',
+            recoveryPointId: chosen.recoveryPointId,
+            recoveryPointAt: chosen.takenAt,
+            cycle: chosen.cycle,
+            disks: item.disks.map(({ diskId }) => ({
+              diskId,
+              blob: failoverBlob(storageAccountId, item.protectionId, input.jobName, diskId),
+            })),
+          },
+        },
+        operations: [replace(point, { ...chosen, pinnedBy: [...chosen.pinnedBy, input.jobName] })],
+      };
+    });
+    if (change.kind === 'superseded') return superseded;
+    const stored = await read(table, rows.item(input.vaultId, input.itemId));
+    if (!owned(stored, input)) return superseded;
+    const onStoresSide = replicas.capabilities.copiesFromSnapshotsAreIndependent;
+    return { kind: 'chosen', slices: stored.value.disks.flatMap((disk, index) => planCopy(disk, index, onStoresSide)) };
+  };
+
+function planCopy(disk: { sourceSizeBytes: number }, diskIndex: number, onStoresSide: boolean): CopySlice[] {
+  const lengthBytes = replicaBlobLengthBytes(disk.sourceSizeBytes);
+  if (onStoresSide) return [{ diskIndex, fromBytes: 0, toBytes: lengthBytes }];
+  const perSlice = Math.ceil(lengthBytes / copySlicesOfDiskMax / copySliceMinBytes) * copySliceMinBytes;
+  const slices: CopySlice[] = [];
+  for (let fromBytes = 0; fromBytes < lengthBytes; fromBytes += perSlice) {
+    slices.push({ diskIndex, fromBytes, toBytes: Math.min(fromBytes + perSlice, lengthBytes) });
+  }
+  return slices;
+}
+
+/** Takes back what a failover made. Only what carries this job's name is touched. */
+export const makeUndoFailover =
+  ({
+    table,
+    replicas,
+    compute,
+  }: Pick<ActivityDependencies, 'table' | 'replicas' | 'compute'>): Activity<typeof activities.undoFailover> =>
+  async (input) => {
+    const stored = await read(table, rows.item(input.vaultId, input.itemId));
+    if (!owned(stored, input)) return { event: 'unplannedFailoverFailed' };
+    const { failover } = stored.value;
+    if (failover?.jobName === input.jobName) {
+      const vmArmId = failoverVmId(stored.value);
+      const vm = await compute.getVm(vmArmId);
+      if (vm?.tags['understudy-job'] === input.jobName) await compute.deleteVm(vmArmId, { deleteDisks: true });
+      for (const { blob } of failover.disks) await replicas.deleteDisk(blob);
+      await changeItem(table, input, async (item) => {
+        if (item.failover?.jobName !== input.jobName) return { kind: 'unchanged' };
+        const { failover: _, ...rest } = item;
+        const point = (await readPoints(table, input)).find(({ value }) => value.cycle === failover.cycle);
+        const pinnedBy = point?.value.pinnedBy.filter((jobName) => jobName !== input.jobName) ?? [];
+        return {
+          kind: 'changed',
+          item: rest,
+          ...(point ? { operations: [replace(point, { ...point.value, pinnedBy })] } : {}),
+        };
+      });
+    }
+    // As long as no epoch was taken, replication goes on as if nothing had been.
+    return {
+      event: stored.value.replication.phase === 'stopped' ? 'unplannedFailoverFailed' : 'unplannedFailoverRefused',
+    };
+  };
+
+/** The VM that a failover of this item makes. */
+export const failoverVmId = (item: ProtectedItem): string =>
+  `${item.target.resourceGroupId}/providers/Microsoft.Compute/virtualMachines/${item.target.vmName}`;

@@ -1,0 +1,81 @@
+import { failJob, startTask, succeedJob, warnInJob } from '../core/domain/jobs/transitions.js';
+import type { Job } from '../core/domain/jobs/job.js';
+import type { JobName, VaultId } from '../core/domain/ids.js';
+import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
+import { nextState, type ProtectionEvent } from '../core/domain/protected-item/state-table.js';
+import type { RowOperation } from '../core/ports/state-table.js';
+import { decideAndCommit, read, replace } from '../core/records/access.js';
+import { owned } from '../core/records/item-change.js';
+import { rows, vaultPartition } from '../core/records/rows.js';
+import type { Activity, ActivityDependencies } from './activity.js';
+import type { activities } from './contract.js';
+
+type Needs = Pick<ActivityDependencies, 'table' | 'clock'>;
+
+/** Changes a job's row unless it is so already; a job that is gone needs no change. */
+async function changeJob(
+  { table }: Needs,
+  vaultId: VaultId,
+  jobName: JobName,
+  change: (job: Job) => Job,
+): Promise<Record<string, never>> {
+  return decideAndCommit(table, vaultPartition(vaultId), async () => {
+    const stored = await read(table, rows.job(vaultId, jobName));
+    const changed = stored && change(stored.value);
+    return { operations: stored && changed !== stored.value && changed ? [replace(stored, changed)] : [], result: {} };
+  });
+}
+
+export const makeStartJobTask =
+  (needs: Needs): Activity<typeof activities.startJobTask> =>
+  async ({ vaultId, jobName, taskName }) => {
+    const now = (await needs.clock.now()).toString();
+    return changeJob(needs, vaultId, jobName, (job) => startTask(job, taskName, now));
+  };
+
+export const makeWarnInJob =
+  (needs: Needs): Activity<typeof activities.warnInJob> =>
+  async ({ vaultId, jobName, warning }) => {
+    const now = (await needs.clock.now()).toString();
+    return changeJob(needs, vaultId, jobName, (job) => warnInJob(job, warning, now));
+  };
+
+export const makeConcludeJob =
+  ({ table, clock }: Needs): Activity<typeof activities.concludeJob> =>
+  async ({ vaultId, jobName, outcome, item: concluded }) => {
+    const now = (await clock.now()).toString();
+    return decideAndCommit(table, vaultPartition(vaultId), async () => {
+      const operations: RowOperation[] = [];
+      const job = await read(table, rows.job(vaultId, jobName));
+      if (job) {
+        const ended =
+          outcome.kind === 'succeeded' ? succeedJob(job.value, now) : failJob(job.value, outcome.failures, now);
+        if (ended !== job.value) operations.push(replace(job, ended));
+      }
+      if (concluded) {
+        const item = await read(table, rows.item(vaultId, concluded.itemId));
+        // Once the job is off the item, the event was taken: a repeat must not move the state again.
+        if (owned(item, concluded) && item.value.activeJob?.jobName === jobName) {
+          operations.push(replace(item, afterJob(item.value, concluded.event, now)));
+        }
+      }
+      return { operations, result: {} };
+    });
+  };
+
+function afterJob(item: ProtectedItem, event: ProtectionEvent, now: string): ProtectedItem {
+  const { activeJob: _, ...rest } = item;
+  return {
+    ...rest,
+    state: nextState(item.state, event) ?? item.state,
+    ...(event === 'unplannedFailoverFinished' ? { lastSuccessfulFailoverAt: now } : {}),
+  };
+}
+
+/** A short operation's row; its value was decided by the door that took the request. */
+export const makeWriteOperationRow =
+  ({ table }: Pick<Needs, 'table'>): Activity<typeof activities.writeOperationRow> =>
+  async ({ operation: { partition, rowKey, value } }) => {
+    await table.transact(partition, [{ kind: 'upsert', rowKey, value }]);
+    return {};
+  };

@@ -1,0 +1,88 @@
+import { evaluatePrerequisites, type PrerequisiteFacts } from '../core/domain/prerequisites/prerequisites.js';
+import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
+import type { SiteVm } from '../core/domain/site/inventory.js';
+import type { VaultId } from '../core/domain/ids.js';
+import type { CloudInventory } from '../core/ports/cloud-inventory.js';
+import type { StateTable } from '../core/ports/state-table.js';
+import { list, read } from '../core/records/access.js';
+import { owned } from '../core/records/item-change.js';
+import { rows } from '../core/records/rows.js';
+import type { Activity, ActivityDependencies } from './activity.js';
+import type { activities } from './contract.js';
+import { gone } from './failures.js';
+
+/** The source VM of an item as its site last reported it; absent when the site reports it no longer. */
+export async function readSourceVm(
+  table: StateTable,
+  vaultId: VaultId,
+  item: ProtectedItem,
+): Promise<SiteVm | undefined> {
+  const fabric = await read(table, rows.fabric(vaultId, item.fabricName));
+  return fabric?.value.inventory.vms.find(({ vmId }) => vmId === item.vmId);
+}
+
+/** Undefined where the account or network is not there; other errors pass. */
+export async function findOrUndefined<T>(search: Promise<T>): Promise<T | undefined> {
+  try {
+    return await search;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && (error.code === 'US6010' || error.code === 'US6011')) {
+      return undefined;
+    }
+    throw error;
+  }
+}
+
+export const makeEvaluatePrerequisites =
+  ({
+    table,
+    cloudInventory,
+  }: Pick<ActivityDependencies, 'table' | 'cloudInventory'>): Activity<typeof activities.evaluatePrerequisites> =>
+  async (input) => {
+    const stored = await read(table, rows.item(input.vaultId, input.itemId));
+    if (!owned(stored, input)) return { kind: 'failed', failures: [{ ...gone(input.itemId), found: '', limit: '' }] };
+    const facts = await gatherFacts(table, cloudInventory, input.vaultId, stored.value, input.disksToInclude);
+    const failures = evaluatePrerequisites(facts);
+    return failures.length === 0 ? { kind: 'met' } : { kind: 'failed', failures };
+  };
+
+async function gatherFacts(
+  table: StateTable,
+  cloudInventory: CloudInventory,
+  vaultId: VaultId,
+  item: ProtectedItem,
+  disksToInclude: readonly string[] | undefined,
+): Promise<PrerequisiteFacts> {
+  const { target } = item;
+  const same = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();
+  const [vm, policy, mappings, items, storageAccount, logStorageAccount, network] = await Promise.all([
+    readSourceVm(table, vaultId, item),
+    read(table, rows.policy(vaultId, item.policyName)),
+    list(table, rows.mappings(vaultId)),
+    list(table, rows.items(vaultId)),
+    findOrUndefined(cloudInventory.storageAccount(target.storageAccountId)),
+    target.logStorageAccountId === undefined
+      ? ('absent' as const)
+      : findOrUndefined(cloudInventory.storageAccount(target.logStorageAccountId)),
+    target.networkId === undefined ? undefined : findOrUndefined(cloudInventory.network(target.networkId)),
+  ]);
+  const other = items.find(({ value }) => value.vmId === item.vmId && value.itemId !== item.itemId);
+  return {
+    vmName: item.vmName,
+    vm,
+    policyName: item.policyName,
+    policy: policy?.value,
+    cloudIsMapped: mappings.some(
+      ({ value }) =>
+        same(value.fabricName, item.fabricName) &&
+        same(value.containerName, item.containerName) &&
+        same(value.policyName, item.policyName),
+    ),
+    target,
+    storageAccount,
+    logStorageAccount,
+    networkFound: network !== undefined,
+    protectedAs: other?.value.itemName,
+    disksToInclude,
+  };
+}

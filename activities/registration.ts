@@ -1,0 +1,99 @@
+import { failureToError } from '../core/domain/workflows/failure.js';
+import type { Activity, ActivityDependencies } from './activity.js';
+import { makeApplyCycleSlices, makeApplySegments } from './apply.js';
+import { makeCheckCommit, makeDropReplicationLeftovers } from './commit.js';
+import { activities } from './contract.js';
+import {
+  makeConfigureTargetNetwork,
+  makeCreateReplicaDisks,
+  makeIdentifyTarget,
+  makeReadInitialReplicationStart,
+  makeStartInitialReplication,
+  makeUndoEnableProtection,
+} from './enable.js';
+import { makeCopyFailoverDisk, makeCreateFailoverVm, makeStartFailoverVm } from './failover-vm.js';
+import {
+  makeBeginFailover,
+  makeCheckFailover,
+  makeChooseRecoveryPoint,
+  makeReadReceived,
+  makeUndoFailover,
+} from './failover.js';
+import { makeConcludeJob, makeStartJobTask, makeWarnInJob, makeWriteOperationRow } from './jobs.js';
+import { makeEvaluatePrerequisites } from './prerequisites.js';
+import { makeApplyRetention, makeCleanUpTransferred, makeSealRecoveryPoint } from './recovery-points.js';
+import { makeDropRelayCommand, makeReadCommandResult, makeSendRelayCommand } from './relay-commands.js';
+import {
+  makeCommitAppliedCycle,
+  makeCommitSegments,
+  makeFinishInitialReplication,
+  makeRaiseFence,
+  makeReadReplicationWork,
+  makeRecordReplicationFailure,
+} from './replication-work.js';
+
+type Implementations = { [Name in keyof typeof activities]: Activity<(typeof activities)[Name]> };
+
+/** Every activity of the contract over the given ports: a missing one does not compile. */
+const implement = (dependencies: ActivityDependencies): Implementations => ({
+  startJobTask: makeStartJobTask(dependencies),
+  concludeJob: makeConcludeJob(dependencies),
+  warnInJob: makeWarnInJob(dependencies),
+  writeOperationRow: makeWriteOperationRow(dependencies),
+  evaluatePrerequisites: makeEvaluatePrerequisites(dependencies),
+  identifyTarget: makeIdentifyTarget(dependencies),
+  createReplicaDisks: makeCreateReplicaDisks(dependencies),
+  startInitialReplication: makeStartInitialReplication(dependencies),
+  readInitialReplicationStart: makeReadInitialReplicationStart(dependencies),
+  undoEnableProtection: makeUndoEnableProtection(dependencies),
+  configureTargetNetwork: makeConfigureTargetNetwork(dependencies),
+  sendRelayCommand: makeSendRelayCommand(dependencies),
+  readCommandResult: makeReadCommandResult(dependencies),
+  dropRelayCommand: makeDropRelayCommand(dependencies),
+  readReplicationWork: makeReadReplicationWork(dependencies),
+  applySegments: makeApplySegments(dependencies),
+  commitSegments: makeCommitSegments(dependencies),
+  raiseFence: makeRaiseFence(dependencies),
+  applyCycleSlices: makeApplyCycleSlices(dependencies),
+  commitAppliedCycle: makeCommitAppliedCycle(dependencies),
+  sealRecoveryPoint: makeSealRecoveryPoint(dependencies),
+  cleanUpTransferred: makeCleanUpTransferred(dependencies),
+  applyRetention: makeApplyRetention(dependencies),
+  finishInitialReplication: makeFinishInitialReplication(dependencies),
+  recordReplicationFailure: makeRecordReplicationFailure(dependencies),
+  checkFailover: makeCheckFailover(dependencies),
+  readReceived: makeReadReceived(dependencies),
+  beginFailover: makeBeginFailover(dependencies),
+  chooseRecoveryPoint: makeChooseRecoveryPoint(dependencies),
+  copyFailoverDisk: makeCopyFailoverDisk(dependencies),
+  createFailoverVm: makeCreateFailoverVm(dependencies),
+  startFailoverVm: makeStartFailoverVm(dependencies),
+  undoFailover: makeUndoFailover(dependencies),
+  checkCommit: makeCheckCommit(dependencies),
+  dropReplicationLeftovers: makeDropReplicationLeftovers(dependencies),
+});
+
+/** An activity as a Functions app registers it: `handler` takes what the orchestrator gave. */
+export interface RegisteredActivity {
+  name: string;
+  handler: (input: unknown) => Promise<unknown>;
+}
+
+/**
+ * All activities, ready to register. What one throws leaves with its code, causes and advice in the message's text: only
+ * text survives the way back to the orchestrator.
+ */
+export function activityRegistrations(dependencies: ActivityDependencies): RegisteredActivity[] {
+  const implementations = implement(dependencies);
+  return Object.entries(implementations).map(([key, implementation]) => ({
+    name: activities[key as keyof Implementations].name,
+    handler: async (input) => {
+      try {
+        // The contract types both ends of the call; between them lies JSON.
+        return await (implementation as (input: unknown) => Promise<unknown>)(input);
+      } catch (error) {
+        throw failureToError(error);
+      }
+    },
+  }));
+}

@@ -1,0 +1,39 @@
+import type { SiteVm } from '../site/inventory.js';
+
+/** Which of the target network's subnets a VM goes to: the one named as at the source, else the first in the network's order. */
+export function chooseSubnet(
+  vm: Pick<SiteVm, 'nics'> | undefined,
+  subnets: readonly { name: string }[],
+): string | undefined {
+  const sourceSubnets = (vm?.nics ?? []).flatMap(({ subnetName }) =>
+    subnetName === undefined ? [] : [subnetName.toLowerCase()],
+  );
+  return (subnets.find(({ name }) => sourceSubnets.includes(name.toLowerCase())) ?? subnets[0])?.name;
+}
+
+/** Sizes to choose from where the operator named none, smallest first: cores, memory, data disks that it takes. */
+const largestSize = 'Standard_D32s_v5';
+const sizes = [
+  { name: 'Standard_B1ms', cpuCount: 1, memoryMegabytes: 2048, dataDisks: 2 },
+  { name: 'Standard_B2s', cpuCount: 2, memoryMegabytes: 4096, dataDisks: 4 },
+  { name: 'Standard_D2s_v5', cpuCount: 2, memoryMegabytes: 8192, dataDisks: 4 },
+  { name: 'Standard_D4s_v5', cpuCount: 4, memoryMegabytes: 16384, dataDisks: 8 },
+  { name: 'Standard_D8s_v5', cpuCount: 8, memoryMegabytes: 32768, dataDisks: 16 },
+  { name: 'Standard_D16s_v5', cpuCount: 16, memoryMegabytes: 65536, dataDisks: 32 },
+  { name: largestSize, cpuCount: 32, memoryMegabytes: 131072, dataDisks: 32 },
+] as const;
+
+/** The smallest size that holds what the source has; the largest where none does. */
+export function chooseVmSize(
+  vm: { cpuCount: number; memoryMegabytes: number } | undefined,
+  dataDiskCount: number,
+): string {
+  const wanted = vm ?? { cpuCount: 2, memoryMegabytes: 4096 };
+  const found = sizes.find(
+    (size) =>
+      size.cpuCount >= wanted.cpuCount &&
+      size.memoryMegabytes >= wanted.memoryMegabytes &&
+      size.dataDisks >= dataDiskCount,
+  );
+  return found?.name ?? largestSize;
+}

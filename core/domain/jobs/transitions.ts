@@ -1,0 +1,84 @@
+import type { JobName } from '../ids.js';
+import type { WorkflowFailure } from '../workflows/failure.js';
+import type { Job, JobKind, JobState, JobTask } from './job.js';
+
+/**
+ * How a job's row changes. Pure, and harmless to repeat: a change that was made already gives the same job back, so that the
+ * caller writes nothing.
+ */
+const ended: readonly JobState[] = ['Succeeded', 'Failed', 'Cancelled'];
+export const hasEnded = (job: Job): boolean => ended.includes(job.state);
+
+/** All tasks up front, none started. */
+export const plannedTasks = (jobName: JobName, kind: JobKind): JobTask[] =>
+  kind.tasks.map(({ name, friendlyName }, index) => ({
+    taskId: `${jobName}-${index + 1}`,
+    name,
+    friendlyName,
+    state: 'NotStarted',
+  }));
+
+/** The named task runs now, and every task before it has succeeded. */
+export function startTask(job: Job, taskName: string, now: string): Job {
+  const index = job.tasks.findIndex(({ name }) => name === taskName);
+  if (index < 0) throw new RangeError(`job ${job.jobName} has no task ${taskName}`);
+  if (hasEnded(job) || job.tasks[index]?.state !== 'NotStarted') return job;
+  return {
+    ...job,
+    state: 'InProgress',
+    startedAt: job.startedAt ?? now,
+    tasks: job.tasks.map((task, position): JobTask => {
+      if (position < index) return succeeded(task, now);
+      return position === index ? { ...task, state: 'InProgress', startedAt: now } : task;
+    }),
+  };
+}
+
+const succeeded = (task: JobTask, now: string): JobTask =>
+  task.state === 'InProgress' || task.state === 'NotStarted'
+    ? { ...task, state: 'Succeeded', startedAt: task.startedAt ?? now, endedAt: now }
+    : task;
+
+export function succeedJob(job: Job, now: string): Job {
+  if (hasEnded(job)) return job;
+  return {
+    ...job,
+    state: 'Succeeded',
+    startedAt: job.startedAt ?? now,
+    endedAt: now,
+    tasks: job.tasks.map((task) => succeeded(task, now)),
+  };
+}
+
+/** The running task failed with the job; what had not started stays so. */
+export function failJob(job: Job, failures: readonly WorkflowFailure[], now: string): Job {
+  if (hasEnded(job)) return job;
+  const running = job.tasks.find(({ state }) => state === 'InProgress');
+  return {
+    ...job,
+    state: 'Failed',
+    startedAt: job.startedAt ?? now,
+    endedAt: now,
+    tasks: job.tasks.map((task) => (task === running ? { ...task, state: 'Failed', endedAt: now } : task)),
+    errors: [
+      ...job.errors,
+      ...failures.map(({ code, message, possibleCauses, recommendedAction }) => ({
+        ...(running ? { taskId: running.taskId } : {}),
+        code,
+        message,
+        possibleCauses,
+        recommendedAction,
+        at: now,
+      })),
+    ],
+  };
+}
+
+/** Something went wrong that the job survives: it shows as a warning beside the job's success. */
+export function warnInJob(job: Job, warning: WorkflowFailure, now: string): Job {
+  const { code, message, possibleCauses, recommendedAction } = warning;
+  if (hasEnded(job) || job.errors.some((error) => error.code === code && error.message === message)) return job;
+  const running = job.tasks.find(({ state }) => state === 'InProgress');
+  const error = { code, message, possibleCauses, recommendedAction, at: now };
+  return { ...job, errors: [...job.errors, running ? { ...error, taskId: running.taskId } : error] };
+}

@@ -1,0 +1,55 @@
+import type { ProtectedItem } from './protected-item.js';
+
+/** What the ARM surface says of an item: names as recorded from Site Recovery; those marked "ours" follow their style. */
+export interface ArmState {
+  protectionState: string;
+  protectionStateDescription: string;
+  /** `properties.providerSpecificDetails.vmProtectionState` and its description. */
+  vmProtectionState: string;
+  vmProtectionStateDescription: string;
+  activeLocation: 'Primary' | 'Recovery';
+}
+
+const state = (
+  name: string,
+  description: string,
+  activeLocation: ArmState['activeLocation'],
+  vmState = name,
+): ArmState => ({
+  protectionState: name,
+  protectionStateDescription: description,
+  vmProtectionState: vmState,
+  vmProtectionStateDescription: description,
+  activeLocation,
+});
+
+export function armState(item: Pick<ProtectedItem, 'state' | 'disks' | 'replication'>): ArmState {
+  switch (item.state) {
+    case 'EnablingProtection':
+      return state('UnprotectedStatesBegin', 'Enabling protection', 'Primary');
+    case 'EnablingFailed': // ours
+      return state('EnableProtectionFailed', 'Enabling protection failed', 'Primary');
+    case 'InitialReplicationInProgress':
+      return item.disks.every((disk) => disk.baseReceivedThroughBytes >= disk.sourceSizeBytes)
+        ? state('InitialReplicationRecoveryCompletionPending', 'Waiting for first recovery point', 'Primary')
+        : state('InitialReplicationInProgress', 'Initial replication is in progress', 'Primary');
+    case 'FinalizingProtection':
+      return state('Protected', 'Protected', 'Primary', 'ReplicaConfigurationInProgress');
+    case 'Protected':
+      return state('Protected', 'Protected', 'Primary');
+    case 'UnplannedFailoverInProgress': // ours
+      return state('UnplannedFailoverInProgress', 'Failover is in progress', 'Primary');
+    case 'UnplannedFailoverFailed': // ours
+      return state('UnplannedFailoverFailed', 'Failover failed', 'Primary');
+    case 'FailoverCommitPending':
+      return state('UnplannedFailoverCommitPendingStatesBegin', 'Failover completed', 'Recovery');
+    case 'CommitInProgress': // ours
+      return state('CommitFailoverInProgress', 'Commit is in progress', 'Recovery');
+    case 'FailoverCommitted': // recorded after a planned failover; an unplanned one's name was seen for Azure to Azure
+      return item.replication.stopReason === 'plannedFailover'
+        ? state('PlannedFailoverStatesBegin', 'Planned failover committed', 'Recovery')
+        : state('UnplannedFailoverCommitted', 'Failover committed', 'Recovery');
+    case 'DisablingProtection': // ours
+      return state('DisablingProtection', 'Disabling protection', 'Primary');
+  }
+}

@@ -1,0 +1,31 @@
+import { activities } from '../activities/contract.js';
+import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
+import { workflowNames, type EpochWorkflowInput } from '../core/domain/workflows/workflows.js';
+import { applyCycle } from './apply-cycle.js';
+import { call, insist, orchestrator, sleep } from './orchestrator.js';
+
+const cyclesOfOneRunMax = 10;
+const settleSeconds = 2;
+
+export type AppliedReceived =
+  { kind: 'applied' } | { kind: 'superseded' } | { kind: 'damaged'; failure: WorkflowFailure };
+
+/** Under a failover's epoch: applies all that was received before it, and makes its recovery points. */
+export const applyReceived = orchestrator<EpochWorkflowInput, AppliedReceived | undefined>(
+  workflowNames.applyReceived,
+  function* (context, { vaultId, itemId, protectionId, epoch }) {
+    const key = { vaultId, itemId, protectionId, epoch };
+    for (let cycles = 0; cycles < cyclesOfOneRunMax; cycles++) {
+      const step = yield* insist(context, () =>
+        call(context, activities.readReplicationWork, { ...key, failover: true }),
+      );
+      if (step.kind === 'superseded') return { kind: 'superseded' };
+      if (step.kind !== 'applyCycle') return { kind: 'applied' };
+      const outcome = yield* insist(context, () => applyCycle(context, key, step));
+      if (outcome.kind === 'damaged') return outcome;
+      if (outcome.kind === 'superseded') yield* sleep(context, settleSeconds);
+    }
+    context.df.continueAsNew(key);
+    return undefined;
+  },
+);

@@ -1,0 +1,21 @@
+import { applyReceived } from './apply-received.js';
+import { commitFailover } from './commit-failover.js';
+import { enableProtection } from './enable-protection.js';
+import { finalizeProtection } from './finalize-protection.js';
+import { initialReplication } from './initial-replication.js';
+import type { Workflow } from './orchestrator.js';
+import { replicationLoop } from './replication-loop.js';
+import { runOperation } from './run-operation.js';
+import { unplannedFailover } from './unplanned-failover.js';
+
+/** Every workflow of the app, ready to register. */
+export const workflows: readonly Workflow[] = [
+  enableProtection,
+  initialReplication,
+  finalizeProtection,
+  replicationLoop,
+  unplannedFailover,
+  applyReceived,
+  commitFailover,
+  runOperation,
+];

@@ -1,0 +1,110 @@
+import type { OrchestrationContext } from 'durable-functions';
+import { activities } from '../activities/contract.js';
+import { retryWaitMinutes } from '../core/domain/retry/retry-schedule.js';
+import { secondsAfter } from '../core/domain/workflows/dates.js';
+import { workflowNames, type EpochWorkflowInput } from '../core/domain/workflows/workflows.js';
+import { applyCycle } from './apply-cycle.js';
+import { waitForDoorbell } from './doorbell.js';
+import { ActivityFailedError, call, orchestrator, sleep, type Steps } from './orchestrator.js';
+
+/** History grows with every step: so the loop begins anew after this many cycles, or looks (docs/architecture.md, rule 11). */
+const cyclesOfOneRunMax = 10;
+const looksOfOneRunMax = 20;
+/** Rows are read this often even if no doorbell rang. */
+const lookSeconds = 60;
+/** After an effect came too late although the rows are ours: another run of the same step is ahead. */
+const settleSeconds = 5;
+
+/** The loop's input, carried over from run to run. */
+export interface LoopState extends EpochWorkflowInput {
+  /** Attempts of the apply side that failed since its last success. */
+  failedAttempts?: number;
+}
+
+/** How one run of the loop ends: for good, or into the next run. */
+type RunEnd = { kind: 'ended' } | { kind: 'again'; failedAttempts: number };
+
+/** Applies what arrives and makes recovery points, for one epoch of one item, until the rows speak of another. */
+export const replicationLoop = orchestrator<LoopState, { ended: 'superseded' } | undefined>(
+  workflowNames.replicationLoop,
+  function* (context, { failedAttempts = 0, vaultId, itemId, protectionId, epoch }) {
+    const key = { vaultId, itemId, protectionId, epoch };
+    const end = yield* runOnSchedule(context, key, failedAttempts, run);
+    if (end.kind === 'ended') return { ended: 'superseded' };
+    context.df.continueAsNew({ ...key, failedAttempts: end.failedAttempts });
+    return undefined;
+  },
+);
+
+/**
+ * One run; a failure waits out the retry schedule, counted from the start of the attempt. What an operator must mend is
+ * recorded as such, and rows say so until it is mended.
+ */
+export function* runOnSchedule(
+  context: OrchestrationContext,
+  key: EpochWorkflowInput,
+  failedAttempts: number,
+  run: (context: OrchestrationContext, key: EpochWorkflowInput, attempt: Attempt) => Steps<RunEnd>,
+): Steps<RunEnd> {
+  const attempt: Attempt = { startedAt: context.df.currentUtcDateTime, failedAttempts };
+  try {
+    return yield* run(context, key, attempt);
+  } catch (error) {
+    if (!(error instanceof ActivityFailedError)) throw error;
+    const failed = attempt.failedAttempts + 1;
+    const dueAt = secondsAfter(attempt.startedAt, retryWaitMinutes(failed) * 60);
+    yield* noteFailure(context, key, error);
+    if (dueAt.getTime() > context.df.currentUtcDateTime.getTime()) yield context.df.createTimer(dueAt);
+    return { kind: 'again', failedAttempts: failed };
+  }
+}
+
+/** The attempt that is under way; a success begins the count anew. */
+export interface Attempt {
+  startedAt: Date;
+  failedAttempts: number;
+}
+
+/** The note is for the operator; when the table itself is out of reach, the schedule goes on without it. */
+function* noteFailure(context: OrchestrationContext, key: EpochWorkflowInput, error: ActivityFailedError): Steps<void> {
+  try {
+    yield* call(context, activities.recordReplicationFailure, { ...key, failure: error.failure, resync: false });
+  } catch (second) {
+    if (!(second instanceof ActivityFailedError)) throw second;
+  }
+}
+
+function* run(context: OrchestrationContext, key: EpochWorkflowInput, attempt: Attempt): Steps<RunEnd> {
+  const { vaultId, itemId, protectionId } = key;
+  for (let cycles = 0, looks = 0; cycles < cyclesOfOneRunMax && looks < looksOfOneRunMax; looks++) {
+    const step = yield* call(context, activities.readReplicationWork, key);
+    switch (step.kind) {
+      case 'applyCycle': {
+        attempt.startedAt = context.df.currentUtcDateTime;
+        const outcome = yield* applyCycle(context, key, step);
+        if (outcome.kind === 'superseded') {
+          yield* sleep(context, settleSeconds);
+          break;
+        }
+        if (outcome.kind === 'damaged') break;
+        attempt.failedAttempts = 0;
+        cycles++;
+        yield* call(context, activities.cleanUpTransferred, { ...key, cycles: [step.cycle] });
+        yield* call(context, activities.applyRetention, { vaultId, itemId, protectionId });
+        break;
+      }
+      case 'idle':
+      case 'blocked':
+        // A wait that its timer won stays open and would swallow the next ring: begin anew instead.
+        if ((yield* waitForDoorbell(context, lookSeconds)) === 'elapsed') return again(attempt);
+        break;
+      case 'superseded':
+      case 'applySegments':
+      case 'finishInitialReplication':
+        return { kind: 'ended' };
+    }
+  }
+  return again(attempt);
+}
+
+const again = (attempt: Attempt): RunEnd => ({ kind: 'again', failedAttempts: attempt.failedAttempts });
