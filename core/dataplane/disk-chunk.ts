@@ -1,3 +1,4 @@
+import { mapInOrder } from './in-order.js';
 import type { DiskReader } from './random-access.js';
 
 /** A piece of a disk's content. Streams of chunks ascend and do not overlap. */
@@ -10,32 +11,19 @@ export const chunkMaxBytes = 1024 * 1024;
 export const chunkLengthBytes = (chunk: DiskChunk): number =>
   chunk.kind === 'data' ? chunk.data.length : chunk.lengthBytes;
 
+/** One chunk is read while the caller works on the last. */
+const chunksAtOnce = 2;
+
 /**
  * All of `[fromBytes, toBytes)` without gaps, in chunks of at most `chunkMaxBytes` of data; what the disk has not
- * allocated comes as zeros without being read. The next chunk is read while the caller works on the last.
+ * allocated comes as zeros without being read.
  */
-export async function* readDiskChunks(
-  disk: DiskReader,
-  fromBytes: number,
-  toBytes: number,
-): AsyncGenerator<DiskChunk, void> {
-  let ahead: Promise<DiskChunk> | undefined;
-  try {
-    for await (const range of pieces(disk, fromBytes, toBytes)) {
-      const { offsetBytes, lengthBytes } = range;
-      const next: Promise<DiskChunk> = range.allocated
-        ? disk.read(offsetBytes, lengthBytes).then((data) => ({ kind: 'data', offsetBytes, data }))
-        : Promise.resolve({ kind: 'zeros', offsetBytes, lengthBytes });
-      // Its error is thrown where it is awaited, one step later.
-      next.catch(() => undefined);
-      const ready = ahead;
-      ahead = next;
-      if (ready !== undefined) yield await ready;
-    }
-    if (ahead !== undefined) yield await ahead;
-  } finally {
-    await ahead?.catch(() => undefined);
-  }
+export function readDiskChunks(disk: DiskReader, fromBytes: number, toBytes: number): AsyncGenerator<DiskChunk, void> {
+  return mapInOrder(pieces(disk, fromBytes, toBytes), chunksAtOnce, async ({ allocated, offsetBytes, lengthBytes }) =>
+    allocated
+      ? { kind: 'data', offsetBytes, data: await disk.read(offsetBytes, lengthBytes) }
+      : { kind: 'zeros', offsetBytes, lengthBytes },
+  );
 }
 
 interface Piece {
