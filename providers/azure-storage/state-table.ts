@@ -19,7 +19,13 @@ import { isTransient, serviceAnswer, storageFailure } from './storage-errors.js'
 import { decodeRow } from './table-rows.js';
 import { sendTransaction, transactionBody } from './table-transaction.js';
 
-export type StateTableOptions = { tableName: string } & (
+/** Where the app keeps its state; a table's name is letters and digits. */
+const stateTableName = 'understudystate';
+
+export type StateTableOptions = {
+  /** Default: the table of the app's state. */
+  tableName?: string;
+} & (
   | { connectionString: string }
   | { endpoint: string; credential: IdentityCredential | { accountName: string; accountKey: string } }
 );
@@ -36,18 +42,19 @@ function clientFor(options: StateTableOptions): TableClient {
     allowInsecureConnection: true,
     additionalPolicies: [{ policy: connectionPolicy, position: 'perCall' }],
   };
+  const tableName = options.tableName ?? stateTableName;
   if ('connectionString' in options) {
-    return TableClient.fromConnectionString(options.connectionString, options.tableName, clientOptions);
+    return TableClient.fromConnectionString(options.connectionString, tableName, clientOptions);
   }
   const { credential } = options;
   return 'accountKey' in credential
     ? new TableClient(
         options.endpoint,
-        options.tableName,
+        tableName,
         new AzureNamedKeyCredential(credential.accountName, credential.accountKey),
         clientOptions,
       )
-    : new TableClient(options.endpoint, options.tableName, credential, clientOptions);
+    : new TableClient(options.endpoint, tableName, credential, clientOptions);
 }
 
 const attemptsMax = 5;

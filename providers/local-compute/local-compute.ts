@@ -1,0 +1,237 @@
+import { isDeepStrictEqual } from 'node:util';
+import { z } from 'zod';
+import { UnderstudyError } from '../../core/domain/errors.js';
+import type { CloudCompute, CloudVm, CloudVmSpecification } from '../../core/ports/cloud-compute.js';
+import type { CloudInventory, CloudNetwork } from '../../core/ports/cloud-inventory.js';
+import type { ReplicaStore } from '../../core/ports/replica-store.js';
+import { StateConflictError, type StateRow, type StateTable } from '../../core/ports/state-table.js';
+import { usableAddresses } from './addresses.js';
+
+/**
+ * VMs without a hypervisor: each is a row, its disks are real blobs. A VM's address is a row as well and is taken in one
+ * transaction with the VM's, so that two VMs never hold the same one.
+ */
+export function openLocalCompute(options: {
+  inventory: CloudInventory;
+  replicas: ReplicaStore;
+  /** A table apart from the app's state: this is the cloud's own record. */
+  records: StateTable;
+}): CloudCompute {
+  return new LocalCompute(options.inventory, options.replicas, options.records);
+}
+
+const partition = 'local-compute';
+/** A fixed VHD is this much longer than its disk. */
+const vhdFooterBytes = 512;
+/** Racing writers settle within a few rounds; more means that something is wrong. */
+const conflictRoundsMax = 20;
+
+const blobSchema = z.object({ storageAccountId: z.string(), container: z.string(), blobName: z.string() });
+const vmSchema = z.object({
+  vmArmId: z.string(),
+  name: z.string(),
+  size: z.string(),
+  generation: z.union([z.literal(1), z.literal(2)]),
+  osType: z.string(),
+  networkId: z.string().exactOptional(),
+  subnetName: z.string().exactOptional(),
+  disks: z.array(
+    z.object({
+      name: z.string(),
+      lun: z.number(),
+      isOsDisk: z.boolean(),
+      blob: blobSchema,
+      sizeBytes: z.number(),
+    }),
+  ),
+  tags: z.record(z.string(), z.string()),
+});
+const recordSchema = z.object({
+  specification: vmSchema,
+  powerState: z.enum(['created', 'running', 'stopped']),
+  placement: z
+    .object({ subnetName: z.string(), privateIpAddress: z.string(), addressRowKey: z.string() })
+    .exactOptional(),
+});
+type VmRecord = z.infer<typeof recordSchema>;
+
+class LocalCompute implements CloudCompute {
+  constructor(
+    private readonly inventory: CloudInventory,
+    private readonly replicas: ReplicaStore,
+    private readonly records: StateTable,
+  ) {}
+
+  async createVm(specification: CloudVmSpecification): Promise<CloudVm> {
+    for (let round = 1; ; round++) {
+      const stored = await this.find(specification.vmArmId);
+      if (stored) {
+        if (!sameVm(stored.record.specification, specification)) throw anotherVm(specification.vmArmId);
+        return toVm(stored.record);
+      }
+      await this.checkDisks(specification);
+      const placement = await this.place(specification);
+      const record: VmRecord = { specification, powerState: 'created', ...(placement && { placement }) };
+      try {
+        await this.records.transact(partition, [
+          { kind: 'insert', rowKey: vmRowKey(specification.vmArmId), value: record },
+          ...(placement
+            ? [{ kind: 'insert' as const, rowKey: placement.addressRowKey, value: { vmArmId: specification.vmArmId } }]
+            : []),
+        ]);
+        return toVm(record);
+      } catch (error) {
+        // The VM was created by another run, or its address was taken: look again.
+        if (!(error instanceof StateConflictError) || round >= conflictRoundsMax) throw error;
+      }
+    }
+  }
+
+  async startVm(vmArmId: string): Promise<CloudVm> {
+    return this.setPower(vmArmId, 'running');
+  }
+
+  async stopVm(vmArmId: string): Promise<CloudVm> {
+    return this.setPower(vmArmId, 'stopped');
+  }
+
+  async getVm(vmArmId: string): Promise<CloudVm | undefined> {
+    const stored = await this.find(vmArmId);
+    return stored && toVm(stored.record);
+  }
+
+  async deleteVm(vmArmId: string, options: { deleteDisks: boolean }): Promise<void> {
+    for (let round = 1; ; round++) {
+      const stored = await this.find(vmArmId);
+      if (!stored) return;
+      const { record, row } = stored;
+      // The disks first: a crash between leaves a VM that can be deleted again, never disks that nothing names.
+      if (options.deleteDisks) {
+        for (const { blob } of record.specification.disks) await this.replicas.deleteDisk(blob);
+      }
+      try {
+        await this.records.transact(partition, [
+          { kind: 'delete', rowKey: row.rowKey, etag: row.etag },
+          ...(record.placement ? [{ kind: 'delete' as const, rowKey: record.placement.addressRowKey }] : []),
+        ]);
+        return;
+      } catch (error) {
+        if (!(error instanceof StateConflictError) || round >= conflictRoundsMax) throw error;
+      }
+    }
+  }
+
+  private async setPower(vmArmId: string, powerState: 'running' | 'stopped'): Promise<CloudVm> {
+    for (let round = 1; ; round++) {
+      const stored = await this.find(vmArmId);
+      if (!stored) throw noSuchVm(vmArmId);
+      const { record, row } = stored;
+      if (record.powerState === powerState) return toVm(record);
+      if (powerState === 'running') await this.checkDisks(record.specification);
+      const changed: VmRecord = { ...record, powerState };
+      try {
+        await this.records.transact(partition, [
+          { kind: 'replace', rowKey: row.rowKey, value: changed, etag: row.etag },
+        ]);
+        return toVm(changed);
+      } catch (error) {
+        if (!(error instanceof StateConflictError) || round >= conflictRoundsMax) throw error;
+      }
+    }
+  }
+
+  private async find(vmArmId: string): Promise<{ row: StateRow; record: VmRecord } | undefined> {
+    const row = await this.records.get(partition, vmRowKey(vmArmId));
+    return row && { row, record: recordSchema.parse(row.value) };
+  }
+
+  /** A VM does not come up on a disk that is missing or of another size. */
+  private async checkDisks(specification: CloudVmSpecification): Promise<void> {
+    for (const disk of specification.disks) {
+      const found = await this.replicas.properties(disk.blob);
+      if (found?.lengthBytes === disk.sizeBytes + vhdFooterBytes) continue;
+      throw new UnderstudyError({
+        code: 'US6052',
+        message:
+          `US6052 disk ${disk.name} of VM ${specification.name}: ${disk.blob.container}/${disk.blob.blobName} ` +
+          (found
+            ? `has ${found.lengthBytes} bytes, a VHD of ${disk.sizeBytes} has ${disk.sizeBytes + vhdFooterBytes}`
+            : 'is not there'),
+        possibleCauses: 'The copy was deleted or did not finish.',
+        recommendedAction: 'Run the failover again.',
+        details: { blob: disk.blob, sizeBytes: disk.sizeBytes, foundBytes: found?.lengthBytes },
+      });
+    }
+  }
+
+  private async place(specification: CloudVmSpecification): Promise<VmRecord['placement']> {
+    if (specification.networkId === undefined) return undefined;
+    const network = await this.inventory.network(specification.networkId);
+    const subnet = chooseSubnet(network, specification.subnetName);
+    const prefix = `address!${rowKeyPart(network.armId)}!`;
+    const taken = new Set<string>();
+    for (let next: string | undefined, more = true; more; more = next !== undefined) {
+      const page = await this.records.query(partition, { prefix, ...(next !== undefined && { next }) });
+      for (const { rowKey } of page.rows) taken.add(rowKey.slice(prefix.length));
+      next = page.next;
+    }
+    for (const privateIpAddress of usableAddresses(subnet.addressPrefix)) {
+      if (taken.has(privateIpAddress)) continue;
+      return { subnetName: subnet.name, privateIpAddress, addressRowKey: `${prefix}${privateIpAddress}` };
+    }
+    throw new UnderstudyError({
+      code: 'US6050',
+      message: `US6050 placing VM ${specification.name}: no address is free in subnet ${subnet.name} of ${network.armId}`,
+      recommendedAction: 'Clean up test failovers, or choose a larger subnet.',
+      details: { networkId: network.armId, subnetName: subnet.name },
+    });
+  }
+}
+
+/** The named one where the network has it, else the first in the network's order. */
+function chooseSubnet(network: CloudNetwork, wanted: string | undefined): CloudNetwork['subnets'][number] {
+  const subnet = network.subnets.find(({ name }) => name.toLowerCase() === wanted?.toLowerCase()) ?? network.subnets[0];
+  if (!subnet) throw new Error(`network ${network.armId} has no subnets`);
+  return subnet;
+}
+
+function toVm(record: VmRecord): CloudVm {
+  const { specification, powerState, placement } = record;
+  return {
+    ...specification,
+    powerState,
+    ...(placement && { subnetName: placement.subnetName, privateIpAddress: placement.privateIpAddress }),
+  };
+}
+
+function sameVm(stored: CloudVmSpecification, wanted: CloudVmSpecification): boolean {
+  const comparable = (vm: CloudVmSpecification): unknown =>
+    JSON.parse(JSON.stringify({ ...vm, vmArmId: vm.vmArmId.toLowerCase() }));
+  return isDeepStrictEqual(comparable(stored), comparable(wanted));
+}
+
+/** Forbidden in row keys: / \ # ? and control characters. */
+const rowKeyPart = (text: string): string => encodeURIComponent(text.toLowerCase()).replaceAll('%', '=');
+const vmRowKey = (vmArmId: string): string => `vm!${rowKeyPart(vmArmId)}`;
+
+function anotherVm(vmArmId: string): UnderstudyError {
+  return new UnderstudyError({
+    code: 'US4010',
+    message: `US4010 creating VM ${vmArmId}: another VM has this id`,
+    possibleCauses: 'A VM of the same name is left from an earlier failover, or belongs to someone else.',
+    recommendedAction: 'Delete or rename that VM, or give the item another VM name, then run the failover again.',
+    httpStatus: 409,
+    details: { vmArmId },
+  });
+}
+
+function noSuchVm(vmArmId: string): UnderstudyError {
+  return new UnderstudyError({
+    code: 'US6051',
+    message: `US6051 no VM ${vmArmId}`,
+    possibleCauses: 'It was deleted outside of Understudy.',
+    recommendedAction: 'Run the failover again.',
+    httpStatus: 404,
+    details: { vmArmId },
+  });
+}

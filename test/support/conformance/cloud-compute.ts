@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { test } from 'node:test';
+import type { CloudCompute, CloudVmSpecification } from '../../../core/ports/cloud-compute.js';
+import type { CloudNetwork } from '../../../core/ports/cloud-inventory.js';
+import type { ReplicaStore } from '../../../core/ports/replica-store.js';
+import { errorWithCode } from './error-code.js';
+
+const diskBytes = 1024 * 1024;
+
+/** What every CloudCompute keeps. `network` has the subnets `frontend` (10.1.0.0/28) and `backend` (10.1.1.0/28). */
+export function cloudComputeConformance(
+  name: string,
+  open: () => Promise<{
+    compute: CloudCompute;
+    replicas: ReplicaStore;
+    storageAccountId: string;
+    network: CloudNetwork;
+  }>,
+): void {
+  type Subject = Awaited<ReturnType<typeof open>>;
+  const check = (behaviour: string, body: (subject: Subject) => Promise<void>): void => {
+    test(`${name}: ${behaviour}`, async () => body(await open()));
+  };
+
+  /** With its disks made. */
+  async function specificationOf(
+    { replicas, storageAccountId, network }: Subject,
+    overrides: Partial<CloudVmSpecification> = {},
+  ): Promise<CloudVmSpecification> {
+    const id = randomUUID();
+    const disks = [0, 1].map((lun) => ({
+      name: `disk-${lun}`,
+      lun,
+      isOsDisk: lun === 0,
+      blob: { storageAccountId, container: 'understudy-replicas', blobName: `${id}/failover-${lun}.vhd` },
+      sizeBytes: diskBytes,
+    }));
+    for (const disk of disks) await replicas.createDisk(disk.blob, diskBytes + 512);
+    return {
+      vmArmId: `/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/${id}`,
+      name: 'sql-01',
+      size: 'Standard_D2s_v3',
+      generation: 1,
+      osType: 'Windows',
+      networkId: network.armId,
+      disks,
+      tags: { 'understudy-item': 'item', 'understudy-job': 'job' },
+      ...overrides,
+    };
+  }
+
+  check('a VM is created once, with its disks and an address, and read back', async (subject) => {
+    const { compute } = subject;
+    const specification = await specificationOf(subject, { subnetName: 'backend' });
+    assert.equal(await compute.getVm(specification.vmArmId), undefined);
+    const vm = await compute.createVm(specification);
+    assert.deepEqual(vm, { ...specification, powerState: 'created', privateIpAddress: vm.privateIpAddress });
+    assert.match(vm.privateIpAddress ?? '', /^10\.1\.1\./);
+    assert.deepEqual(await compute.createVm(specification), vm);
+    assert.deepEqual(await compute.getVm(specification.vmArmId.toUpperCase()), vm);
+  });
+
+  check('another VM under the same id is refused', async (subject) => {
+    const { compute } = subject;
+    const specification = await specificationOf(subject);
+    await compute.createVm(specification);
+    const other = await specificationOf(subject, { vmArmId: specification.vmArmId });
+    await assert.rejects(compute.createVm(other), errorWithCode('US4010'));
+    await assert.rejects(compute.createVm({ ...specification, size: 'Standard_D4s_v3' }), errorWithCode('US4010'));
+    assert.deepEqual((await compute.getVm(specification.vmArmId))?.disks, specification.disks);
+  });
+
+  check('a VM without a network has no address', async (subject) => {
+    const { networkId: _, ...specification } = await specificationOf(subject);
+    assert.equal((await subject.compute.createVm(specification)).privateIpAddress, undefined);
+  });
+
+  check(
+    'the subnet is the named one, in any case of letters, else the first in the network’s order',
+    async (subject) => {
+      const { compute } = subject;
+      const named = await compute.createVm(await specificationOf(subject, { subnetName: 'BackEnd' }));
+      assert.equal(named.subnetName, 'backend');
+      const unknown = await compute.createVm(await specificationOf(subject, { subnetName: 'at-the-source' }));
+      assert.equal(unknown.subnetName, 'frontend');
+      const first = await compute.createVm(await specificationOf(subject));
+      assert.equal(first.subnetName, 'frontend');
+    },
+  );
+
+  check('a VM starts and stops, each any number of times', async (subject) => {
+    const { compute } = subject;
+    const { vmArmId } = await compute.createVm(await specificationOf(subject));
+    assert.equal((await compute.startVm(vmArmId)).powerState, 'running');
+    assert.equal((await compute.startVm(vmArmId)).powerState, 'running');
+    assert.equal((await compute.stopVm(vmArmId)).powerState, 'stopped');
+    assert.equal((await compute.stopVm(vmArmId)).powerState, 'stopped');
+    assert.equal((await compute.getVm(vmArmId))?.powerState, 'stopped');
+    await assert.rejects(compute.startVm(`${vmArmId}x`), errorWithCode('US6051'));
+    await assert.rejects(compute.stopVm(`${vmArmId}x`), errorWithCode('US6051'));
+  });
+
+  check('a VM is not made of, and does not start on, a disk that is missing or of another size', async (subject) => {
+    const { compute, replicas } = subject;
+    const specification = await specificationOf(subject);
+    const [osDisk] = specification.disks;
+    assert(osDisk);
+    const wrong = { ...specification, disks: [{ ...osDisk, sizeBytes: 2 * diskBytes }] };
+    await assert.rejects(compute.createVm(wrong), errorWithCode('US6052'));
+    await compute.createVm(specification);
+    await replicas.deleteDisk(osDisk.blob);
+    await assert.rejects(compute.startVm(specification.vmArmId), errorWithCode('US6052'));
+  });
+
+  check('deleting takes the disks on demand only, frees the address, and may come twice', async (subject) => {
+    const { compute, replicas } = subject;
+    for (const deleteDisks of [false, true]) {
+      const specification = await specificationOf(subject);
+      const { privateIpAddress } = await compute.createVm(specification);
+      await compute.deleteVm(specification.vmArmId, { deleteDisks });
+      await compute.deleteVm(specification.vmArmId, { deleteDisks });
+      assert.equal(await compute.getVm(specification.vmArmId), undefined);
+      for (const { blob } of specification.disks) {
+        assert.equal((await replicas.properties(blob)) === undefined, deleteDisks);
+      }
+      const next = await specificationOf(subject);
+      assert.equal((await compute.createVm(next)).privateIpAddress, privateIpAddress);
+      await compute.deleteVm(next.vmArmId, { deleteDisks: true });
+    }
+  });
+
+  check('of racing VMs no two get one address; a full subnet is refused', async (subject) => {
+    const { compute } = subject;
+    // 16 addresses, of which Azure keeps the first four and the last.
+    const specifications = await Promise.all(Array.from({ length: 11 }, () => specificationOf(subject)));
+    const vms = await Promise.all(specifications.map((specification) => compute.createVm(specification)));
+    const addresses = new Set(vms.map((vm) => vm.privateIpAddress));
+    assert.deepEqual([...addresses].sort(), Array.from({ length: 11 }, (_, index) => `10.1.0.${index + 4}`).sort());
+    const tooMany = await specificationOf(subject);
+    await assert.rejects(compute.createVm(tooMany), errorWithCode('US6050'));
+    assert.equal(await compute.getVm(tooMany.vmArmId), undefined);
+  });
+
+  check('racing runs of one creation make one VM', async (subject) => {
+    const { compute } = subject;
+    const specification = await specificationOf(subject);
+    const vms = await Promise.all(Array.from({ length: 5 }, () => compute.createVm(specification)));
+    for (const vm of vms) assert.deepEqual(vm, vms[0]);
+  });
+}
