@@ -14,6 +14,7 @@ import {
   frameMaxBytes,
   framesMax,
   headerBytes,
+  indexEntryBytes,
   logDigest,
   pageBytes,
   zeroFrameMaxBytes,
@@ -90,32 +91,52 @@ async function* encode(
 ): AsyncGenerator<Buffer, void> {
   const headerBlock = encodeTransferLogHeader(header);
   yield headerBlock;
-  const index: Buffer[] = [];
+  const index = new IndexBlocks();
   let payloadAtBytes = headerBytes;
   let changedBytes = 0;
   const atOnce = options.compressedAtOnce ?? compressedAtOnceDefault;
   for await (const part of mapInOrder(parts(header, chunks), atOnce, makePart)) {
     options.signal?.throwIfAborted();
-    if (index.length === framesMax) throw tooManyFrames();
+    if (index.frameCount === framesMax) throw tooManyFrames();
     const { payload, ...frame } = part;
-    index.push(encodeFrame({ ...frame, storedBytes: payload.length, payloadAtBytes }));
+    index.add(encodeFrame({ ...frame, storedBytes: payload.length, payloadAtBytes }));
     payloadAtBytes += payload.length;
     changedBytes += part.lengthBytes;
     if (payload.length > 0) yield payload;
   }
-  const digest = logDigest(headerBlock, index);
-  const indexBlock = Buffer.concat(index);
+  const digest = logDigest(headerBlock, index.blocks());
   const payloadBytes = payloadAtBytes - headerBytes;
-  const frameCount = index.length;
-  if (frameCount > 0) yield indexBlock;
+  const { frameCount } = index;
+  yield* index.blocks();
   yield encodeFooter({ indexAtBytes: payloadAtBytes, frameCount, changedBytes, payloadBytes, digest });
   finish({
-    lengthBytes: payloadAtBytes + indexBlock.length + footerBytes,
+    lengthBytes: payloadAtBytes + frameCount * indexEntryBytes + footerBytes,
     digest: digest.toString('hex'),
     frameCount,
     payloadBytes,
     changedBytes,
   });
+}
+
+/** The index as it grows, in blocks: an entry takes its 48 bytes and no more. */
+class IndexBlocks {
+  static readonly entriesPerBlock = 4096;
+  readonly #blocks: Buffer[] = [];
+  frameCount = 0;
+
+  add(entry: Buffer): void {
+    const inBlock = this.frameCount % IndexBlocks.entriesPerBlock;
+    if (inBlock === 0) this.#blocks.push(Buffer.alloc(IndexBlocks.entriesPerBlock * indexEntryBytes));
+    entry.copy(this.#blocks.at(-1) ?? entry, inBlock * indexEntryBytes);
+    this.frameCount += 1;
+  }
+
+  *blocks(): Generator<Buffer, void> {
+    for (const [at, block] of this.#blocks.entries()) {
+      const entries = Math.min(IndexBlocks.entriesPerBlock, this.frameCount - at * IndexBlocks.entriesPerBlock);
+      yield block.subarray(0, entries * indexEntryBytes);
+    }
+  }
 }
 
 /** The frames' contents in the order of the disk, not yet compressed: zeros joined, data cut to frames. */

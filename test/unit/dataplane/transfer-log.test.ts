@@ -140,6 +140,20 @@ test('zeros travel without payload, and neighbouring frames become writes of 4 M
   );
 });
 
+test('an index of many frames is written in blocks and read as one', async () => {
+  const pages = Array.from({ length: 5000 }, (_, at): DiskChunk => ({
+    kind: 'data',
+    offsetBytes: at * 1024,
+    data: Buffer.alloc(512, 1 + (at % 255)),
+  }));
+  const { file, summary } = await encode(pages);
+  const index = await readTransferLogIndex(file, summary);
+  assert.equal(index.frameCount, 5000);
+  const found: DiskChunk[] = [];
+  for await (const chunk of readFrames(file, index, 4000, 4200)) found.push(chunk);
+  assert.deepEqual(found, pages.slice(4000, 4200));
+});
+
 test('a log without changes is a log', async () => {
   const { file, summary } = await encode([]);
   assert.equal(summary.lengthBytes, 256 + 96);
