@@ -18,11 +18,16 @@ export interface HypervisorHost {
   /** Stops tracking, releases the checkpoint, deletes logs. Absent is no error. */
   removeReplicationRelationship(vmId: VmId, protectionId: string): Promise<void>;
   /**
-   * Starts change tracking and takes a checkpoint of all disks, at one instant: the instant is cycle 0 of this epoch's base.
-   * Called again with the same epoch it returns the same checkpoint, if that is still there.
+   * Starts change tracking and takes a checkpoint of all disks, at one instant: the base of this epoch, cycle `baseCycle`
+   * (default 0); the first cycle to be closed is the one after it. Logs of earlier epochs go.
+   * Called again with the same epoch it returns the same checkpoint, if that is still there; else an epoch that is not
+   * later than the last one is refused with US5013.
    */
-  startInitialReplication(vmId: VmId, options: { protectionId: string; epoch: number }): Promise<Checkpoint>;
-  /** The disk as it was at the checkpoint's instant. Close it. */
+  startInitialReplication(
+    vmId: VmId,
+    options: { protectionId: string; epoch: number; baseCycle?: number },
+  ): Promise<Checkpoint>;
+  /** The disk as it was at the checkpoint's instant. Opening and reading reject with US5007 once it is released. Close it. */
   openCheckpointDisk(
     vmId: VmId,
     checkpointId: string,
@@ -40,7 +45,7 @@ export interface HypervisorHost {
   ): Promise<ClosedCycle>;
   /** Closed and not yet discarded cycles, ascending. */
   closedCycles(vmId: VmId, protectionId: string): Promise<ClosedCycle[]>;
-  /** A closed log's bytes ([MS-HRL]). Close it. */
+  /** A closed log's bytes ([MS-HRL]); US5008 when the cycle is not closed or discarded already. Close it. */
   openLog(vmId: VmId, cycle: number, diskId: DiskId): Promise<RandomReader & { close(): Promise<void> }>;
   /** Deletes the logs of the cycle and of all before it. Absent is no error. */
   discardCyclesThrough(vmId: VmId, protectionId: string, cycle: number): Promise<void>;

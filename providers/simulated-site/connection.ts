@@ -1,0 +1,69 @@
+import { request } from 'node:http';
+import { z } from 'zod';
+import { UnderstudyError } from '../../core/domain/errors.js';
+import { siteErrorBody, siteOperations, type SiteOperation, type SiteRequest, type SiteResponse } from './api.js';
+import { siteUnreachable } from './errors.js';
+import { readRunFile, type RunFile } from './run-file.js';
+
+/** Calls of the site process. run.json is read for each call: the port and token change when the site starts again. */
+export class SiteConnection {
+  constructor(private readonly siteFolder: string) {}
+
+  async call<Name extends SiteOperation>(
+    name: Name,
+    body: SiteRequest<Name>,
+    signal?: AbortSignal,
+  ): Promise<SiteResponse<Name>> {
+    const run = await readRunFile(this.siteFolder);
+    if (run === undefined) throw siteUnreachable(this.siteFolder);
+    const { status, text } = await post(run, name, JSON.stringify(body), signal).catch((error: unknown) => {
+      throw signal?.aborted === true ? error : siteUnreachable(this.siteFolder, error);
+    });
+    if (status === 200) {
+      // The schema of this very name: its output is this name's response, which TypeScript does not follow.
+      return siteOperations[name].response.parse(JSON.parse(text)) as SiteResponse<Name>;
+    }
+    throw failureOf(status, text);
+  }
+}
+
+function failureOf(status: number, text: string): UnderstudyError {
+  const { error } = siteErrorBody.parse(JSON.parse(text));
+  return new UnderstudyError({ ...error, httpStatus: status });
+}
+
+/** Not fetch: a merge or a first copy may take longer than its fixed time for the first byte of an answer. */
+function post(
+  run: RunFile,
+  name: string,
+  body: string,
+  signal: AbortSignal | undefined,
+): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request(
+      {
+        host: '127.0.0.1',
+        port: run.port,
+        path: `/v1/${name}`,
+        method: 'POST',
+        headers: {
+          authorization: `Bearer ${run.token}`,
+          'content-type': 'application/json',
+          'content-length': Buffer.byteLength(body),
+        },
+        ...(signal && { signal }),
+      },
+      (response) => {
+        const pieces: Buffer[] = [];
+        response.on('data', (piece: Buffer) => pieces.push(piece));
+        response.on('error', reject);
+        response.on('end', () => {
+          if (!response.complete) reject(new Error('the answer broke off'));
+          else resolve({ status: z.number().parse(response.statusCode), text: Buffer.concat(pieces).toString('utf8') });
+        });
+      },
+    );
+    outgoing.on('error', reject);
+    outgoing.end(body);
+  });
+}

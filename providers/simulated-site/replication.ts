@@ -1,0 +1,360 @@
+import { randomUUID } from 'node:crypto';
+import { open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { asDiskId } from '../../core/domain/ids.js';
+import type { Checkpoint, ClosedCycle, TrackingStatus } from '../../core/ports/hypervisor-host.js';
+import { toClosedCycle, type CycleFile } from './cycle-file.js';
+import { flushFolder } from './durable-file.js';
+import {
+  cycleOutOfOrder,
+  diskResized,
+  lowMemory,
+  notReplicated,
+  otherProtection,
+  resyncNeeded,
+  staleEpoch,
+  switchFailed,
+} from './errors.js';
+import { Journal } from './journal.js';
+import { LogSet, SwitchNotUndone, type SwitchObserver } from './log-set.js';
+import type { Machine } from './machine.js';
+import { vmPaths } from './site-file.js';
+import { Tracker, type TrackerOptions } from './tracker.js';
+import type { PreparedFreeze, VirtualDisk } from './virtual-disk.js';
+import type { ReplicationState } from './vm-state.js';
+
+export interface ReplicationOptions extends TrackerOptions {
+  /** For tests: called after each durable step of a log switch. */
+  readonly observeSwitch?: SwitchObserver;
+}
+
+/** Replication of one VM, on the host's side: relationship, checkpoint, cycles. The port's promises are kept here. */
+export class Replication {
+  readonly tracker: Tracker;
+  private merging: Promise<void> | undefined;
+  private stopping = false;
+  private readonly machine: Machine;
+
+  constructor(private readonly options: ReplicationOptions) {
+    this.machine = options.machine;
+    this.tracker = new Tracker(options);
+  }
+
+  /** Before the guest starts: logs are taken up, a release that a crash broke off goes on. */
+  async recover(): Promise<void> {
+    await this.tracker.recover();
+    if (this.machine.state.replication?.checkpoint?.releasing !== true) return;
+    this.dropCheckpoint().catch((error: unknown) => {
+      process.stderr.write(`merge of ${this.machine.config.name} waits for its next release: ${String(error)}\n`);
+    });
+  }
+
+  /** After the guest stopped: with the logs closed a restart goes on without resync. A merge goes on at the next start. */
+  async close(): Promise<void> {
+    this.stopping = true;
+    await this.merging?.catch(() => undefined);
+    await this.machine.lock.run(() => this.tracker.close());
+  }
+
+  // ---- relationship ----
+
+  private require(protectionId: string): ReplicationState {
+    const replication = this.machine.state.replication;
+    if (replication === undefined) throw notReplicated(this.machine.config.name);
+    if (replication.protectionId !== protectionId) {
+      throw otherProtection(this.machine.config.name, replication.protectionId);
+    }
+    return replication;
+  }
+
+  createRelationship(protectionId: string): Promise<void> {
+    return this.machine.lock.run(async () => {
+      if (this.machine.state.replication !== undefined) {
+        this.require(protectionId);
+        return;
+      }
+      const disks = this.machine.config.disks.map(({ diskId, name, sizeBytes }) => ({ diskId, name, sizeBytes }));
+      await this.machine.save({
+        replication: {
+          protectionId,
+          disks,
+          epoch: 0,
+          tracking: { kind: 'off' },
+          lastClosedCycle: 0,
+          dataWriteGuids: {},
+        },
+      });
+    });
+  }
+
+  async removeRelationship(protectionId: string): Promise<void> {
+    if (this.machine.state.replication?.protectionId !== protectionId) return;
+    await this.dropCheckpoint();
+    await this.machine.lock.run(async () => {
+      const replication = this.machine.state.replication;
+      if (replication?.protectionId !== protectionId) return;
+      await this.tracker.forgetLogs(replication);
+      const { replication: _, ...state } = this.machine.state;
+      await this.machine.replaceState(state);
+    });
+  }
+
+  // ---- checkpoint ----
+
+  async startInitialReplication(protectionId: string, epoch: number, baseCycle: number): Promise<Checkpoint> {
+    const there = this.checkpointOf(this.require(protectionId), epoch);
+    if (there !== undefined) return there;
+    this.refuseInLowMemory();
+    await this.dropCheckpoint();
+    return this.machine.lock.run(async () => {
+      const begun = this.checkpointOf(this.require(protectionId), epoch);
+      return begun ?? this.begin(await this.tracker.forgetLogs(this.require(protectionId)), epoch, baseCycle);
+    });
+  }
+
+  /** The checkpoint of this epoch if it is there; an epoch that had its turn is refused. */
+  private checkpointOf(replication: ReplicationState, epoch: number): Checkpoint | undefined {
+    const { checkpoint } = replication;
+    if (checkpoint?.epoch === epoch && !checkpoint.releasing) {
+      const disks = replication.disks.map(({ diskId, sizeBytes }) => ({ diskId: asDiskId(diskId), sizeBytes }));
+      return { checkpointId: checkpoint.checkpointId, epoch, takenAt: checkpoint.takenAt, disks };
+    }
+    if (epoch <= replication.epoch) throw staleEpoch(this.machine.config.name, epoch, replication.epoch);
+    return undefined;
+  }
+
+  private async begin(replication: ReplicationState, epoch: number, baseCycle: number): Promise<Checkpoint> {
+    this.refuseResized(replication);
+    const { machine, time, journalFolder } = this.options;
+    const now = await time.now();
+    const dataWriteGuids = await this.tracker.drawDataWriteGuids(replication);
+    const checkpointId = randomUUID();
+    const logs = await LogSet.create(
+      machine.folder,
+      replication.disks,
+      (diskId) => dataWriteGuids[diskId] ?? '',
+      now.epochMilliseconds,
+    );
+    const replicated = machine.disks.filter((disk) => replication.disks.some(({ name }) => name === disk.name));
+    const prepared: { disk: VirtualDisk; freeze: PreparedFreeze }[] = [];
+    let journal: Journal | undefined;
+    try {
+      for (const disk of replicated) prepared.push({ disk, freeze: await disk.prepareFreeze(checkpointId) });
+      await flushFolder(machine.folder);
+      if (journalFolder !== undefined) journal = await Journal.create(journalFolder, epoch, baseCycle);
+      const checkpoint = { checkpointId, epoch, takenAt: now.toString(), releasing: false };
+      const next: ReplicationState = {
+        ...replication,
+        epoch,
+        tracking: { kind: 'on' },
+        lastClosedCycle: baseCycle,
+        checkpoint,
+        dataWriteGuids,
+      };
+      await machine.save({ replication: next });
+    } catch (error) {
+      for (const { freeze } of prepared) await freeze.discard();
+      await journal?.close();
+      await logs.abandon();
+      throw error;
+    }
+    const letGo = prepared.map(({ disk, freeze }) => disk.freeze(freeze));
+    this.tracker.logs = logs;
+    this.tracker.journal = journal;
+    for (const release of letGo) await release();
+    // Inside the lock, so that nothing releases the checkpoint meanwhile: the journal is for tests, its cost is theirs.
+    if (journalFolder !== undefined) await this.copyBase(journalFolder, epoch);
+    const checkpoint = this.checkpointOf(this.require(replication.protectionId), epoch);
+    if (checkpoint === undefined) throw new Error('a checkpoint just committed is missing');
+    return checkpoint;
+  }
+
+  private async copyBase(journalFolder: string, epoch: number): Promise<void> {
+    for (const disk of this.machine.disks) {
+      const frozen = disk.frozenView();
+      if (frozen !== undefined) await Journal.copyBase(journalFolder, epoch, disk.name, frozen);
+    }
+  }
+
+  async releaseCheckpoint(checkpointId: string): Promise<void> {
+    if (this.machine.state.replication?.checkpoint?.checkpointId === checkpointId) await this.dropCheckpoint();
+  }
+
+  /** Merges and drops the checkpoint, a bounded step at a time, with guests writing in between. Safe to repeat after a failure. */
+  private dropCheckpoint(): Promise<void> {
+    this.merging ??= this.mergeWhole().finally(() => (this.merging = undefined));
+    return this.merging;
+  }
+
+  private async mergeWhole(): Promise<void> {
+    const isThere = await this.machine.lock.run(() => this.beginMerge());
+    while (isThere && !this.stopping && (await this.machine.lock.run(() => this.mergeStep())));
+  }
+
+  private async beginMerge(): Promise<boolean> {
+    const replication = this.machine.state.replication;
+    if (replication?.checkpoint === undefined) return false;
+    const checkpoint = { ...replication.checkpoint, releasing: true };
+    if (!replication.checkpoint.releasing) await this.machine.save({ replication: { ...replication, checkpoint } });
+    for (const disk of this.machine.disks) await disk.beginMerge();
+    if (replication.tracking.kind === 'on') {
+      const dataWriteGuids = await this.tracker.drawDataWriteGuids(replication);
+      await this.machine.save({ replication: { ...replication, checkpoint, dataWriteGuids } });
+    }
+    return true;
+  }
+
+  private async mergeStep(): Promise<boolean> {
+    for (const disk of this.machine.disks) {
+      if (await disk.mergeStep()) return true;
+    }
+    for (const disk of this.machine.disks) await disk.flush();
+    const replication = this.machine.state.replication;
+    if (replication === undefined) return false;
+    const { checkpoint: _, ...without } = replication;
+    await this.machine.save({ replication: without });
+    const cleanUps = this.machine.disks.map((disk) => disk.endMerge());
+    for (const cleanUp of cleanUps) await cleanUp();
+    return false;
+  }
+
+  // ---- cycles ----
+
+  async switchLogs(protectionId: string, cycle: number, consistency: ClosedCycle['consistency']): Promise<ClosedCycle> {
+    const there = this.closedCycle(protectionId, cycle);
+    if (there !== undefined) return there;
+    this.refuseInLowMemory();
+    const { machine, faults } = this.options;
+    const quiesce =
+      consistency === 'applicationConsistent' && machine.running && !faults.has('freeze-failure', machine.config.vmId);
+    try {
+      if (quiesce) await machine.guest.freeze();
+      return await machine.lock.run(
+        async () =>
+          this.closedCycle(protectionId, cycle) ??
+          this.closeCycle(this.require(protectionId), cycle, quiesce ? 'applicationConsistent' : 'crashConsistent'),
+      );
+    } finally {
+      machine.guest.thaw();
+    }
+  }
+
+  private closedCycle(protectionId: string, cycle: number): ClosedCycle | undefined {
+    this.require(protectionId);
+    const found = this.tracker.cycles.find((file) => file.cycle === cycle);
+    return found === undefined ? undefined : toClosedCycle(found);
+  }
+
+  private async closeCycle(
+    replication: ReplicationState,
+    cycle: number,
+    consistency: ClosedCycle['consistency'],
+  ): Promise<ClosedCycle> {
+    const { name } = this.machine.config;
+    this.refuseResized(replication);
+    if (cycle !== this.tracker.lastClosedCycle + 1) throw cycleOutOfOrder(name, cycle, this.tracker.lastClosedCycle);
+    await this.tracker.foundOfflineChange();
+    const { tracking } = this.require(replication.protectionId);
+    if (tracking.kind === 'resyncRequired') throw resyncNeeded(name, tracking.message);
+    if (this.tracker.logs === undefined) throw notReplicated(name);
+    const now = await this.options.time.now();
+    await this.tracker.journal?.mark(cycle);
+    const file = await this.switchOrUndo({ cycle, consistency, now: now.toString(), timeMs: now.epochMilliseconds });
+    this.tracker.cycles = [...this.tracker.cycles, file];
+    if (this.options.faults.has('log-corrupt', this.machine.config.vmId)) await this.corrupt(file);
+    return toClosedCycle(file);
+  }
+
+  private async switchOrUndo(cycle: {
+    cycle: number;
+    consistency: ClosedCycle['consistency'];
+    now: string;
+    timeMs: number;
+  }): Promise<CycleFile> {
+    const { config, state } = this.machine;
+    const { replication } = state;
+    if (this.tracker.logs === undefined || replication === undefined) throw notReplicated(config.name);
+    try {
+      return await this.tracker.logs.switchTo(
+        {
+          cycle: cycle.cycle,
+          consistency: cycle.consistency,
+          takenAt: cycle.now,
+          timeMs: cycle.timeMs,
+          protectionId: replication.protectionId,
+          epoch: replication.epoch,
+          dataWriteGuid: (diskId) => replication.dataWriteGuids[diskId] ?? '',
+        },
+        this.options.observeSwitch,
+      );
+    } catch (error) {
+      if (!(error instanceof SwitchNotUndone)) throw switchFailed(config.name, error);
+      await this.tracker.logsLost(error, 'the change logs');
+      throw resyncNeeded(config.name, error.message);
+    }
+  }
+
+  /** The fault log-corrupt: one byte of the first entry's data changes behind everyone's back. */
+  private async corrupt(file: CycleFile): Promise<void> {
+    const log = file.logs.find(({ entryCount }) => entryCount > 0);
+    if (log === undefined) return;
+    const handle = await open(join(this.machine.folder, log.file), 'r+');
+    try {
+      const byte = Buffer.alloc(1);
+      await handle.read(byte, 0, 1, 8192);
+      await handle.write(Buffer.from([(byte[0] ?? 0) ^ 0xff]), 0, 1, 8192);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  closedCycles(protectionId: string): ClosedCycle[] {
+    if (this.machine.state.replication?.protectionId !== protectionId) return [];
+    return this.tracker.cycles.map(toClosedCycle);
+  }
+
+  /** The last closed number is stored before the files that tell it go. */
+  discardCyclesThrough(protectionId: string, cycle: number): Promise<void> {
+    return this.machine.lock.run(async () => {
+      const replication = this.machine.state.replication;
+      const gone = this.tracker.cycles.filter((file) => file.cycle <= cycle);
+      if (replication?.protectionId !== protectionId || gone.length === 0) return;
+      const { lastClosedCycle } = this.tracker;
+      await this.machine.save({ replication: { ...replication, lastClosedCycle } });
+      this.tracker.cycles = this.tracker.cycles.filter((file) => file.cycle > cycle);
+      for (const file of gone) await rm(vmPaths.cycleFile(this.machine.folder, file.cycle), { force: true });
+      await flushFolder(vmPaths.cycles(this.machine.folder));
+      for (const log of gone.flatMap((file) => file.logs))
+        await rm(join(this.machine.folder, log.file), { force: true });
+      await flushFolder(this.machine.folder);
+    });
+  }
+
+  tracking(protectionId?: string): TrackingStatus {
+    const replication = this.machine.state.replication;
+    if (replication === undefined || (protectionId !== undefined && replication.protectionId !== protectionId)) {
+      return { kind: 'notReplicated' };
+    }
+    const { tracking, checkpoint } = replication;
+    if (tracking.kind === 'off') return { kind: 'notReplicated' };
+    if (tracking.kind === 'resyncRequired') return tracking;
+    return {
+      kind: 'tracking',
+      lastClosedCycle: this.tracker.lastClosedCycle,
+      openLogBytes: this.tracker.logs?.totalBytes ?? 0,
+      closedLogBytes: this.tracker.closedLogBytes(),
+      ...(checkpoint !== undefined && !checkpoint.releasing && { checkpointId: checkpoint.checkpointId }),
+    };
+  }
+
+  private refuseInLowMemory(): void {
+    if (this.options.faults.has('low-memory', this.machine.config.vmId)) throw lowMemory(this.machine.config.name);
+  }
+
+  private refuseResized(replication: ReplicationState): void {
+    for (const { diskId, name, sizeBytes } of replication.disks) {
+      const now = this.machine.config.disks.find((disk) => disk.diskId === diskId);
+      if (now?.sizeBytes !== sizeBytes) throw diskResized(this.machine.config.name, name, sizeBytes, now?.sizeBytes);
+    }
+  }
+}

@@ -1,0 +1,24 @@
+import type { Temporal } from 'temporal-polyfill';
+import type { Clock } from '../../core/ports/clock.js';
+
+/** Business time for the site. Between readings of the clock the last one is carried on, for stamps that need no more. */
+export class SiteTime {
+  private offsetMs = 0;
+
+  constructor(private readonly clock: Clock) {}
+
+  async now(): Promise<Temporal.Instant> {
+    const now = await this.clock.now();
+    this.offsetMs = now.epochMilliseconds - Date.now();
+    return now;
+  }
+
+  /** Never fails and asks nobody. */
+  approximateMs(): number {
+    return Date.now() + this.offsetMs;
+  }
+
+  approximateText(): string {
+    return new Date(this.approximateMs()).toISOString();
+  }
+}
