@@ -4,6 +4,7 @@ import { eventTypes, parseHistoryTime, parseTurn, turnText } from './history.js'
 import type { HistoryEvent, ScheduledEvent } from './history.js';
 import { clientMessageId, message as messageSchema } from './messages.js';
 import type { Envelope, Message } from './messages.js';
+import { applyToOpenTasks, openTasksOf } from './open-tasks.js';
 import { backoffMs, describeError, pause } from './services.js';
 import type { EngineServices } from './services.js';
 import { isFinal, maxInboxRowsPerCommit, StoreConflictError } from './store.js';
@@ -394,35 +395,4 @@ let inboxCounter = 0;
 function newInboxKey(): string {
   const time = Date.now().toString(36).padStart(9, '0');
   return `${time}-${(inboxCounter++).toString(36).padStart(6, '0')}-${randomUUID().slice(0, 8)}`;
-}
-
-function openTasksOf(events: readonly HistoryEvent[], head: OrchestrationHead): Map<number, ScheduledEvent> {
-  const open = new Map<number, ScheduledEvent>();
-  if (isFinal(head.status)) return open;
-  applyToOpenTasks(open, events);
-  for (const id of head.cancelledTimerIds) open.delete(id);
-  return open;
-}
-
-function applyToOpenTasks(open: Map<number, ScheduledEvent>, events: readonly HistoryEvent[]): void {
-  for (const event of events) {
-    switch (event.EventType) {
-      case eventTypes.taskScheduled:
-      case eventTypes.subOrchestrationCreated:
-      case eventTypes.timerCreated:
-        open.set(event.EventId, event);
-        break;
-      case eventTypes.taskCompleted:
-      case eventTypes.taskFailed:
-      case eventTypes.subOrchestrationCompleted:
-      case eventTypes.subOrchestrationFailed:
-        open.delete(event.TaskScheduledId);
-        break;
-      case eventTypes.timerFired:
-        open.delete(event.TimerId);
-        break;
-      default:
-        break;
-    }
-  }
 }

@@ -20,7 +20,7 @@ interface Partition {
 
 /** The store without durability: for fast tests, with the same rules as the table store. */
 export class MemoryStore implements DurableStore {
-  readonly writerEpoch = 1;
+  writerEpoch = 1;
   readonly #partitions = new Map<string, Partition>();
   #nextEtag = 1;
 
@@ -54,7 +54,7 @@ export class MemoryStore implements DurableStore {
     }
     const partition: Partition = {
       etag: this.#nextEtag++,
-      head: JSON.stringify(head),
+      head: JSON.stringify({ ...head, epoch: this.writerEpoch }),
       turns: new Map(),
       inbox: new Map(),
       receipts: new Map(),
@@ -83,7 +83,7 @@ export class MemoryStore implements DurableStore {
     for (const key of change.removeInbox ?? []) partition.inbox.delete(key);
     for (const { requestId, text } of change.addReceipts ?? []) partition.receipts.set(requestId, text);
     for (const requestId of change.removeReceipts ?? []) partition.receipts.delete(requestId);
-    partition.head = JSON.stringify(change.head);
+    partition.head = JSON.stringify({ ...change.head, epoch: this.writerEpoch });
     partition.etag = this.#nextEtag++;
     return toStored(partition);
   }

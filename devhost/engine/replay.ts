@@ -1,6 +1,7 @@
 import type { Action, RetryOptions } from './actions.js';
 import { eventTypes, historyTime, parseHistoryTime } from './history.js';
 import type { HistoryEvent, ScheduledEvent } from './history.js';
+import { settledTask, Task } from './replay-task.js';
 
 /**
  * Replays an orchestrator's action list against its history, as the real extension's out-of-process shim does on top
@@ -31,31 +32,6 @@ const longestRetryDelayMs = 36_500 * dayMs;
 export const httpActivityName = 'BuiltIn::HttpActivity';
 
 class NonDeterminism extends Error {}
-
-/** A .NET task's stand-in; continuations run at once, in order, as the framework's scheduler does. */
-class Task {
-  #settled = false;
-  #failed = false;
-  #continuations: ((failed: boolean) => void)[] = [];
-
-  get settled(): boolean {
-    return this.#settled;
-  }
-
-  settle(failed: boolean): void {
-    if (this.#settled) return;
-    this.#settled = true;
-    this.#failed = failed;
-    const continuations = this.#continuations;
-    this.#continuations = [];
-    for (const continuation of continuations) continuation(failed);
-  }
-
-  then(continuation: (failed: boolean) => void): void {
-    if (this.#settled) continuation(this.#failed);
-    else this.#continuations.push(continuation);
-  }
-}
 
 export function replay(
   history: readonly HistoryEvent[],
@@ -387,12 +363,6 @@ class Replayer {
     if (waiter === undefined) this.#bufferedEventCounts.set(name, (this.#bufferedEventCounts.get(name) ?? 0) + 1);
     else waiter.settle(false);
   }
-}
-
-function settledTask(): Task {
-  const task = new Task();
-  task.settle(false);
-  return task;
 }
 
 function toJson(value: unknown): string | null {

@@ -6,18 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { startAzurite } from '../../support/azurite.js';
 import { crashRounds, expectedTotal } from '../../support/durable/crash-app.js';
+import { seeded } from '../../support/durable/seeded.js';
 
 const hostEntry = fileURLToPath(new URL('../../support/processes/durable-host.js', import.meta.url));
 const base = 'runtime/webhooks/durabletask';
-
-/** Park and Miller's generator: the same kills for the same seed. */
-function seeded(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state * 48_271) % 2_147_483_647;
-    return state % below;
-  };
-}
 
 class Host {
   #child: ChildProcess | undefined;

@@ -76,8 +76,10 @@ prototype.require = function (this: unknown, id: string) {
   return id === '@azure/functions-core' ? core : plainRequire.call(this, id);
 };
 
-/** The library, loaded behind the hook; a second copy would keep registrations of its own. */
-export const df = createRequire(import.meta.url)('durable-functions') as typeof import('durable-functions');
+/** The libraries, loaded behind the hook; second copies would keep registrations of their own. */
+const load = createRequire(import.meta.url);
+export const df = load('durable-functions') as typeof import('durable-functions');
+export const azureFunctions = load('@azure/functions') as typeof import('@azure/functions');
 
 export const functionAppWorker: Worker = {
   get functions() {
