@@ -1,0 +1,54 @@
+import { isDeepStrictEqual } from 'node:util';
+import { UnderstudyError } from '../../../core/domain/errors.js';
+import type { CloudCompute, CloudVm, CloudVmSpecification } from '../../../core/ports/cloud-compute.js';
+import { Faults } from './faults.js';
+
+/** The compute contract in one process's memory: VMs are records. */
+export class InMemoryCloudCompute implements CloudCompute {
+  readonly faults = new Faults();
+  readonly vms = new Map<string, CloudVm>();
+
+  async createVm(specification: CloudVmSpecification): Promise<CloudVm> {
+    return this.faults.around('createVm', () => {
+      const found = this.vms.get(specification.vmArmId);
+      if (!found) {
+        const vm: CloudVm = { ...specification, powerState: 'created' };
+        this.vms.set(specification.vmArmId, vm);
+        return vm;
+      }
+      const { powerState: _, ...existing } = found;
+      if (isDeepStrictEqual(existing, specification)) return found;
+      throw new UnderstudyError({
+        code: 'US4010',
+        message: `US4010 ${specification.vmArmId} is another virtual machine`,
+        recommendedAction: 'Delete it, or choose another target name.',
+      });
+    });
+  }
+
+  async startVm(vmArmId: string): Promise<CloudVm> {
+    return this.faults.around('startVm', () => this.setPower(vmArmId, 'running'));
+  }
+
+  async stopVm(vmArmId: string): Promise<CloudVm> {
+    return this.faults.around('stopVm', () => this.setPower(vmArmId, 'stopped'));
+  }
+
+  async getVm(vmArmId: string): Promise<CloudVm | undefined> {
+    return this.faults.around('getVm', () => this.vms.get(vmArmId));
+  }
+
+  async deleteVm(vmArmId: string): Promise<void> {
+    return this.faults.around('deleteVm', () => {
+      this.vms.delete(vmArmId);
+    });
+  }
+
+  private setPower(vmArmId: string, powerState: CloudVm['powerState']): CloudVm {
+    const vm = this.vms.get(vmArmId);
+    if (!vm) throw new UnderstudyError({ code: 'US4012', message: `no VM ${vmArmId}`, recommendedAction: 'None.' });
+    const changed: CloudVm = { ...vm, powerState };
+    this.vms.set(vmArmId, changed);
+    return changed;
+  }
+}
