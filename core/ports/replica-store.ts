@@ -37,6 +37,11 @@ export interface ReplicaStore {
    * Calling it again while or after it copied is no error. Resolves with whether it is finished.
    */
   copySnapshot(from: ReplicaBlob, snapshotId: string, to: ReplicaBlob): Promise<{ finished: boolean }>;
+  /**
+   * A SAS for reading one snapshot and nothing else, https where the account has it, no start time, valid `ttlSeconds` of
+   * system time. It does not look whether the snapshot is there.
+   */
+  grantRead(blob: ReplicaBlob, snapshotId: string, ttlSeconds: number): Promise<{ url: string; expiresAt: string }>;
 }
 
 export interface ReplicaStoreCapabilities {

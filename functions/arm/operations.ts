@@ -1,3 +1,4 @@
+import { pointExportOperations } from '../understudy-api/point-exports.js';
 import { registrationKeyOperations } from '../understudy-api/registration-keys.js';
 import { cloudOperations } from './clouds.js';
 import { containerMappingOperations } from './container-mappings.js';
@@ -6,6 +7,10 @@ import { jobOperations } from './jobs.js';
 import { longRunningOperations } from './long-running.js';
 import type { Operation } from './operation.js';
 import { policyOperations } from './policies.js';
+import { protectableItemOperations } from './protectable-items.js';
+import { protectedItemActions } from './protected-item-actions.js';
+import { protectedItemOperations } from './protected-items.js';
+import { recoveryPointOperations } from './recovery-points.js';
 import { vaultOperations } from './vaults.js';
 
 /** Every operation of the ARM surface and of /understudy/v1: routes, docs/api.md and the conformance tests derive from it. */
@@ -13,9 +18,14 @@ export const operations: readonly Operation[] = [
   ...vaultOperations,
   ...fabricOperations,
   ...cloudOperations,
+  ...protectableItemOperations,
   ...policyOperations,
   ...containerMappingOperations,
+  ...protectedItemOperations,
+  ...protectedItemActions,
+  ...recoveryPointOperations,
   ...jobOperations,
   ...longRunningOperations,
   ...registrationKeyOperations,
+  ...pointExportOperations,
 ];

@@ -183,7 +183,7 @@ class PageBlobReplicaStore implements ReplicaStore {
       const source =
         from.storageAccountId.toLowerCase() === to.storageAccountId.toLowerCase()
           ? (await this.client(from, snapshotId)).url
-          : (await this.readGrant(from, snapshotId)).url;
+          : (await this.grantRead(from, snapshotId, copySourceSeconds)).url;
       try {
         // Starts the copy; we look in on it ourselves.
         const poller = await target.beginCopyFromURL(source, { conditions: { ifNoneMatch: '*' } });
@@ -196,10 +196,14 @@ class PageBlobReplicaStore implements ReplicaStore {
     });
   }
 
-  private async readGrant(blob: ReplicaBlob, snapshotId: string): Promise<{ url: string }> {
+  async grantRead(
+    blob: ReplicaBlob,
+    snapshotId: string,
+    ttlSeconds: number,
+  ): Promise<{ url: string; expiresAt: string }> {
     const { storageAccountId, container, blobName } = blob;
     const permissions = BlobSASPermissions.parse('r');
-    return this.accounts.grant(storageAccountId, container, blobName, permissions, copySourceSeconds, snapshotId);
+    return this.accounts.grant(storageAccountId, container, blobName, permissions, ttlSeconds, snapshotId);
   }
 
   private async client(blob: ReplicaBlob, snapshotId?: string): Promise<PageBlobClient> {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { openReplicaStore } from '../../../providers/azure-storage/replica-store.js';
 import { openTransferStore } from '../../../providers/azure-storage/transfer-store.js';
@@ -43,4 +44,36 @@ test('the emulator is recognised: its copies are not taken for independent ones'
   assert(account);
   const azure = new InMemoryCloudInventory([{ ...account, blobEndpoint: 'https://replicas.blob.core.windows.net' }]);
   assert.equal((await openReplicaStore({ inventory: azure })).capabilities.copiesFromSnapshotsAreIndependent, true);
+});
+
+test('a read grant reads its snapshot, and neither the disk of today nor another snapshot', async () => {
+  const store = await openReplicaStore({ inventory });
+  const blob = { storageAccountId, container: 'understudy-replicas', blobName: `grants/${randomUUID()}.vhd` };
+  const fence = { epoch: 1, cycle: 1 };
+  await store.createDisk(blob, 4096);
+  await store.raiseFence(blob, fence);
+  const snapshotOf = async (fill: number): Promise<string> => {
+    await store.writePages(blob, 0, Buffer.alloc(4096, fill), fence);
+    const ifMatch = (await store.properties(blob))?.etag ?? '';
+    return (await store.createSnapshot(blob, { ifMatch, fence })).snapshotId;
+  };
+  const first = await snapshotOf(1);
+  // Snapshots are told apart by their time.
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  const second = await snapshotOf(2);
+  const grant = await store.grantRead(blob, first, 60);
+  const answer = await fetch(grant.url);
+  assert.equal(answer.status, 200);
+  assert(Buffer.from(await answer.arrayBuffer()).equals(Buffer.alloc(4096, 1)));
+  assert(Date.parse(grant.expiresAt) <= Date.now() + 60_000);
+
+  const withoutSnapshot = new URL(grant.url);
+  withoutSnapshot.searchParams.delete('snapshot');
+  assert.equal((await fetch(withoutSnapshot)).status, 403);
+  const write = await fetch(grant.url, { method: 'PUT', body: 'x', headers: { 'x-ms-blob-type': 'BlockBlob' } });
+  assert(write.status >= 400);
+  const other = new URL(grant.url);
+  other.searchParams.set('snapshot', second);
+  // Azurite does not sign the snapshot's time; Azure does, and answers 403.
+  assert([200, 403].includes((await fetch(other)).status));
 });

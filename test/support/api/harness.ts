@@ -75,7 +75,13 @@ export class Harness {
       }),
       stat: async (_account, blobName) => this.uploaded.get(blobName),
     },
-    replicas: unused<ReplicaStore>('ReplicaStore'),
+    replicas: {
+      ...unused<ReplicaStore>('ReplicaStore'),
+      grantRead: async (blob, snapshotId) => ({
+        url: `http://127.0.0.1:1/${blob.blobName}?snapshot=${encodeURIComponent(snapshotId)}&sig=x`,
+        expiresAt: this.systemNow.add({ minutes: 15 }).toString(),
+      }),
+    },
     authenticator: loopbackAuthenticator,
     retryAfterSeconds: 1,
     log: (message) => this.logged.push(message),

@@ -190,6 +190,18 @@ export class InMemoryReplicaStore implements ReplicaStore {
     });
   }
 
+  /** A name for the snapshot, which nothing answers under. */
+  async grantRead(
+    blob: ReplicaBlob,
+    snapshotId: string,
+    ttlSeconds: number,
+  ): Promise<{ url: string; expiresAt: string }> {
+    return this.faults.around('grantRead', () => ({
+      url: `memory://${blob.container}/${blob.blobName}?snapshot=${encodeURIComponent(snapshotId)}`,
+      expiresAt: new Date(Date.now() + ttlSeconds * 1000).toISOString(),
+    }));
+  }
+
   private disk(blob: ReplicaBlob): Disk {
     const disk = this.disks.get(keyOf(blob));
     if (!disk) throw failure('US6022', `${blob.container}/${blob.blobName} is not there`);

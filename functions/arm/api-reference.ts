@@ -1,0 +1,54 @@
+import { relayOperations } from '../relay-api/relay-router.js';
+import { operations } from './operations.js';
+import type { Operation } from './operation.js';
+
+/** docs/api.md, made from the operations table: `npm run docs` writes it, a test checks that it is current. */
+export function apiReference(): string {
+  const arm = operations.filter(({ path }) => !path.startsWith('/understudy/'));
+  const own = operations.filter(({ path }) => path.startsWith('/understudy/'));
+  return `${[
+    '# HTTP API',
+    'Made from the operations table (`functions/arm/operations.ts`) by `npm run docs`; do not edit.',
+    '## Site Recovery, as Azure Resource Manager serves it',
+    '`~` is `/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}/providers/Microsoft.RecoveryServices/vaults/{resourceName}`.\nPaths match in any case; every call carries `api-version`, any value. L marks long-running operations: they answer 202 with\n`Azure-AsyncOperation`, `Location` and `Retry-After`. Models are those of `@azure/arm-recoveryservices-siterecovery`.',
+    table(arm),
+    "`$filter` is a list of terms `name eq 'value'` joined by `and`; names match in any case, `''` is a quote inside a value.\nJobs: `jobStatus`, `jobName`, `startTime`, `endTime`, `affectedObjectTypes`. Protected items: `sourceFabricName`, `instanceType`,\n`friendlyName`, `replicationHealth`. Protectable items: `friendlyName`, `protectionStatus`.",
+    'A `recoveryPointId` that is absent means Latest; `Latest`, `LatestProcessed` and `LatestApplicationConsistent` are taken in its place.\nTask names of the jobs IrCompletion, UnplannedFailover, CommitFailover and AssociateProtectionProfile are ours.',
+    '## What ARM has no operation for',
+    'No `api-version` is asked for. `GET /healthz` answers 200 without authentication.',
+    table(own),
+    '## Relay API',
+    "Bodies and answers: `core/domain/relay-protocol/wire.ts`. `POST /relay/v1/register` proves itself by its registration key; every\nother call is signed with the relay's Ed25519 key in the headers `x-understudy-relay`, `x-understudy-date`, `x-understudy-nonce`\nand `x-understudy-signature`.",
+    [
+      '| method | path | what it does |',
+      '|---|---|---|',
+      '| POST | /relay/v1/register | Binds a relay’s public key to a vault |',
+      ...relayOperations.map(({ method, path, summary }) => `| ${method} | /relay/v1${path} | ${summary} |`),
+    ].join('\n'),
+  ].join('\n\n')}\n`;
+}
+
+function table(rows: readonly Operation[]): string {
+  const cell = (text: string): string => text.replaceAll('|', '\\|');
+  return [
+    '| operation | method | path | L | role | query | request | answer | what it does |',
+    '|---|---|---|---|---|---|---|---|---|',
+    ...rows.map((row) =>
+      [
+        '',
+        row.name,
+        row.method,
+        row.path,
+        row.longRunning ? 'L' : '',
+        row.role,
+        (row.query ?? []).join(', '),
+        row.request ?? '',
+        row.response ?? '',
+        row.summary,
+        '',
+      ]
+        .map((text, index, all) => (index === 0 || index === all.length - 1 ? text : ` ${cell(text)} `))
+        .join('|'),
+    ),
+  ].join('\n');
+}

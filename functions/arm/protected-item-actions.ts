@@ -1,0 +1,342 @@
+import { randomUUID } from 'node:crypto';
+import type {
+  EnableProtectionInputProperties,
+  HyperVReplicaAzureEnableProtectionInput,
+  HyperVReplicaAzureUnplannedFailoverInput,
+  UnplannedFailoverInputProperties,
+} from '@azure/arm-recoveryservices-siterecovery';
+import { z } from 'zod';
+import { asProtectionId, asVmId, type JobName } from '../../core/domain/ids.js';
+import { jobKinds, type JobKind } from '../../core/domain/jobs/job.js';
+import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
+import {
+  allowedOperations,
+  nextState,
+  operationStarts,
+  type ProtectionOperation,
+} from '../../core/domain/protected-item/state-table.js';
+import type { RecoveryPoint } from '../../core/domain/recovery-point/recovery-point.js';
+import type { SiteVm } from '../../core/domain/site/inventory.js';
+import {
+  workflowNames,
+  type EnableProtectionInput,
+  type JobWorkflowInput,
+  type RecoveryPointChoice,
+  type UnplannedFailoverInput,
+} from '../../core/domain/workflows/workflows.js';
+import { insert, list, read, replace, type Stored } from '../../core/records/access.js';
+import { itemIdOf, rows, type Fabric } from '../../core/records/rows.js';
+import { ApiError } from '../http/api-error.js';
+import type { ApiResponse } from '../http/exchange.js';
+import { submitJob } from '../jobs/submit-job.js';
+import { armIdOf, lastSegment, nameIn } from './arm-id.js';
+import { badReference } from './cloud-resources.js';
+import { cloudOf } from './clouds.js';
+import { accepted } from './long-running.js';
+import { param, vaultOperation, vaultOperationWithBody, type VaultCall } from './operation.js';
+import { findPolicy } from './policies.js';
+import { protectedItemArmId } from './protectable-items.js';
+import { itemOf, itemPath } from './protected-items.js';
+import { readyPoints } from './recovery-points.js';
+import type { ShapeOf } from './wire.js';
+
+/** The refusal of what the item's state does not allow, with what it does allow. */
+function refuseUnlessAllowed(item: ProtectedItem, operation: ProtectionOperation): void {
+  const allowed = allowedOperations(item);
+  if (allowed.includes(operation)) return;
+  const busy = item.activeJob;
+  throw new ApiError({
+    code: busy === undefined ? 'US1007' : 'US1008',
+    armCode: busy === undefined ? 'OperationNotAllowed' : 'OperationInProgress',
+    httpStatus: 409,
+    target: item.itemName,
+    message:
+      busy === undefined
+        ? `${operation} is not allowed while ${item.itemName} is ${item.state}; allowed: ${allowed.join(', ') || 'nothing'}`
+        : `${operation} must wait: job ${busy.jobName} (${busy.scenarioName}) runs on ${item.itemName}`,
+    possibleCauses: 'The item is in another state than expected; see its protectionState and allowedOperations.',
+    recommendedAction:
+      busy === undefined ? 'Use one of the allowed operations.' : 'Wait until the job has ended, then try again.',
+    details: { state: item.state, allowedOperations: allowed, ...(busy === undefined ? {} : { job: busy.jobName }) },
+  });
+}
+
+/** The item as it is while the operation's job runs. The caller has checked that the operation is allowed. */
+function begun(item: ProtectedItem, operation: ProtectionOperation, kind: JobKind, jobName: JobName, now: string) {
+  return {
+    ...item,
+    state: nextState(item.state, operationStarts[operation]) ?? item.state,
+    activeJob: { jobName, scenarioName: kind.scenarioName, startedAt: now },
+  };
+}
+
+const enableBody = z.object({
+  properties: z.object({
+    policyId: armIdOf('replicationPolicies'),
+    protectableItemId: armIdOf('replicationProtectableItems'),
+    providerSpecificDetails: z.object({
+      instanceType: z.literal('HyperVReplicaAzure'),
+      targetStorageAccountId: z.string().startsWith('/subscriptions/').optional(),
+      logStorageAccountId: z.string().startsWith('/subscriptions/').nullish(),
+      targetAzureVmName: z.string().nullish(),
+      vmName: z.string().nullish(),
+      osType: z.string().nullish(),
+      targetAzureV2ResourceGroupId: z.string().nullish(),
+      targetAzureV1ResourceGroupId: z.string().nullish(),
+      targetAzureNetworkId: z.string().nullish(),
+      targetAzureSubnetId: z.string().nullish(),
+      targetVmSize: z.string().nullish(),
+      disksToInclude: z.array(z.string().min(1)).nullish(),
+    } satisfies ShapeOf<HyperVReplicaAzureEnableProtectionInput>),
+  } satisfies ShapeOf<EnableProtectionInputProperties>),
+});
+type EnableBody = z.output<typeof enableBody>;
+
+function vmOf(body: EnableBody, fabric: Fabric, cloudId: string): SiteVm {
+  const { protectableItemId } = body.properties;
+  const vmId = nameIn(protectableItemId, 'replicationProtectableItems')?.toLowerCase();
+  const vm = fabric.inventory.vms.find((candidate) => candidate.vmId === vmId && candidate.cloudId === cloudId);
+  if (vm !== undefined) return vm;
+  throw badReference(
+    '$.properties.protectableItemId',
+    'protectable item',
+    protectableItemId,
+    'List the protectable items of this cloud, and name one of them.',
+  );
+}
+
+function targetOf(call: VaultCall, body: EnableBody, vm: SiteVm, storageAccountId: string): ProtectedItem['target'] {
+  const input = body.properties.providerSpecificDetails;
+  const resourceGroupId =
+    input.targetAzureV2ResourceGroupId ??
+    input.targetAzureV1ResourceGroupId ??
+    call.vault.armId.split('/').slice(0, 5).join('/');
+  return {
+    storageAccountId,
+    vmName: input.targetAzureVmName ?? input.vmName ?? vm.name,
+    resourceGroupId,
+    osType: input.osType ?? vm.osType,
+    ...(input.logStorageAccountId ? { logStorageAccountId: input.logStorageAccountId } : {}),
+    ...(input.targetAzureNetworkId ? { networkId: input.targetAzureNetworkId } : {}),
+    ...(input.targetAzureSubnetId ? { subnetName: lastSegment(input.targetAzureSubnetId) } : {}),
+    ...(input.targetVmSize ? { vmSize: input.targetVmSize } : {}),
+  };
+}
+
+async function storageAccountIdOf(call: VaultCall, body: EnableBody): Promise<string> {
+  const given = body.properties.providerSpecificDetails.targetStorageAccountId;
+  if (given !== undefined) return given;
+  const policyName = nameIn(body.properties.policyId, 'replicationPolicies') ?? '';
+  const first = (await findPolicy(call, policyName))?.storageAccountIds[0];
+  if (first !== undefined) return first;
+  throw new ApiError({
+    code: 'US1005',
+    armCode: 'InvalidParameter',
+    httpStatus: 400,
+    target: '$.properties.providerSpecificDetails.targetStorageAccountId',
+    message: '$.properties.providerSpecificDetails.targetStorageAccountId is missing, and the policy names no account',
+    recommendedAction: 'Name the storage account that the replica disks go to.',
+  });
+}
+
+/** One item a VM: a second one would track the same disks. */
+async function refuseSecondItem(call: VaultCall, vm: SiteVm, itemName: string): Promise<void> {
+  const items = await list(call.app.table, rows.items(call.vaultId));
+  const other = items.find(
+    ({ value }) => value.vmId === vm.vmId && value.itemName.toLowerCase() !== itemName.toLowerCase(),
+  );
+  if (other === undefined) return;
+  throw new ApiError({
+    code: 'US1020',
+    armCode: 'AlreadyProtected',
+    httpStatus: 409,
+    target: '$.properties.protectableItemId',
+    message: `${vm.name} is protected already, as ${other.value.itemName}`,
+    recommendedAction: `Use the item ${other.value.itemName}, or disable its protection first.`,
+  });
+}
+
+async function putItem(call: VaultCall, body: EnableBody): Promise<ApiResponse> {
+  const { fabric, cloud } = await cloudOf(call);
+  const itemName = param(call, 'replicatedProtectedItemName');
+  const vm = vmOf(body, fabric, cloud.cloudId);
+  const itemId = itemIdOf(call.vaultId, fabric.fabricName, cloud.cloudId, itemName);
+  const target = targetOf(call, body, vm, await storageAccountIdOf(call, body));
+  const names = { fabricName: fabric.fabricName, containerName: cloud.cloudId, itemName };
+  const disksToInclude = body.properties.providerSpecificDetails.disksToInclude ?? undefined;
+  const job = await submitJob(call.app, {
+    vaultId: call.vaultId,
+    kind: jobKinds.enableProtection,
+    orchestrator: workflowNames.enableProtection,
+    targetResourceId: protectedItemArmId(call, names),
+    targetObjectName: vm.name,
+    itemId,
+    decide: async (jobName, now) => {
+      const existing = await read(call.app.table, rows.item(call.vaultId, itemId));
+      if (existing !== undefined) refuseUnlessAllowed(existing.value, 'EnableProtection');
+      await refuseSecondItem(call, vm, itemName);
+      const item: ProtectedItem = {
+        itemId,
+        // A new life each time: blobs and workflows of an earlier one are never met again.
+        protectionId: asProtectionId(randomUUID()),
+        ...names,
+        protectableItemName: vm.vmId,
+        vmId: asVmId(vm.vmId),
+        vmName: vm.name,
+        relayId: fabric.relayId,
+        policyName: nameIn(body.properties.policyId, 'replicationPolicies') ?? '',
+        target,
+        state: 'EnablingProtection',
+        createdAt: now,
+        activeJob: { jobName, scenarioName: jobKinds.enableProtection.scenarioName, startedAt: now },
+        disks: [],
+        replication: { phase: 'none', paused: false, epoch: 1, receivedCycle: 0, appliedCycle: 0, backlogBytes: 0 },
+      };
+      const input: EnableProtectionInput = {
+        vaultId: call.vaultId,
+        itemId,
+        protectionId: item.protectionId,
+        jobName,
+        ...(disksToInclude === undefined ? {} : { disksToInclude }),
+      };
+      const row = rows.item(call.vaultId, itemId);
+      return { operations: [existing === undefined ? insert(row, item) : replace(existing, item)], input };
+    },
+  });
+  return accepted(call, job);
+}
+
+/** Moves the item into the operation's state and starts its job, in one transaction. */
+async function act(
+  call: VaultCall,
+  action: {
+    operation: ProtectionOperation;
+    kind: JobKind;
+    orchestrator: string;
+    input: (base: JobWorkflowInput, item: Stored<ProtectedItem>) => Promise<object>;
+  },
+): Promise<ApiResponse> {
+  const { itemId, vmName, fabricName, containerName, itemName } = (await itemOf(call)).value;
+  const job = await submitJob(call.app, {
+    vaultId: call.vaultId,
+    kind: action.kind,
+    orchestrator: action.orchestrator,
+    targetResourceId: protectedItemArmId(call, { fabricName, containerName, itemName }),
+    targetObjectName: vmName,
+    itemId,
+    decide: async (jobName, now) => {
+      const item = await itemOf(call);
+      refuseUnlessAllowed(item.value, action.operation);
+      const base = { vaultId: call.vaultId, itemId, protectionId: item.value.protectionId, jobName };
+      const input = await action.input(base, item);
+      return { operations: [replace(item, begun(item.value, action.operation, action.kind, jobName, now))], input };
+    },
+  });
+  return accepted(call, job);
+}
+
+const failoverBody = z.object({
+  properties: z.object({
+    failoverDirection: z.literal('PrimaryToRecovery').optional(),
+    sourceSiteOperations: z.enum(['Required', 'NotRequired']).optional(),
+    providerSpecificDetails: z
+      .object({
+        instanceType: z.literal('HyperVReplicaAzure'),
+        recoveryPointId: z.string().nullish(),
+      } satisfies ShapeOf<HyperVReplicaAzureUnplannedFailoverInput>)
+      .nullish(),
+  } satisfies ShapeOf<UnplannedFailoverInputProperties>),
+});
+
+const pointTarget = '$.properties.providerSpecificDetails.recoveryPointId';
+
+/** An absent recovery point means Latest; the words of recovery plans are taken in its place. */
+function choiceOf(recoveryPointId: string | null | undefined, points: readonly RecoveryPoint[]): RecoveryPointChoice {
+  if (recoveryPointId === undefined || recoveryPointId === null || recoveryPointId === '') return { kind: 'latest' };
+  const found = points.find((point) => point.recoveryPointId === lastSegment(recoveryPointId).toLowerCase());
+  switch (recoveryPointId.toLowerCase()) {
+    case 'latest':
+      return { kind: 'latest' };
+    case 'latestprocessed':
+      return { kind: 'latestProcessed' };
+    case 'latestapplicationconsistent':
+      if (points.some((point) => point.consistency === 'applicationConsistent')) {
+        return { kind: 'latestApplicationConsistent' };
+      }
+      throw badReference(
+        pointTarget,
+        'application-consistent recovery point',
+        recoveryPointId,
+        'Choose Latest, LatestProcessed or one of the recovery points of the item.',
+      );
+    default:
+      if (found !== undefined) return { kind: 'point', recoveryPointId: found.recoveryPointId };
+      throw badReference(
+        pointTarget,
+        'recovery point',
+        recoveryPointId,
+        'List the recovery points of the item; or name Latest, LatestProcessed or LatestApplicationConsistent.',
+      );
+  }
+}
+
+export const protectedItemActions = [
+  vaultOperationWithBody(
+    'replicationProtectedItems.beginCreate',
+    'PUT',
+    itemPath,
+    {
+      summary: 'Enables replication of a VM',
+      request: 'EnableProtectionInput',
+      response: 'ReplicationProtectedItem',
+      longRunning: true,
+      body: enableBody,
+    },
+    putItem,
+  ),
+  vaultOperationWithBody(
+    'replicationProtectedItems.beginUnplannedFailover',
+    'POST',
+    `${itemPath}/unplannedFailover`,
+    {
+      summary: 'Fails the VM over to a recovery point',
+      request: 'UnplannedFailoverInput',
+      response: 'ReplicationProtectedItem',
+      longRunning: true,
+      role: 'operator',
+      body: failoverBody,
+    },
+    (call, body) =>
+      act(call, {
+        operation: 'UnplannedFailover',
+        kind: jobKinds.unplannedFailover,
+        orchestrator: workflowNames.unplannedFailover,
+        input: async (base, item): Promise<UnplannedFailoverInput> => {
+          const points = (await readyPoints(call, item.value)).map(({ value }) => value);
+          return {
+            ...base,
+            recoveryPoint: choiceOf(body.properties.providerSpecificDetails?.recoveryPointId, points),
+            shutDownSource: body.properties.sourceSiteOperations === 'Required',
+          };
+        },
+      }),
+  ),
+  vaultOperation(
+    'replicationProtectedItems.beginFailoverCommit',
+    'POST',
+    `${itemPath}/failoverCommit`,
+    {
+      summary: 'Commits a failover: other recovery points are given up',
+      response: 'ReplicationProtectedItem',
+      longRunning: true,
+      role: 'operator',
+    },
+    (call) =>
+      act(call, {
+        operation: 'Commit',
+        kind: jobKinds.commitFailover,
+        orchestrator: workflowNames.commitFailover,
+        input: async (base) => base,
+      }),
+  ),
+];

@@ -1,0 +1,262 @@
+import type { ReplicationProtectedItem, VMNicDetails } from '@azure/arm-recoveryservices-siterecovery';
+import { replicationHealth, rpoSeconds, type HealthReason } from '../../core/domain/health/health.js';
+import { itemIdOf, rows, type Fabric, type StoredPolicy } from '../../core/records/rows.js';
+import type { ReplicationPolicy } from '../../core/domain/policy/replication-policy.js';
+import { defaultReplicationIntervalSeconds } from '../../core/domain/policy/replication-policy.js';
+import { armState } from '../../core/domain/protected-item/arm-state.js';
+import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
+import { allowedOperations } from '../../core/domain/protected-item/state-table.js';
+import { list, read, type Stored } from '../../core/records/access.js';
+import type { Temporal } from 'temporal-polyfill';
+import { azureContainer } from './container-mappings.js';
+import { cloudOf } from './clouds.js';
+import { fabricsOf, fabricOf, providerArmId } from './fabrics.js';
+import { parseFilter } from './filter.js';
+import { jobArmId } from './jobs.js';
+import { collection, notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
+import { policyArmId } from './policies.js';
+import { protectableItemArmId, protectedItemArmId } from './protectable-items.js';
+import type { Wire } from './wire.js';
+
+const bytesPerMegabyte = 1024 * 1024;
+
+/** What clients expect where no job runs. */
+const idleScenario = (call: VaultCall) => ({
+  scenarioName: 'None',
+  jobId: jobArmId(call, 'None'),
+  startTime: '1753-01-01T01:01:01Z',
+});
+
+const healthErrorToWire = (reason: HealthReason) => ({
+  errorSource: 'Understudy',
+  errorType: 'VirtualMachineHealth',
+  errorLevel: reason.level === 'Critical' ? 'Error' : 'Warning',
+  errorCategory: 'Replication',
+  errorCode: reason.code,
+  summaryMessage: reason.summary,
+  errorMessage: reason.message,
+  possibleCauses: reason.possibleCauses,
+  recommendedAction: reason.recommendedAction,
+  creationTimeUtc: reason.at,
+});
+
+/** Whole per cent of the base that arrived, as text: so the wire has it. */
+function initialReplicationPercent(item: ProtectedItem): string {
+  const total = item.disks.reduce((sum, disk) => sum + disk.sourceSizeBytes, 0);
+  const received = item.disks.reduce((sum, disk) => sum + disk.baseReceivedThroughBytes, 0);
+  return String(total === 0 ? 0 : Math.floor((100 * received) / total));
+}
+
+function nicsToWire(item: ProtectedItem, fabric: Fabric | undefined): Wire<VMNicDetails>[] {
+  const vm = fabric?.inventory.vms.find(({ vmId }) => vmId === item.vmId);
+  return (vm?.nics ?? []).map((nic, index) => ({
+    nicId: nic.nicId,
+    vMNetworkName: fabric?.inventory.networks.find(({ networkId }) => networkId === nic.networkId)?.name,
+    recoveryVMNetworkId: item.target.networkId,
+    selectionType: index === 0 ? 'SelectedByUser' : 'NotSelected',
+    ipConfigs: [
+      {
+        name: 'ipConfig1',
+        isPrimary: index === 0,
+        subnetName: nic.subnetName,
+        staticIPAddress: nic.ipAddress,
+        recoverySubnetName: item.target.subnetName,
+        isSeletedForFailover: index === 0,
+      },
+    ],
+  }));
+}
+
+export interface ItemContext {
+  fabric: Fabric | undefined;
+  policy: StoredPolicy | undefined;
+  now: Temporal.Instant;
+}
+
+export function itemToWire(
+  call: VaultCall,
+  item: ProtectedItem,
+  { fabric, policy, now }: ItemContext,
+): Wire<ReplicationProtectedItem> {
+  const state = armState(item);
+  const timing: Pick<ReplicationPolicy, 'replicationIntervalSeconds'> = policy ?? {
+    replicationIntervalSeconds: defaultReplicationIntervalSeconds,
+  };
+  const health = replicationHealth(item, timing, now);
+  const vm = fabric?.inventory.vms.find(({ vmId }) => vmId === item.vmId);
+  const cloud = fabric?.inventory.clouds.find(({ cloudId }) => cloudId === item.containerName);
+  return {
+    id: protectedItemArmId(call, item),
+    name: item.itemName,
+    type: 'Microsoft.RecoveryServices/vaults/replicationFabrics/replicationProtectionContainers/replicationProtectedItems',
+    properties: {
+      friendlyName: item.vmName,
+      protectedItemType: 'HyperVVirtualMachine',
+      protectableItemId: protectableItemArmId(call, item.fabricName, item.containerName, item.protectableItemName),
+      recoveryServicesProviderId: fabric === undefined ? undefined : providerArmId(call, fabric),
+      primaryFabricFriendlyName: fabric?.inventory.vmmServerName,
+      primaryFabricProvider: 'HyperVReplicaAzure',
+      recoveryFabricFriendlyName: azureContainer,
+      recoveryFabricId: azureContainer,
+      primaryProtectionContainerFriendlyName: cloud?.name,
+      recoveryProtectionContainerFriendlyName: azureContainer,
+      protectionState: state.protectionState,
+      protectionStateDescription: state.protectionStateDescription,
+      activeLocation: state.activeLocation,
+      testFailoverState: 'None',
+      testFailoverStateDescription: 'None',
+      allowedOperations: allowedOperations(item),
+      replicationHealth: health.level,
+      failoverHealth: 'Normal',
+      healthErrors: health.reasons.map(healthErrorToWire),
+      policyId: policyArmId(call, item.policyName),
+      policyFriendlyName: item.policyName,
+      lastSuccessfulFailoverTime: item.lastSuccessfulFailoverAt,
+      lastSuccessfulTestFailoverTime: item.lastSuccessfulTestFailoverAt,
+      currentScenario:
+        item.activeJob === undefined
+          ? idleScenario(call)
+          : {
+              scenarioName: item.activeJob.scenarioName,
+              jobId: jobArmId(call, item.activeJob.jobName),
+              startTime: item.activeJob.startedAt,
+            },
+      failoverRecoveryPointId:
+        item.failover === undefined
+          ? undefined
+          : `${protectedItemArmId(call, item)}/recoveryPoints/${item.failover.recoveryPointId}`,
+      recoveryContainerId: azureContainer,
+      providerSpecificDetails: {
+        instanceType: 'HyperVReplicaAzure',
+        azureVmDiskDetails: item.disks.map((disk) => ({
+          vhdType: disk.isOsDisk ? 'OperatingSystem' : 'DataDisk',
+          vhdId: disk.diskId,
+          diskId: disk.diskId,
+          vhdName: disk.name,
+          maxSizeMB: String(Math.ceil(disk.sourceSizeBytes / bytesPerMegabyte)),
+          targetDiskLocation: disk.replica.storageAccountId,
+          targetDiskName: disk.name,
+          lunId: String(disk.lun),
+        })),
+        recoveryAzureVmName: item.target.vmName,
+        recoveryAzureVMSize: item.target.vmSize,
+        recoveryAzureStorageAccount: item.target.storageAccountId,
+        recoveryAzureLogStorageAccountId: item.target.logStorageAccountId,
+        lastReplicatedTime: item.replication.receivedAt,
+        rpoInSeconds: rpoSeconds(item, now),
+        lastRpoCalculatedTime: now.toString(),
+        lastRecoveryPointReceived: item.replication.appliedTakenAt,
+        vmId: item.vmId,
+        vmProtectionState: state.vmProtectionState,
+        vmProtectionStateDescription: state.vmProtectionStateDescription,
+        initialReplicationDetails: {
+          initialReplicationType: 'OverNetwork',
+          initialReplicationProgressPercentage: initialReplicationPercent(item),
+        },
+        vmNics: nicsToWire(item, fabric),
+        selectedRecoveryAzureNetworkId: item.target.networkId,
+        encryption: 'Disabled',
+        oSDetails: { osType: item.target.osType, osEdition: vm?.osName },
+        sourceVmRamSizeInMB: vm?.memoryMegabytes,
+        sourceVmCpuCount: vm?.cpuCount,
+        recoveryAzureResourceGroupId: item.target.resourceGroupId,
+        useManagedDisks: 'false',
+      },
+    },
+  };
+}
+
+/** The item of the path; `stored` has its ETag. */
+export async function itemOf(call: VaultCall): Promise<Stored<ProtectedItem>> {
+  const names = ['fabricName', 'protectionContainerName', 'replicatedProtectedItemName'].map((name) =>
+    param(call, name),
+  );
+  const [fabricName = '', containerName = '', itemName = ''] = names;
+  const found = await read(
+    call.app.table,
+    rows.item(call.vaultId, itemIdOf(call.vaultId, fabricName, containerName, itemName)),
+  );
+  if (found === undefined) throw notFound('replication protected item', itemName);
+  return found;
+}
+
+const filterNames = ['sourceFabricName', 'instanceType', 'friendlyName', 'replicationHealth'] as const;
+
+async function itemsToWire(call: VaultCall, keep: (item: ProtectedItem) => boolean) {
+  const terms = parseFilter(call.query.get('$filter'), filterNames);
+  const [items, fabrics, policies, now] = await Promise.all([
+    list(call.app.table, rows.items(call.vaultId)),
+    fabricsOf(call),
+    list(call.app.table, rows.policies(call.vaultId)),
+    call.app.clock.now(),
+  ]);
+  return items
+    .map(({ value }) => value)
+    .filter(keep)
+    .map((item) => {
+      const fabric = fabrics.find(({ fabricName }) => fabricName === item.fabricName);
+      const policy = policies.find(({ value }) => value.name.toLowerCase() === item.policyName.toLowerCase())?.value;
+      return { fabric, wire: itemToWire(call, item, { fabric, policy, now }) };
+    })
+    .filter(({ fabric, wire }) =>
+      terms.every((term) => {
+        const actual: Record<(typeof filterNames)[number], string | undefined> = {
+          sourceFabricName: fabric?.inventory.vmmServerName,
+          instanceType: 'HyperVReplicaAzure',
+          friendlyName: wire.properties?.friendlyName,
+          replicationHealth: wire.properties?.replicationHealth,
+        };
+        return actual[term.name as keyof typeof actual]?.toLowerCase() === term.value.toLowerCase();
+      }),
+    )
+    .map(({ wire }) => wire);
+}
+
+export const containerPath =
+  '~/replicationFabrics/{fabricName}/replicationProtectionContainers/{protectionContainerName}';
+export const itemPath = `${containerPath}/replicationProtectedItems/{replicatedProtectedItemName}`;
+
+/** Replicated VMs, read. */
+export const protectedItemOperations = [
+  vaultOperation(
+    'replicationProtectedItems.listByReplicationProtectionContainers',
+    'GET',
+    `${containerPath}/replicationProtectedItems`,
+    { summary: 'Replicated VMs of a cloud', response: 'ReplicationProtectedItemCollection' },
+    async (call) => {
+      const { fabric, cloud } = await cloudOf(call);
+      return collection(
+        await itemsToWire(
+          call,
+          (item) => item.fabricName === fabric.fabricName && item.containerName === cloud.cloudId,
+        ),
+      );
+    },
+  ),
+  vaultOperation(
+    'replicationProtectedItems.list',
+    'GET',
+    '~/replicationProtectedItems',
+    {
+      summary: 'Replicated VMs of the vault',
+      response: 'ReplicationProtectedItemCollection',
+      query: ['$filter', 'skipToken'],
+    },
+    async (call) => collection(await itemsToWire(call, () => true)),
+  ),
+  vaultOperation(
+    'replicationProtectedItems.get',
+    'GET',
+    itemPath,
+    { summary: 'One replicated VM', response: 'ReplicationProtectedItem' },
+    async (call) => {
+      const item = (await itemOf(call)).value;
+      const [fabric, policy, now] = await Promise.all([
+        fabricOf(call, item.fabricName),
+        read(call.app.table, rows.policy(call.vaultId, item.policyName)),
+        call.app.clock.now(),
+      ]);
+      return ok(itemToWire(call, item, { fabric, policy: policy?.value, now }));
+    },
+  ),
+];

@@ -1,0 +1,75 @@
+import { Buffer } from 'node:buffer';
+import type { HttpMethod, HttpRequest, HttpResponseInit, InvocationContext } from '@azure/functions';
+import * as df from 'durable-functions';
+import { operations } from './arm/operations.js';
+import { Router } from './arm/router.js';
+import type { App, AppInvocation } from './app.js';
+import type { ApiRequest, ApiResponse } from './http/exchange.js';
+import { RelayRouter } from './relay-api/relay-router.js';
+import { sweep } from './timers/sweep.js';
+import { durableWorkflows } from './workflows-client.js';
+
+const methods: HttpMethod[] = ['GET', 'PUT', 'POST', 'PATCH', 'DELETE'];
+
+async function toApiRequest(request: HttpRequest): Promise<ApiRequest> {
+  return {
+    method: request.method,
+    url: new URL(request.url),
+    headers: new Map([...request.headers].map(([name, value]) => [name.toLowerCase(), value])),
+    body: request.method === 'GET' ? Buffer.alloc(0) : Buffer.from(await request.arrayBuffer()),
+  };
+}
+
+function toHttpResponse(response: ApiResponse): HttpResponseInit {
+  const hasBody = response.body !== undefined;
+  return {
+    status: response.status,
+    headers: {
+      'Cache-Control': 'no-store',
+      ...(hasBody ? { 'Content-Type': 'application/json; charset=utf-8' } : {}),
+      ...response.headers,
+    },
+    ...(hasBody ? { body: JSON.stringify(response.body) } : {}),
+  };
+}
+
+const within = (app: App, client: df.DurableClient, context: InvocationContext): AppInvocation => ({
+  ...app,
+  log: (message, error) => {
+    if (error === undefined) context.log(message);
+    else context.error(message, error);
+    app.log(message, error);
+  },
+  workflows: durableWorkflows(client),
+});
+
+/**
+ * Registers the HTTP and timer functions. Few functions with a wildcard and one router behind them, so that every wrong path
+ * gets our error; none at the root, because that would shadow the platform's own paths under /admin and /runtime.
+ */
+export function registerDoors(app: App): void {
+  const router = new Router(operations);
+  const relayRouter = new RelayRouter();
+  const door = (
+    name: string,
+    route: string,
+    answer: (app: AppInvocation, request: ApiRequest) => Promise<ApiResponse>,
+  ) =>
+    df.app.client.http(name, {
+      route,
+      methods,
+      // The app checks callers itself: tokens of operators, signatures of relays.
+      authLevel: 'anonymous',
+      handler: async (request, client, context) =>
+        toHttpResponse(await answer(within(app, client, context), await toApiRequest(request))),
+    });
+  const arm = (invocation: AppInvocation, request: ApiRequest) => router.answer(invocation, request);
+  door('armApi', 'subscriptions/{*path}', arm);
+  door('understudyApi', 'understudy/v1/{*path}', arm);
+  door('relayApi', 'relay/v1/{*path}', (invocation, request) => relayRouter.answer(invocation, request));
+  door('healthz', 'healthz', async () => ({ status: 200, body: { status: 'ok' } }));
+  df.app.client.timer('sweep', {
+    schedule: '0 * * * * *',
+    handler: async (_timer, client, context) => sweep(within(app, client, context)),
+  });
+}

@@ -1,0 +1,71 @@
+import { z } from 'zod';
+import { UnderstudyError } from '../core/domain/errors.js';
+
+const settingsSchema = z.object({
+  AzureWebJobsStorage: z.string().min(1, { error: 'the connection string of the storage account for state' }),
+  /** `none` is for loopback only; anything else asks for bearer tokens. */
+  UNDERSTUDY_AUTH: z.enum(['none', 'entra']).default('entra'),
+  /** Set by devhost when it listens on loopback. */
+  UNDERSTUDY_BOUND_TO: z.enum(['loopback']).optional(),
+  UNDERSTUDY_CLOCK_URL: z.url({ protocol: /^http$/, hostname: /^(127\.0\.0\.1|localhost|\[::1\])$/ }).optional(),
+  UNDERSTUDY_AZURE_INVENTORY: z.string().min(1),
+  /** Present on every instance in Azure. */
+  WEBSITE_INSTANCE_ID: z.string().optional(),
+  APPLICATIONINSIGHTS_CONNECTION_STRING: z.string().min(1).optional(),
+});
+
+export interface Settings {
+  storageConnectionString: string;
+  authentication: 'loopback' | 'entra';
+  /** Absent is system time. */
+  clockUrl?: string;
+  azureInventoryPath: string;
+  telemetryConnectionString?: string;
+}
+
+function refuse(message: string, possibleCauses: string, recommendedAction: string): never {
+  throw new UnderstudyError({ code: 'US1000', message: `US1000 ${message}`, possibleCauses, recommendedAction });
+}
+
+/** Reads the app settings; refuses to go on where one is missing or wrong, or where they would leave the app open. */
+export function readSettings(environment: Readonly<Record<string, string | undefined>>): Settings {
+  // An app setting that was emptied counts as absent.
+  const given = Object.fromEntries(
+    Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''),
+  );
+  const parsed = settingsSchema.safeParse(given);
+  if (!parsed.success) {
+    // Names and rules only: a value may be a secret.
+    const wrong = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+    return refuse(
+      `the app settings cannot be used: ${wrong.join('; ')}`,
+      'A setting is missing or misspelt.',
+      'Correct the named settings; local.settings.json.example shows them all.',
+    );
+  }
+  const settings = parsed.data;
+  const inAzure = settings.WEBSITE_INSTANCE_ID !== undefined;
+  if (settings.UNDERSTUDY_AUTH === 'none' && (settings.UNDERSTUDY_BOUND_TO !== 'loopback' || inAzure)) {
+    return refuse(
+      `UNDERSTUDY_AUTH is "none", but ${inAzure ? 'this is an instance in Azure (WEBSITE_INSTANCE_ID is set)' : 'the host is not bound to loopback (UNDERSTUDY_BOUND_TO)'}`,
+      'Settings of a laptop were copied to a server.',
+      'Remove UNDERSTUDY_AUTH; without authentication Understudy runs on loopback only.',
+    );
+  }
+  if (settings.UNDERSTUDY_CLOCK_URL !== undefined && inAzure) {
+    return refuse(
+      'UNDERSTUDY_CLOCK_URL is set on an instance in Azure',
+      'Settings of a laptop were copied to a server.',
+      'Remove UNDERSTUDY_CLOCK_URL: in Azure business time is system time.',
+    );
+  }
+  return {
+    storageConnectionString: settings.AzureWebJobsStorage,
+    authentication: settings.UNDERSTUDY_AUTH === 'none' ? 'loopback' : 'entra',
+    azureInventoryPath: settings.UNDERSTUDY_AZURE_INVENTORY,
+    ...(settings.UNDERSTUDY_CLOCK_URL === undefined ? {} : { clockUrl: settings.UNDERSTUDY_CLOCK_URL }),
+    ...(settings.APPLICATIONINSIGHTS_CONNECTION_STRING === undefined
+      ? {}
+      : { telemetryConnectionString: settings.APPLICATIONINSIGHTS_CONNECTION_STRING }),
+  };
+}

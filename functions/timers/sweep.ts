@@ -1,0 +1,74 @@
+import { Temporal } from 'temporal-polyfill';
+import type { VaultId } from '../../core/domain/ids.js';
+import {
+  ensureJobWorkflow,
+  ensureWorkflows,
+  type WorkflowToRun,
+} from '../../core/domain/workflows/ensure-workflows.js';
+import { decideAndCommit, list, read, remove, replace } from '../../core/records/access.js';
+import { rows, type PointExport } from '../../core/records/rows.js';
+import type { AppInvocation } from '../app.js';
+
+/**
+ * Once a minute: what a door meant to start and could not, and what died, is started; exports that were left open let go of
+ * their points. Everything here may run twice, and a failure of one vault or item stops no other.
+ */
+export async function sweep(app: AppInvocation): Promise<void> {
+  for (const { value } of await list(app.table, rows.vaultIndexes())) {
+    await attempt(app, `vault ${value.vaultId}`, () => sweepVault(app, value.vaultId));
+  }
+}
+
+async function attempt(app: AppInvocation, what: string, run: () => Promise<void>): Promise<void> {
+  try {
+    await run();
+  } catch (error) {
+    app.log(`the sweep could not see to ${what}; it tries again in a minute`, error);
+  }
+}
+
+async function sweepVault(app: AppInvocation, vaultId: VaultId): Promise<void> {
+  for (const { value: job } of await list(app.table, rows.jobs(vaultId))) {
+    const workflow = ensureJobWorkflow(job);
+    // A completed workflow wrote its job's end itself: it is never run again.
+    if (workflow !== undefined) await attempt(app, `job ${job.jobName}`, () => start(app, workflow, false));
+  }
+  for (const { value: item } of await list(app.table, rows.items(vaultId))) {
+    for (const workflow of ensureWorkflows(vaultId, item)) {
+      await attempt(app, `item ${item.itemId}`, () => start(app, workflow, true));
+    }
+  }
+  const now = app.systemNow();
+  for (const { value } of await list(app.table, rows.pointExports(vaultId))) {
+    if (Temporal.Instant.compare(now, Temporal.Instant.from(value.expiresAt)) < 0) continue;
+    await attempt(app, `export ${value.exportId}`, () => endExport(app, vaultId, value));
+  }
+}
+
+async function start(app: AppInvocation, workflow: WorkflowToRun, evenIfCompleted: boolean): Promise<void> {
+  const { orchestrator, instanceId, input } = workflow;
+  const started = await app.workflows.ensure(orchestrator, instanceId, input as object, evenIfCompleted);
+  if (started) app.log(`the sweep started ${orchestrator} ${instanceId}`);
+}
+
+/** Name under which an export pins its point. */
+export const exportPin = (exportId: string): string => `export-${exportId}`;
+
+/** Unpins the point and forgets the export, in one transaction; a point that is gone is no error. */
+export async function endExport(
+  app: Pick<AppInvocation, 'table'>,
+  vaultId: VaultId,
+  ended: PointExport,
+): Promise<void> {
+  const exportRef = rows.pointExport(vaultId, ended.exportId);
+  await decideAndCommit(app.table, exportRef.partition, async () => {
+    const stored = await read(app.table, exportRef);
+    if (stored === undefined) return { operations: [], result: undefined };
+    const point = await read(app.table, rows.point(vaultId, ended.itemId, ended.cycle));
+    const pinnedBy = point?.value.pinnedBy.filter((name) => name !== exportPin(ended.exportId)) ?? [];
+    return {
+      operations: [remove(stored), ...(point === undefined ? [] : [replace(point, { ...point.value, pinnedBy })])],
+      result: undefined,
+    };
+  });
+}
