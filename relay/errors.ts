@@ -135,3 +135,65 @@ export class AppRefusedError extends UnderstudyError {
     });
   }
 }
+
+/** The site closed or lost logs in a way that the app's sequence cannot follow. */
+export class RelationshipMissingError extends UnderstudyError {
+  constructor(vmName: string) {
+    super({
+      code: 'US5120',
+      message: `The site has no replication relationship for ${vmName}, although the app expects its changes.`,
+      possibleCauses: 'The relationship was removed at the host, or the site was restored from an older copy.',
+      recommendedAction: 'Disable replication of the virtual machine and enable it again.',
+    });
+  }
+}
+
+export class DiskMismatchError extends UnderstudyError {
+  constructor(vmName: string, diskId: string, found: string) {
+    super({
+      code: 'US5121',
+      message: `Disk ${diskId} of ${vmName} is not as it was when protection was enabled: ${found}.`,
+      possibleCauses: 'The disk was resized, removed or replaced at the host.',
+      recommendedAction: 'Disable replication of the virtual machine and enable it again with its present disks.',
+    });
+  }
+}
+
+/** A disk of the checkpoint cannot be read: names what and where, the cause's own words inside. */
+export class SourceDiskUnreadableError extends UnderstudyError {
+  constructor(vmName: string, diskId: string, fromBytes: number, cause: UnderstudyError) {
+    super({
+      code: 'US5122',
+      message: `Disk ${diskId} of ${vmName} cannot be read from byte ${fromBytes} on: ${cause.message} (${cause.code})`,
+      possibleCauses: cause.possibleCauses,
+      recommendedAction: cause.recommendedAction,
+      retry: cause.retry,
+      cause,
+    });
+  }
+}
+
+export class SourceStillRunsError extends UnderstudyError {
+  constructor(vmName: string) {
+    super({
+      code: 'US5123',
+      message: `${vmName} is running on-premises although it has failed over.`,
+      possibleCauses: 'The site came back after a failover, and its host started the virtual machine by itself.',
+      recommendedAction:
+        'Shut the on-premises virtual machine down, so that the two copies do not serve at the same time.',
+    });
+  }
+}
+
+/** A bug or a failure that nobody foresaw; tried again, since most of what nobody foresees passes. */
+export class UnexpectedRelayError extends UnderstudyError {
+  constructor(cause: unknown) {
+    super({
+      code: 'US5190',
+      message: `The relay failed unexpectedly: ${cause instanceof Error ? cause.message : String(cause)}`,
+      recommendedAction: 'The relay tries again by itself. If it lasts, look at relay.log in the data folder.',
+      retry: 'later',
+      cause,
+    });
+  }
+}

@@ -1,0 +1,294 @@
+import { Temporal } from 'temporal-polyfill';
+import type { Logger } from 'pino';
+import { UnderstudyError } from '../core/domain/errors.js';
+import { coalesceLogs } from '../core/dataplane/blocks/coalesce.js';
+import { openHrlReader } from '../core/dataplane/hrl/reader.js';
+import { writeTransferLog } from '../core/dataplane/transfer-log/writer.js';
+import { asDiskId, asVmId } from '../core/domain/ids.js';
+import type { Assignment, CycleManifest, TransferLogRef } from '../core/domain/relay-protocol/wire.js';
+import type { ClosedCycle, TrackingStatus } from '../core/ports/hypervisor-host.js';
+import { allOrNone } from './all-or-none.js';
+import { DiskMismatchError, RelationshipMissingError } from './errors.js';
+import type { ItemView } from './item-view.js';
+import type { LaneStep } from './lane.js';
+import { planNextStep, type ItemFacts, type ItemStep } from './plan-next-step.js';
+import type { RelayContext } from './relay-context.js';
+import { uploadTransferLog } from './upload-transfer-log.js';
+
+/** Codes of a change log that cannot be sent (docs/errors.md): damaged, or more than a cycle may hold. Only a resync helps. */
+const unusableLogReasons: Readonly<Record<string, 'logCorrupt' | 'logTooLarge'>> = {
+  US2030: 'logCorrupt',
+  US2031: 'logCorrupt',
+  US2032: 'logCorrupt',
+  US2033: 'logCorrupt',
+  US2044: 'logTooLarge',
+  US2050: 'logTooLarge',
+};
+
+/** The steps of one item's cycles: closes logs, sends them in order, discards what the app has. */
+export class ItemCycles {
+  readonly #context: RelayContext;
+  readonly #log: Logger;
+  readonly #view: ItemView;
+  readonly #onTracking: (tracking: TrackingStatus) => void;
+  #unusableLog: ItemFacts['unusableLog'];
+  /** The need for a resync that the app was told of. */
+  #reportedResync: string | undefined;
+  /** Logs of the cycle under way that lie in storage already: a further attempt sends only the rest. */
+  readonly #uploaded = new Map<string, TransferLogRef | null>();
+
+  constructor(context: RelayContext, log: Logger, view: ItemView, onTracking: (tracking: TrackingStatus) => void) {
+    this.#context = context;
+    this.#log = log;
+    this.#view = view;
+    this.#onTracking = onTracking;
+  }
+
+  get isResyncReported(): boolean {
+    return this.#reportedResync !== undefined;
+  }
+
+  async plan(): Promise<LaneStep> {
+    const facts = await this.#facts();
+    const step = planNextStep(facts);
+    if (step.kind !== 'requireResync') this.#reportedResync = undefined;
+    switch (step.kind) {
+      case 'rest':
+        return step.until === undefined ? { kind: 'rest' } : { kind: 'rest', until: step.until };
+      case 'requireResync':
+        if (this.#reportedResync === resyncKey(facts, step.reason)) return { kind: 'rest' };
+        return { kind: 'work', attempt: 'report resync', run: () => this.#requireResync(facts, step) };
+      case 'startInitialReplication':
+        return { kind: 'work', attempt: 'start initial replication', run: () => this.#start(facts) };
+      case 'releaseCheckpoint':
+        return { kind: 'work', attempt: 'release checkpoint', run: () => this.#release(facts, step.checkpointId) };
+      case 'discardCycles':
+        return { kind: 'work', attempt: 'discard logs', run: () => this.#discard(facts, step.throughCycle) };
+      case 'switchLogs':
+        return { kind: 'work', attempt: `close cycle ${step.cycle}`, run: () => this.#switch(facts, step) };
+      case 'sendCycle':
+        return {
+          kind: 'work',
+          attempt: `send cycle ${step.cycle.cycle}`,
+          run: (signal) => this.#send(facts, step.cycle, step.closesInitialReplication, signal),
+        };
+      case 'relationshipMissing':
+        throw new RelationshipMissingError(facts.assignment.vmName);
+    }
+  }
+
+  async #facts(): Promise<ItemFacts> {
+    const { assignment } = this.#view;
+    const local = await this.#view.local();
+    const now = await this.#context.clock.now();
+    const unusable = this.#unusableLog && { unusableLog: this.#unusableLog };
+    const isActive = !assignment.paused && (assignment.phase === 'initialReplication' || assignment.phase === 'delta');
+    if (!isActive) {
+      return { assignment, local, now, tracking: { kind: 'notReplicated' }, closedCycles: [], ...unusable };
+    }
+    const vmId = asVmId(assignment.vmId);
+    const tracking = await this.#context.host.tracking(vmId, assignment.protectionId);
+    this.#onTracking(tracking);
+    const closedCycles =
+      tracking.kind === 'tracking' ? await this.#context.host.closedCycles(vmId, assignment.protectionId) : [];
+    return { assignment, local, now, tracking, closedCycles, ...unusable };
+  }
+
+  async #start({ assignment, local }: ItemFacts): Promise<void> {
+    const { itemId, protectionId, epoch, vmName, vmId } = assignment;
+    const baseCycle = local.baseCycle ?? assignment.receivedCycle;
+    await this.#view.note({ baseCycle });
+    const order = { protectionId, epoch, baseCycle };
+    const checkpoint = await this.#context.host.startInitialReplication(asVmId(vmId), order);
+    for (const { diskId, sizeBytes } of assignment.disks) {
+      const disk = checkpoint.disks.find((each) => each.diskId === diskId);
+      if (disk === undefined) throw new DiskMismatchError(vmName, diskId, 'the checkpoint does not have it');
+      if (disk.sizeBytes !== sizeBytes) {
+        throw new DiskMismatchError(vmName, diskId, `it has ${disk.sizeBytes} bytes now, ${sizeBytes} then`);
+      }
+    }
+    const checkpointAt = checkpoint.takenAt;
+    await this.#context.client.reportInitialReplicationStarted(itemId, { protectionId, epoch, checkpointAt });
+    await this.#view.note({ checkpointAt });
+    this.#log.info({ epoch, checkpoint: checkpoint.checkpointId }, 'initial replication started');
+    this.#context.reportSoon();
+  }
+
+  async #requireResync(facts: ItemFacts, step: Extract<ItemStep, { kind: 'requireResync' }>): Promise<void> {
+    const { itemId, protectionId, epoch } = facts.assignment;
+    const { reason, message, at } = step;
+    await this.#context.client.reportResyncRequired(itemId, { protectionId, epoch, reason, message, at });
+    this.#reportedResync = resyncKey(facts, reason);
+    this.#log.warn({ epoch, reason }, `resync required: ${message}`);
+    this.#context.reportSoon();
+  }
+
+  async #release({ assignment }: ItemFacts, checkpointId: string): Promise<void> {
+    await this.#context.host.releaseCheckpoint(asVmId(assignment.vmId), checkpointId);
+    this.#log.info({ checkpoint: checkpointId }, 'checkpoint released: the base is applied');
+  }
+
+  async #discard({ assignment }: ItemFacts, throughCycle: number): Promise<void> {
+    const { vmId, protectionId } = assignment;
+    await this.#context.host.discardCyclesThrough(asVmId(vmId), protectionId, throughCycle);
+  }
+
+  async #switch(facts: ItemFacts, step: Extract<ItemStep, { kind: 'switchLogs' }>): Promise<void> {
+    const { assignment, local } = facts;
+    const { cycle, consistency, missedCycleCount } = step;
+    // The choice stands before the logs are closed: whatever dies, the same cycle closes initial replication.
+    if (step.closesInitialReplication && local.closingCycle !== cycle) await this.#view.note({ closingCycle: cycle });
+    const { protectionId } = assignment;
+    const closed = await this.#context.host.switchLogs(asVmId(assignment.vmId), { protectionId, cycle, consistency });
+    await this.#view.note({
+      lastSwitchAt: closed.takenAt,
+      missedCycleCount: local.missedCycleCount + missedCycleCount,
+      ...(closed.consistency === 'applicationConsistent' && { lastApplicationConsistentAt: closed.takenAt }),
+    });
+    if (missedCycleCount > 0)
+      this.#log.warn({ cycle, missedCycleCount }, `cycle ${cycle} is late: ${missedCycleCount} missed`);
+  }
+
+  async #send(facts: ItemFacts, closed: ClosedCycle, closes: boolean, signal: AbortSignal): Promise<void> {
+    const { assignment, local } = facts;
+    const startedAt = performance.now();
+    const pending = local.pendingManifest;
+    const isPrepared = pending?.cycle === closed.cycle && pending.closesInitialReplication === closes;
+    const manifest = isPrepared ? pending : await this.#prepare(facts, closed, closes, signal);
+    signal.throwIfAborted();
+    try {
+      const { receivedCycle } = await this.#context.client.announceCycle(assignment.itemId, manifest);
+      this.#view.confirmCycle(Math.max(receivedCycle, closed.cycle));
+    } catch (error) {
+      await this.#refused(error);
+      throw error;
+    }
+    this.#uploaded.clear();
+    await this.#view.note({ pendingManifest: undefined, lastSwitchAt: later(local.lastSwitchAt, closed.takenAt) });
+    const sentBytes = manifest.disks.reduce((sum, { log }) => sum + (log?.lengthBytes ?? 0), 0);
+    const seconds = (performance.now() - startedAt) / 1000;
+    this.#log.info(
+      { epoch: assignment.epoch, cycle: closed.cycle, sentBytes, seconds },
+      `cycle ${closed.cycle} sent: ${sentBytes} bytes in ${seconds.toFixed(1)} s${closes ? '; it completes initial replication' : ''}`,
+    );
+    this.#context.reportSoon();
+  }
+
+  /** Uploads the cycle's logs and writes the manifest down, so that announcing it again is an identical repeat. */
+  async #prepare(facts: ItemFacts, closed: ClosedCycle, closes: boolean, signal: AbortSignal): Promise<CycleManifest> {
+    const { assignment } = facts;
+    const { protectionId, epoch } = assignment;
+    const disks = await this.#context.sendingGate.pass(
+      () =>
+        allOrNone(
+          assignment.disks.map(({ diskId, sizeBytes }) => async (each: AbortSignal) => {
+            const log = await this.#uploadOnce(facts, closed, { diskId, sizeBytes }, each);
+            return { diskId, log };
+          }),
+          signal,
+        ),
+      { signal },
+    );
+    const manifest: CycleManifest = {
+      protectionId,
+      epoch,
+      cycle: closed.cycle,
+      takenAt: Temporal.Instant.from(closed.takenAt).toString(),
+      consistency: closed.consistency,
+      closesInitialReplication: closes,
+      final: false,
+      disks,
+    };
+    await this.#view.note({ pendingManifest: manifest });
+    return manifest;
+  }
+
+  async #uploadOnce(
+    { assignment, now }: ItemFacts,
+    { cycle, logs }: ClosedCycle,
+    disk: { diskId: string; sizeBytes: number },
+    signal: AbortSignal,
+  ): Promise<TransferLogRef | null> {
+    const { epoch, vmName } = assignment;
+    const key = `${epoch}/${cycle}/${disk.diskId}`;
+    const done = this.#uploaded.get(key);
+    if (done !== undefined) return done;
+    const closedLog = logs.find(({ diskId }) => diskId === disk.diskId);
+    if (closedLog === undefined) throw new DiskMismatchError(vmName, disk.diskId, `cycle ${cycle} has no log of it`);
+    if (closedLog.entryCount === 0) return null;
+    try {
+      const ref = await this.#context.coalesceGate.pass(() => this.#upload(assignment, cycle, disk, signal), {
+        signal,
+        weight: closedLog.entryCount,
+      });
+      this.#uploaded.set(key, ref);
+      return ref;
+    } catch (error) {
+      const reason = error instanceof UnderstudyError ? unusableLogReasons[error.code] : undefined;
+      if (error instanceof UnderstudyError && reason !== undefined) {
+        const message = `The change log of disk ${disk.diskId} of ${vmName} for cycle ${cycle} cannot be used: ${error.message} (${error.code})`;
+        this.#unusableLog = { epoch, cycle, reason, message, at: now.toString() };
+      }
+      throw error;
+    }
+  }
+
+  /** Coalesces one closed log into a transfer log while it travels. Null where it changes nothing. */
+  async #upload(
+    assignment: Assignment,
+    cycle: number,
+    disk: { diskId: string; sizeBytes: number },
+    signal: AbortSignal,
+  ): Promise<TransferLogRef | null> {
+    const { vmId, protectionId, epoch } = assignment;
+    const { diskId, sizeBytes } = disk;
+    const file = await this.#context.host.openLog(asVmId(vmId), cycle, asDiskId(diskId));
+    try {
+      const writes = await coalesceLogs([await openHrlReader(file)], sizeBytes);
+      if (writes.writeCount === 0) return null;
+      const stream = writeTransferLog(
+        {
+          kind: 'delta',
+          protectionId,
+          diskId,
+          epoch,
+          cycle,
+          diskSizeBytes: sizeBytes,
+          fromBytes: 0,
+          toBytes: sizeBytes,
+        },
+        writes.chunks(),
+        { signal },
+      );
+      return await uploadTransferLog(this.#context, assignment, { kind: 'cycle', cycle, diskId }, stream, signal);
+    } finally {
+      await file.close();
+    }
+  }
+
+  /** The app said no to the manifest: what it says it has decides what comes next. */
+  async #refused(error: unknown): Promise<void> {
+    if (!(error instanceof UnderstudyError) || error.httpStatus !== 409) return;
+    const conflict = conflictOf(error);
+    if (conflict?.kind === 'baseAlreadyClosed') {
+      await this.#view.note({ closingCycle: conflict.byCycle, pendingManifest: undefined });
+    }
+    this.#view.forgetConfirmations();
+    this.#context.refreshAssignments();
+  }
+}
+
+const resyncKey = ({ assignment }: ItemFacts, reason: string) =>
+  `${assignment.protectionId}/${assignment.epoch}/${reason}`;
+
+const later = (a: string | undefined, b: string): string =>
+  a !== undefined && Temporal.Instant.compare(Temporal.Instant.from(a), Temporal.Instant.from(b)) > 0 ? a : b;
+
+/** The app's evidence (core/domain/replication/conflict.ts), as far as the relay acts on it. */
+function conflictOf(error: UnderstudyError): { kind: 'baseAlreadyClosed'; byCycle: number } | undefined {
+  const conflict = error.details.conflict;
+  if (typeof conflict !== 'object' || conflict === null || !('kind' in conflict) || !('byCycle' in conflict))
+    return undefined;
+  if (conflict.kind !== 'baseAlreadyClosed' || typeof conflict.byCycle !== 'number') return undefined;
+  return { kind: 'baseAlreadyClosed', byCycle: conflict.byCycle };
+}

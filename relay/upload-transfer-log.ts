@@ -1,0 +1,38 @@
+import type { TransferLogStream } from '../core/dataplane/transfer-log/writer.js';
+import type { Assignment, TransferLogRef, UploadTarget } from '../core/domain/relay-protocol/wire.js';
+import { uploadBlocks } from '../providers/azure-storage/upload.js';
+import { blockBytes, blocksInFlight } from './limits.js';
+import type { RelayContext } from './relay-context.js';
+
+/**
+ * Streams a transfer log into a blob that the app names, block by block in bounded memory. The blob appears whole or not
+ * at all, under a new name each time: a repeated upload never touches what was announced.
+ */
+export async function uploadTransferLog(
+  { client, uploadGate }: Pick<RelayContext, 'client' | 'uploadGate'>,
+  assignment: Assignment,
+  target: UploadTarget,
+  log: TransferLogStream,
+  signal: AbortSignal,
+): Promise<TransferLogRef> {
+  const { itemId, protectionId, epoch } = assignment;
+  return uploadGate.pass(
+    async () => {
+      const { uploadId, url } = await client.requestUpload(itemId, { protectionId, epoch, target }, signal);
+      const { etag, lengthBytes } = await uploadBlocks({
+        url: () => Promise.resolve(url),
+        renew: async () => {
+          const renewed = await client.requestUpload(itemId, { protectionId, epoch, target, uploadId }, signal);
+          return renewed.url;
+        },
+        chunks: log.bytes,
+        blockBytes,
+        concurrency: blocksInFlight,
+        signal,
+      });
+      const { digest, changedBytes, frameCount } = log.summary();
+      return { uploadId, lengthBytes, digest, etag, changedBytes, frameCount };
+    },
+    { signal },
+  );
+}

@@ -1,0 +1,256 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { Temporal } from 'temporal-polyfill';
+import type { Assignment } from '../../../core/domain/relay-protocol/wire.js';
+import { asDiskId } from '../../../core/domain/ids.js';
+import type { ClosedCycle, TrackingStatus } from '../../../core/ports/hypervisor-host.js';
+import type { ItemState } from '../../../relay/item-state.js';
+import { segmentsAheadMax } from '../../../relay/limits.js';
+import { planBaseStep, planNextStep, type ItemFacts } from '../../../relay/plan-next-step.js';
+
+const diskSize = 64 * 1024 * 1024;
+const start = Temporal.Instant.from('2024-03-01T12:00:00Z');
+const after = (seconds: number) => start.add({ seconds });
+
+const assignment = (change: Partial<Assignment> = {}): Assignment => ({
+  itemId: 'item',
+  protectionId: 'protection',
+  vmId: 'vm',
+  vmName: 'sql-01',
+  epoch: 1,
+  phase: 'delta',
+  paused: false,
+  replicationIntervalSeconds: 300,
+  appConsistentFrequencyHours: 0,
+  receivedCycle: 3,
+  disks: [disk('a', diskSize), disk('b', diskSize)],
+  ...change,
+});
+const disk = (diskId: string, receivedThroughBytes: number, appliedThroughBytes = receivedThroughBytes) => ({
+  diskId,
+  sizeBytes: diskSize,
+  receivedThroughBytes,
+  appliedThroughBytes,
+});
+const tracking = (change: Partial<Extract<TrackingStatus, { kind: 'tracking' }>> = {}): TrackingStatus => ({
+  kind: 'tracking',
+  lastClosedCycle: 3,
+  openLogBytes: 100,
+  closedLogBytes: 0,
+  ...change,
+});
+const closed = (cycle: number): ClosedCycle => ({
+  cycle,
+  takenAt: start.toString(),
+  consistency: 'crashConsistent',
+  logs: [{ diskId: asDiskId('a'), lengthBytes: 10, entryCount: 1 }],
+});
+const local = (change: Partial<ItemState> = {}): ItemState => ({
+  version: 1,
+  itemId: 'item',
+  protectionId: 'protection',
+  epoch: 1,
+  missedCycleCount: 0,
+  checkpointAt: start.toString(),
+  lastSwitchAt: start.toString(),
+  ...change,
+});
+const facts = (change: Partial<ItemFacts> = {}): ItemFacts => ({
+  assignment: assignment(),
+  tracking: tracking(),
+  closedCycles: [],
+  local: local(),
+  now: after(10),
+  ...change,
+});
+
+describe('what an item does next', () => {
+  test('nothing while it is idle, paused or stopped, whatever the site holds', () => {
+    const held = { closedCycles: [closed(4)], now: after(10_000) };
+    for (const change of [{ phase: 'idle' }, { phase: 'stopped' }, { paused: true }] as const) {
+      assert.equal(planNextStep(facts({ ...held, assignment: assignment(change) })).kind, 'rest');
+    }
+  });
+
+  test('it rests until an interval after the last log switch, then switches to the next number', () => {
+    const rest = planNextStep(facts({ now: after(299) }));
+    assert.deepEqual(rest, { kind: 'rest', why: 'nextCycle', until: after(300) });
+    const step = planNextStep(facts({ now: after(300) }));
+    assert.ok(step.kind === 'switchLogs');
+    assert.deepEqual([step.cycle, step.missedCycleCount, step.closesInitialReplication], [4, 0, false]);
+  });
+
+  test('a closed cycle is sent before any other log is switched, however late it is', () => {
+    const late = facts({ closedCycles: [closed(4)], tracking: tracking({ lastClosedCycle: 4 }), now: after(9000) });
+    assert.equal(planNextStep(late).kind, 'sendCycle');
+  });
+
+  test('a late cycle delays the next, and the intervals that passed count as missed', () => {
+    const step = planNextStep(facts({ now: after(3 * 300 + 10) }));
+    assert.ok(step.kind === 'switchLogs');
+    assert.equal(step.missedCycleCount, 2);
+  });
+
+  test('several closed cycles go out in order', () => {
+    const step = planNextStep(
+      facts({ closedCycles: [closed(4), closed(5)], tracking: tracking({ lastClosedCycle: 5 }) }),
+    );
+    assert.ok(step.kind === 'sendCycle');
+    assert.equal(step.cycle.cycle, 4);
+  });
+
+  test('what the app confirmed is discarded at the site first', () => {
+    const step = planNextStep(
+      facts({
+        assignment: assignment({ receivedCycle: 4 }),
+        closedCycles: [closed(3), closed(4), closed(5)],
+        tracking: tracking({ lastClosedCycle: 5 }),
+      }),
+    );
+    assert.deepEqual(step, { kind: 'discardCycles', throughCycle: 4 });
+  });
+
+  test('a gap between site and app asks for a resync, in either direction', () => {
+    const gaps: Partial<ItemFacts>[] = [
+      { closedCycles: [closed(5)], tracking: tracking({ lastClosedCycle: 5 }) },
+      { closedCycles: [], tracking: tracking({ lastClosedCycle: 4 }) },
+      { closedCycles: [], tracking: tracking({ lastClosedCycle: 2 }) },
+    ];
+    for (const gap of gaps) {
+      const step = planNextStep(facts(gap));
+      assert.ok(step.kind === 'requireResync', step.kind);
+      assert.equal(step.reason, 'sequenceGap');
+    }
+  });
+
+  test("the site's need for a resync is passed on with its reason", () => {
+    const lost: TrackingStatus = { kind: 'resyncRequired', reason: 'hostCrash', message: 'log not closed', at: 'then' };
+    const step = planNextStep(facts({ tracking: lost }));
+    assert.deepEqual(step, { kind: 'requireResync', reason: 'hostCrash', message: 'log not closed', at: 'then' });
+  });
+
+  test('a damaged log of the next cycle asks for a resync, one of another epoch does not', () => {
+    const unusableLog = { epoch: 1, cycle: 4, reason: 'logCorrupt', message: 'checksum', at: 'then' };
+    const held = { closedCycles: [closed(4)], tracking: tracking({ lastClosedCycle: 4 }) };
+    const step = planNextStep(facts({ ...held, unusableLog }));
+    assert.deepEqual(step, { kind: 'requireResync', reason: 'logCorrupt', message: 'checksum', at: 'then' });
+    assert.equal(planNextStep(facts({ ...held, unusableLog: { ...unusableLog, epoch: 2 } })).kind, 'sendCycle');
+  });
+
+  test('a site without the relationship is an error, not an empty cycle', () => {
+    assert.equal(planNextStep(facts({ tracking: { kind: 'notReplicated' } })).kind, 'relationshipMissing');
+  });
+
+  test('an application-consistent point is asked for at its frequency, and not with the frequency 0', () => {
+    const consistency = (hours: number, last?: Temporal.Instant) => {
+      const step = planNextStep(
+        facts({
+          assignment: assignment({ appConsistentFrequencyHours: hours }),
+          local: local(last ? { lastApplicationConsistentAt: last.toString() } : {}),
+          now: after(7200),
+        }),
+      );
+      assert.ok(step.kind === 'switchLogs');
+      return step.consistency;
+    };
+    assert.equal(consistency(0), 'crashConsistent');
+    assert.equal(consistency(1), 'applicationConsistent');
+    assert.equal(consistency(2, start), 'applicationConsistent');
+    assert.equal(consistency(3, start), 'crashConsistent');
+  });
+});
+
+describe('initial replication', () => {
+  const half = [disk('a', diskSize), disk('b', 1024)];
+  const initial = (change: Partial<Assignment> = {}) =>
+    assignment({ phase: 'initialReplication', receivedCycle: 0, disks: half, ...change });
+  const begun = tracking({ lastClosedCycle: 0, checkpointId: 'c' });
+
+  test('it starts with the checkpoint, also while the site still asks for a resync of the epoch before', () => {
+    const notBegun: ItemState = {
+      version: 1,
+      itemId: 'item',
+      protectionId: 'protection',
+      epoch: 2,
+      missedCycleCount: 0,
+    };
+    const lost: TrackingStatus = { kind: 'resyncRequired', reason: 'hostCrash', message: '', at: '' };
+    const step = planNextStep(facts({ assignment: initial({ epoch: 2 }), local: notBegun, tracking: lost }));
+    assert.equal(step.kind, 'startInitialReplication');
+  });
+
+  test('cycles are closed at the interval meanwhile', () => {
+    const resting = facts({ assignment: initial(), tracking: begun, local: local() });
+    assert.equal(planNextStep(resting).kind, 'rest');
+    const step = planNextStep({ ...resting, now: after(301) });
+    assert.ok(step.kind === 'switchLogs');
+    assert.equal(step.closesInitialReplication, false);
+  });
+
+  test('with the last piece received a cycle is closed at once, and completes it', () => {
+    const disks = [disk('a', diskSize), disk('b', diskSize, 1024)];
+    const step = planNextStep(facts({ assignment: initial({ disks }), tracking: begun }));
+    assert.ok(step.kind === 'switchLogs');
+    assert.deepEqual([step.cycle, step.closesInitialReplication], [1, true]);
+  });
+
+  test('the chosen cycle keeps completing it after a kill between the choice, the switch and the manifest', () => {
+    const disks = [disk('a', diskSize), disk('b', diskSize)];
+    const chosen = { assignment: initial({ disks }), local: local({ closingCycle: 1 }) };
+    const before = planNextStep(facts({ ...chosen, tracking: tracking({ lastClosedCycle: 0 }) }));
+    assert.ok(before.kind === 'switchLogs' && before.closesInitialReplication);
+    const switched = facts({ ...chosen, tracking: tracking({ lastClosedCycle: 1 }), closedCycles: [closed(1)] });
+    const sending = planNextStep(switched);
+    assert.ok(sending.kind === 'sendCycle' && sending.closesInitialReplication);
+    const accepted = planNextStep(
+      facts({
+        ...chosen,
+        assignment: initial({ disks, receivedCycle: 1 }),
+        tracking: tracking({ lastClosedCycle: 1 }),
+        now: after(300),
+      }),
+    );
+    assert.ok(accepted.kind === 'switchLogs' && !accepted.closesInitialReplication && accepted.cycle === 2);
+  });
+
+  test('cycles that were closed before are sent first, without completing it', () => {
+    const disks = [disk('a', diskSize), disk('b', diskSize)];
+    const step = planNextStep(
+      facts({ assignment: initial({ disks }), tracking: tracking({ lastClosedCycle: 1 }), closedCycles: [closed(1)] }),
+    );
+    assert.ok(step.kind === 'sendCycle' && !step.closesInitialReplication);
+  });
+
+  test('the checkpoint is kept until every byte of the base is applied', () => {
+    const received = [disk('a', diskSize), disk('b', diskSize, diskSize - 1)];
+    const kept = planNextStep(facts({ assignment: initial({ disks: received }), tracking: begun }));
+    assert.notEqual(kept.kind, 'releaseCheckpoint');
+    const applied = [disk('a', diskSize), disk('b', diskSize)];
+    const step = planNextStep(facts({ assignment: initial({ disks: applied }), tracking: begun }));
+    assert.deepEqual(step, { kind: 'releaseCheckpoint', checkpointId: 'c' });
+  });
+
+  test('the base goes disk by disk from where the app has received', () => {
+    const base = { assignment: initial(), tracking: begun, local: local() };
+    assert.deepEqual(planBaseStep(base, []), { kind: 'sendSegment', diskId: 'b', fromBytes: 1024 });
+  });
+
+  test('the base stays a few segments ahead of what is applied', () => {
+    const disks = [disk('a', 10, 0)];
+    const base = { assignment: initial({ disks }), tracking: begun, local: local() };
+    const announced = Array.from({ length: segmentsAheadMax }, (_, index) => ({ diskId: 'a', toBytes: index + 1 }));
+    assert.equal(planBaseStep(base, announced).kind, 'rest');
+    assert.equal(planBaseStep(base, announced.slice(1)).kind, 'sendSegment');
+    const applied = { ...base, assignment: initial({ disks: [disk('a', 10, 1)] }) };
+    assert.equal(planBaseStep(applied, announced).kind, 'sendSegment');
+  });
+
+  test('no base before the checkpoint is announced, while paused, or when the logs are lost', () => {
+    const base = { assignment: initial(), tracking: begun, local: local() };
+    const { checkpointAt: _, ...unannounced } = local();
+    assert.equal(planBaseStep({ ...base, local: unannounced }, []).kind, 'rest');
+    assert.equal(planBaseStep({ ...base, assignment: initial({ paused: true }) }, []).kind, 'rest');
+    const lost: TrackingStatus = { kind: 'resyncRequired', reason: 'hostCrash', message: '', at: '' };
+    assert.equal(planBaseStep({ ...base, tracking: lost }, []).kind, 'rest');
+  });
+});
