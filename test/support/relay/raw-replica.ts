@@ -1,0 +1,69 @@
+import { existsSync } from 'node:fs';
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { readFrames, readTransferLogIndex } from '../../../core/dataplane/transfer-log/reader.js';
+import type { CycleManifest, SegmentAnnouncement } from '../../../core/domain/relay-protocol/wire.js';
+import { openFileWriter } from '../../../providers/local-files/random-access-file.js';
+import { MemoryFile } from '../memory-file.js';
+import type { DoubleReplica } from '../relay-app-double.js';
+
+/** A replica as raw images in a folder: what the announced transfer logs say, and nothing else. */
+export class RawReplica implements DoubleReplica {
+  readonly #folder: string;
+  readonly #diskSizes: ReadonlyMap<string, number>;
+  /** Between the first and the last byte of a change the images are torn. */
+  isApplying = false;
+
+  constructor(folder: string, diskSizes: ReadonlyMap<string, number>) {
+    this.#folder = folder;
+    this.#diskSizes = diskSizes;
+  }
+
+  path(diskId: string): string {
+    return join(this.#folder, `${diskId}.raw`);
+  }
+
+  async applySegment(segment: SegmentAnnouncement, log: Buffer): Promise<void> {
+    const { diskId, fromBytes, toBytes, epoch, log: ref } = segment;
+    const header = await this.#apply(diskId, log, ref);
+    assert.deepEqual(
+      [header.kind, header.fromBytes, header.toBytes, header.epoch],
+      ['base', fromBytes, toBytes, epoch],
+    );
+  }
+
+  async applyCycle(manifest: CycleManifest, logs: Map<string, Buffer>): Promise<void> {
+    for (const { diskId, log: ref } of manifest.disks) {
+      const log = logs.get(diskId);
+      if (!ref || !log) continue;
+      const header = await this.#apply(diskId, log, ref);
+      assert.deepEqual([header.kind, header.cycle, header.epoch], ['delta', manifest.cycle, manifest.epoch]);
+    }
+  }
+
+  async #apply(
+    diskId: string,
+    log: Buffer,
+    ref: { digest: string; lengthBytes: number; frameCount: number; changedBytes: number },
+  ) {
+    const reader = new MemoryFile(log);
+    const index = await readTransferLogIndex(reader, ref);
+    const sizeBytes = this.#diskSizes.get(diskId) ?? 0;
+    assert.equal(index.header.diskSizeBytes, sizeBytes);
+    assert.deepEqual([index.frameCount, index.changedBytes], [ref.frameCount, ref.changedBytes]);
+    const image = await openFileWriter(this.path(diskId), {
+      mode: existsSync(this.path(diskId)) ? 'existing' : 'create',
+    });
+    this.isApplying = true;
+    try {
+      await image.resize(sizeBytes);
+      for await (const chunk of readFrames(reader, index)) {
+        await image.write(chunk.offsetBytes, chunk.kind === 'data' ? chunk.data : Buffer.alloc(chunk.lengthBytes));
+      }
+    } finally {
+      this.isApplying = false;
+      await image.close();
+    }
+    return index.header;
+  }
+}
