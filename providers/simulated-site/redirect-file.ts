@@ -18,7 +18,7 @@ const recordMagic = 0x52445255; // "URDR"
 const headerBytes = 4096;
 const recordHeaderBytes = 24;
 const pageBytes = 4096;
-/** Pages whose places are held in one table: 2 MiB of disk, which is also the most that one merge step copies. */
+/** Pages whose places are held in one table: 2 MiB of disk. */
 const pagesPerChunk = 512;
 const chunkBytes = pageBytes * pagesPerChunk;
 /** A record larger than this was not written by us; a bound for what a damaged length can make us read. */
@@ -27,8 +27,8 @@ const recordDataMaxBytes = 16 * 1024 * 1024;
 export class RedirectFile {
   /** For each chunk with redirected pages: where each page's newest data lies in the file, 0 for a page still in the base. */
   private readonly places = new Map<number, Float64Array>();
-  /** Chunks not yet merged since their last write. */
-  private readonly pending = new Set<number>();
+  /** For each chunk: which of its pages were written and not merged since (1), one byte a page. */
+  private readonly pending = new Map<number, Uint8Array>();
   private ordinal = 0;
   private endBytes = headerBytes;
 
@@ -90,7 +90,9 @@ export class RedirectFile {
       let table = this.places.get(chunk);
       if (table === undefined) this.places.set(chunk, (table = new Float64Array(pagesPerChunk)));
       table[page % pagesPerChunk] = at + done;
-      this.pending.add(chunk);
+      let dirty = this.pending.get(chunk);
+      if (dirty === undefined) this.pending.set(chunk, (dirty = new Uint8Array(pagesPerChunk)));
+      dirty[page % pagesPerChunk] = 1;
     }
   }
 
@@ -151,19 +153,44 @@ export class RedirectFile {
     return this.file.flush();
   }
 
-  /** Copies at most one chunk to the disk; false when nothing is left to copy. No write may run meanwhile. */
-  async mergeStep(disk: { write(offsetBytes: number, data: Buffer): Promise<void> }): Promise<boolean> {
-    const [chunk] = this.pending;
-    if (chunk === undefined) return false;
-    const end = Math.min((chunk + 1) * chunkBytes, this.diskSizeBytes);
-    let at = chunk * chunkBytes;
-    while (at < end) {
-      const run = this.runFrom(at, end);
-      if (run.place !== 0) await disk.write(at, await this.file.read(run.place, run.lengthBytes));
-      at += run.lengthBytes;
+  /** Is everything in the disk that was written here? */
+  get isMerged(): boolean {
+    return this.pending.size === 0;
+  }
+
+  /**
+   * Copies unmerged pages to the disk, chunk by chunk, until about `budgetBytes` are copied or none is left. Resolves with
+   * how many bytes it copied. No write may run meanwhile.
+   */
+  async mergeStep(
+    disk: { write(offsetBytes: number, data: Buffer): Promise<void> },
+    budgetBytes: number,
+  ): Promise<number> {
+    let copiedBytes = 0;
+    for (const [chunk, dirty] of this.pending) {
+      if (copiedBytes >= budgetBytes) break;
+      for (const { at, lengthBytes } of dirtyRuns(chunk, dirty)) {
+        const end = Math.min(at + lengthBytes, this.diskSizeBytes);
+        for (let from = at; from < end;) {
+          const run = this.runFrom(from, end);
+          await disk.write(from, await this.file.read(run.place, run.lengthBytes));
+          copiedBytes += run.lengthBytes;
+          from += run.lengthBytes;
+        }
+      }
+      this.pending.delete(chunk);
     }
-    this.pending.delete(chunk);
-    return true;
+    return copiedBytes;
+  }
+}
+
+function* dirtyRuns(chunk: number, dirty: Uint8Array): Generator<{ at: number; lengthBytes: number }> {
+  let first = dirty.indexOf(1);
+  while (first !== -1) {
+    let last = first;
+    while (dirty[last + 1] === 1) last += 1;
+    yield { at: chunk * chunkBytes + first * pageBytes, lengthBytes: (last - first + 1) * pageBytes };
+    first = dirty.indexOf(1, last + 1);
   }
 }
 

@@ -47,7 +47,7 @@ export interface PreparedFreeze {
  *
  * A checkpoint's life: `prepareFreeze` on all disks, the VM commits the checkpoint, `freeze` switches over; the VM
  * commits the release, `beginMerge` takes the frozen view away (the side file's name changes first, so that a reader of
- * the frozen disk can tell), `mergeStep` until it says false, the VM commits the end, `endMerge` drops the side file.
+ * the frozen disk can tell), `mergeStep` until it `isMerged`, the VM commits the end, `endMerge` drops the side file.
  */
 export class VirtualDisk {
   private constructor(
@@ -133,8 +133,13 @@ export class VirtualDisk {
     await frozen.file.close();
   }
 
-  async mergeStep(): Promise<boolean> {
-    return this.layers.kind === 'merging' && (await this.layers.side.mergeStep(this.layers.disk));
+  get isMerged(): boolean {
+    return this.layers.kind === 'direct' || (this.layers.kind === 'merging' && this.layers.side.isMerged);
+  }
+
+  /** Resolves with how many bytes it copied, not much more than the budget. */
+  async mergeStep(budgetBytes: number): Promise<number> {
+    return this.layers.kind === 'merging' ? this.layers.side.mergeStep(this.layers.disk, budgetBytes) : 0;
   }
 
   /** The merge is flushed and its end committed: writes go to the disk again. Cannot fail. Resolves with what to clean up. */
