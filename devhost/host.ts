@@ -11,6 +11,8 @@ import { defaultBodyLimitBytes, HostServer, isLoopback } from './http/server.js'
 import { createLog, fromFunctionsLevel, type Log, type LogLevel } from './log.js';
 import { applySettings, readLocalSettings, storageConnectionString } from './settings/app-settings.js';
 import { readHostJson } from './settings/host-json.js';
+import { BlobScheduleStatusStore } from './timers/schedule-status.js';
+import { Timers } from './timers/timers.js';
 import { AppWorker } from './worker/app-worker.js';
 import { acquireWriterLease } from './writer/writer-lease.js';
 
@@ -102,7 +104,22 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
       onFenced: options.onFenced,
     });
     closing.push(() => engine.stop());
-    const admin = adminApi({ clock, functions, hostId: settings.hubName, startedAtMs, fireTimer: () => false });
+    const timers = new Timers({
+      worker,
+      engine,
+      origin: server.origin,
+      clock,
+      statuses: new BlobScheduleStatusStore(connectionString, settings.hubName),
+      environment: process.env,
+      log,
+    });
+    const admin = adminApi({
+      clock,
+      functions,
+      hostId: settings.hubName,
+      startedAtMs,
+      fireTimer: (name) => timers.fireNow(name),
+    });
     const router = new RequestRouter({
       routes,
       worker,
@@ -115,6 +132,8 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
     server.handle((request, url, body) => router.handle(request, url, body));
     closing.push(() => router.drain());
     await engine.start();
+    closing.push(() => timers.stop());
+    await timers.start();
     return { origin: server.origin, functions, log, stop: closeAll };
   } catch (error) {
     await closeAll();

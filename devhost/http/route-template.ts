@@ -173,7 +173,7 @@ function matchSegment(
     if (only.fallback !== undefined) values[only.name] = only.fallback;
     return only.isOptional || only.fallback !== undefined;
   }
-  const found = segmentExpression(segment.parts).exec(text);
+  const found = matchParts(segment.parts, text);
   if (found === null) return false;
   let group = 0;
   for (const part of segment.parts) {
@@ -186,20 +186,17 @@ function matchSegment(
   return true;
 }
 
-/** `{name}.{extension?}`: the dot before an optional part that is absent is optional too, as in ASP.NET. */
-function segmentExpression(parts: Part[]): RegExp {
-  let source = '';
-  for (const [index, part] of parts.entries()) {
-    const next = parts[index + 1];
-    if (part.kind === 'literal') {
-      const literal = part.text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-      const ownedByOptional = part.text === '.' && next?.kind === 'parameter' && next.isOptional;
-      source += ownedByOptional ? `(?:${literal}` : literal;
-    } else {
-      const previous = parts[index - 1];
-      const ownsDot = part.isOptional && previous?.kind === 'literal' && previous.text === '.';
-      source += ownsDot ? '(.+))?' : '(.+)';
-    }
-  }
-  return new RegExp(`^${source}$`, 'is');
+/** Parts match from the right, as in ASP.NET: in `{name}.{extension}` the last dot separates. */
+function matchParts(parts: Part[], text: string): RegExpExecArray | null {
+  const expression = (chosen: Part[]) =>
+    chosen
+      .map((part) => (part.kind === 'literal' ? part.text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&') : '(.+)'))
+      .join('');
+  const found = new RegExp(`^${expression(parts)}$`, 'is').exec(text);
+  const last = parts.at(-1);
+  if (found !== null || last?.kind !== 'parameter' || !last.isOptional) return found;
+  // The dot before an optional part that is absent is optional too.
+  const before = parts.at(-2);
+  const dropped = before?.kind === 'literal' && before.text === '.' ? 2 : 1;
+  return new RegExp(`^${expression(parts.slice(0, -dropped))}$`, 'is').exec(text);
 }
