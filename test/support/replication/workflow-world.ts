@@ -31,7 +31,8 @@ import { InMemoryCloudInventory } from '../in-memory/cloud-inventory.js';
 import { InMemoryReplicaStore } from '../in-memory/replica-store.js';
 import { InMemoryStateTable } from '../in-memory/state-table.js';
 import { InMemoryTransferStore } from '../in-memory/transfer-store.js';
-import { sampleDisk, sampleItem, sampleStorageAccountId, sampleVaultId } from '../sample-item.js';
+import { sampleItem, sampleStorageAccountId, sampleVaultId } from '../sample-item.js';
+import { sampleVm } from '../sample-site.js';
 import { ScriptedSource } from './scripted-source.js';
 
 /** The functions are registered once a process; a test's world lends them its activities. */
@@ -49,36 +50,6 @@ for (const { name, handler } of workflows) df.app.orchestration(name, handler);
 
 export const sampleNetworkId =
   '/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/local/providers/Microsoft.Network/virtualNetworks/prod';
-
-/** The source VM of the sample item, as its site reports it. */
-export const sampleVm = (changes: Partial<SiteVm> = {}, diskCount = 2, sizeBytes = 128 * 1024): SiteVm => ({
-  vmId: sampleItem().vmId,
-  name: 'sql-01',
-  cloudId: sampleItem().containerName,
-  hostId: '40570000-0000-4000-8000-000000000001',
-  generation: 1,
-  osType: 'Windows',
-  osName: 'Windows Server 2022',
-  architecture: 'x64',
-  powerState: 'running',
-  secureBoot: false,
-  hasFibreChannelAdapter: false,
-  cpuCount: 2,
-  memoryMegabytes: 4096,
-  disks: Array.from({ length: diskCount }, (_, index) => ({
-    diskId: sampleDisk(index).diskId,
-    name: `disk-${index}.vhdx`,
-    sizeBytes,
-    format: 'vhdx' as const,
-    kind: 'dynamic' as const,
-    logicalSectorBytes: 512,
-    physicalSectorBytes: 4096,
-    shared: false,
-    isOsDisk: index === 0,
-  })),
-  nics: [{ nicId: '41c00000-0000-4000-8000-000000000001', macAddress: '00155D000001', subnetName: 'data' }],
-  ...changes,
-});
 
 /** Everything but the doors and the real relay: rows, blobs, VMs, the durable engine, business time that moves by hand. */
 export class WorkflowWorld {

@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Temporal } from 'temporal-polyfill';
+import { replicationHealth, rpoSeconds } from '../../../../core/domain/health/health.js';
+import { chooseSubnet, chooseVmSize } from '../../../../core/domain/failover/placement.js';
+import { choosePoint } from '../../../../core/domain/recovery-point/choice.js';
+import type { RecoveryPoint } from '../../../../core/domain/recovery-point/recovery-point.js';
+import type { ReplicationProgress } from '../../../../core/domain/protected-item/protected-item.js';
+import { sampleItem, sampleProgress, sampleProtectionId } from '../../../support/sample-item.js';
+
+const now = Temporal.Instant.from('2026-01-05T12:00:00Z');
+const policy = { replicationIntervalSeconds: 300 };
+const ago = (seconds: number): string => now.subtract({ seconds }).toString();
+const healthOf = (changes: Partial<ReplicationProgress>) => {
+  const health = replicationHealth(
+    sampleItem({
+      replication: sampleProgress({ phase: 'delta', receivedTakenAt: ago(60), lastHeartbeatAt: ago(10), ...changes }),
+    }),
+    policy,
+    now,
+  );
+  return [health.level, ...health.reasons.map(({ code }) => code)];
+};
+
+test('an item in step is Normal', () => {
+  assert.deepEqual(healthOf({}), ['Normal']);
+  assert.deepEqual(healthOf({ receivedTakenAt: ago(900) }), ['Normal'], 'three intervals are not late yet');
+});
+
+test('what is late, paused or being retried is a Warning', () => {
+  assert.deepEqual(healthOf({ receivedTakenAt: ago(901) }), ['Warning', 'US3054']);
+  assert.deepEqual(healthOf({ paused: true, receivedTakenAt: ago(9000) }), ['Warning', 'US3052']);
+  assert.deepEqual(healthOf({ phase: 'initialReplication' }), ['Warning', 'US3053']);
+  const lastError = { code: 'US3000', message: 'm', recommendedAction: 'a', at: ago(1) };
+  assert.deepEqual(healthOf({ lastError }), ['Warning', 'US3000']);
+});
+
+test('silence, a lost relay, a required resync and what an operator must mend are Critical', () => {
+  assert.deepEqual(healthOf({ receivedTakenAt: ago(3601) }), ['Critical', 'US3054']);
+  assert.deepEqual(healthOf({ lastHeartbeatAt: ago(301) }), ['Critical', 'US3051']);
+  assert.deepEqual(healthOf({ resyncRequired: { reason: 'r', message: 'm', at: ago(1) } }), ['Critical', 'US3050']);
+  const lastError = { code: 'US3021', message: 'm', recommendedAction: 'a', at: ago(1), blocking: true };
+  assert.deepEqual(healthOf({ lastError }), ['Critical', 'US3021']);
+});
+
+test('an item that is not replicated has no health', () => {
+  assert.deepEqual(healthOf({ phase: 'stopped' }), ['None']);
+});
+
+test('RPO counts from the source’s time of the last received cycle', () => {
+  assert.equal(rpoSeconds(sampleItem({ replication: sampleProgress({ receivedTakenAt: ago(42) }) }), now), 42);
+  assert.equal(rpoSeconds(sampleItem(), now), undefined);
+});
+
+test('a VM goes to the subnet named as at the source, else to the first', () => {
+  const subnets = [{ name: 'first' }, { name: 'Data' }];
+  const nics = (subnetName?: string) => ({
+    nics: [{ nicId: 'n', macAddress: 'm', ...(subnetName === undefined ? {} : { subnetName }) }],
+  });
+  assert.equal(chooseSubnet(nics('data'), subnets), 'Data');
+  assert.equal(chooseSubnet(nics('other'), subnets), 'first');
+  assert.equal(chooseSubnet(undefined, subnets), 'first');
+  assert.equal(chooseSubnet(nics('data'), []), undefined);
+});
+
+test('the smallest size that holds cores, memory and data disks is chosen', () => {
+  assert.equal(chooseVmSize({ cpuCount: 1, memoryMegabytes: 1024 }, 0), 'Standard_B1ms');
+  assert.equal(chooseVmSize({ cpuCount: 1, memoryMegabytes: 1024 }, 5), 'Standard_D4s_v5');
+  assert.equal(chooseVmSize({ cpuCount: 1000, memoryMegabytes: 1 }, 0), 'Standard_D32s_v5');
+  assert.equal(chooseVmSize(undefined, 1), 'Standard_B2s');
+});
+
+test('a failover finds the newest, the newest application-consistent or the named point, and only whole ones of this life', () => {
+  const point = (cycle: number, changes: Partial<RecoveryPoint> = {}): RecoveryPoint => ({
+    recoveryPointId: `p${cycle}`,
+    protectionId: sampleProtectionId,
+    epoch: 1,
+    cycle,
+    takenAt: ago(100 - cycle),
+    consistency: 'crashConsistent',
+    state: 'ready',
+    disks: [],
+    pinnedBy: [],
+    ...changes,
+  });
+  const points = [
+    point(1, { consistency: 'applicationConsistent' }),
+    point(2),
+    point(3, { state: 'intent' }),
+    point(4, { state: 'deleting' }),
+  ];
+  const choose = (choice: Parameters<typeof choosePoint>[2]) => choosePoint(points, sampleProtectionId, choice).cycle;
+  assert.equal(choose({ kind: 'latest' }), 2);
+  assert.equal(choose({ kind: 'latestProcessed' }), 2);
+  assert.equal(choose({ kind: 'latestApplicationConsistent' }), 1);
+  assert.equal(choose({ kind: 'point', recoveryPointId: 'p1' }), 1);
+  for (const recoveryPointId of ['p3', 'p4', 'p9']) {
+    assert.throws(() => choose({ kind: 'point', recoveryPointId }), { code: 'US4003' });
+  }
+});

@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  evaluatePrerequisites,
+  includedDisks,
+  type PrerequisiteFacts,
+} from '../../../../core/domain/prerequisites/prerequisites.js';
+import type { SiteDisk, SiteVm } from '../../../../core/domain/site/inventory.js';
+import { sampleVm } from '../../../support/sample-site.js';
+
+const gibibyte = 1024 ** 3;
+const disk = (changes: Partial<SiteDisk>, index = 1): SiteDisk => {
+  const [template] = sampleVm().disks;
+  assert(template);
+  return {
+    ...template,
+    isOsDisk: false,
+    diskId: `d15c0000-0000-4000-8000-0000000001${String(index).padStart(2, '0')}`,
+    ...changes,
+  };
+};
+const osDisk = (changes: Partial<SiteDisk> = {}): SiteDisk => disk({ isOsDisk: true, ...changes }, 0);
+
+const good: PrerequisiteFacts = {
+  vmName: 'sql-01',
+  vm: sampleVm(),
+  policyName: 'default',
+  policy: {
+    name: 'default',
+    replicationIntervalSeconds: 300,
+    recoveryPointHistoryHours: 2,
+    appConsistentFrequencyHours: 1,
+    storageAccountIds: [],
+  },
+  cloudIsMapped: true,
+  target: { vmName: 'sql-01', osType: 'Windows' },
+  storageAccount: { name: 'replicas', kind: 'standard' },
+  logStorageAccount: 'absent',
+  networkFound: false,
+  protectedAs: undefined,
+  disksToInclude: undefined,
+};
+const withVm = (changes: Partial<SiteVm>): PrerequisiteFacts => ({ ...good, vm: sampleVm(changes) });
+const withDisks = (...disks: SiteDisk[]): PrerequisiteFacts => withVm({ disks });
+
+test('a common VM meets all prerequisites', () => {
+  assert.deepEqual(evaluatePrerequisites(good), []);
+  assert.deepEqual(
+    evaluatePrerequisites({ ...good, target: { ...good.target, networkId: '/n' }, networkFound: true }),
+    [],
+  );
+});
+
+const violations: [string, string, PrerequisiteFacts][] = [
+  ['a VM that the site does not report', 'US3100', { ...good, vm: undefined }],
+  ['a VM that is off', 'US3101', withVm({ powerState: 'off' })],
+  ['an unknown guest', 'US3102', { ...withVm({ osType: 'Other' }), target: { vmName: 'x', osType: 'Other' } }],
+  ['a 32-bit guest', 'US3103', withVm({ architecture: 'x86' })],
+  ['two OS disks', 'US3104', withDisks(osDisk(), disk({ isOsDisk: true }))],
+  ['no OS disk among the included', 'US3104', { ...good, disksToInclude: [sampleVm().disks[1]?.diskId ?? ''] }],
+  ['an OS disk over 2,048 GiB', 'US3105', withDisks(osDisk({ sizeBytes: 2048 * gibibyte + 512 }))],
+  [
+    'a generation 2 OS disk over 300 GiB',
+    'US3105',
+    withVm({ generation: 2, disks: [osDisk({ sizeBytes: 301 * gibibyte })] }),
+  ],
+  ['17 data disks', 'US3106', withDisks(osDisk(), ...Array.from({ length: 17 }, (_, index) => disk({}, index + 1)))],
+  ['a data disk over 4,095 GiB', 'US3107', withDisks(osDisk(), disk({ sizeBytes: 4096 * gibibyte }))],
+  ['a shared disk', 'US3108', withDisks(osDisk(), disk({ shared: true }))],
+  ['a pass-through disk', 'US3109', withDisks(osDisk(), disk({ kind: 'passThrough' }))],
+  ['a Fibre Channel adapter', 'US3110', withVm({ hasFibreChannelAdapter: true })],
+  ['4K native sectors', 'US3111', withDisks(osDisk({ logicalSectorBytes: 4096, physicalSectorBytes: 4096 }))],
+  ['a name that Azure does not take', 'US3112', { ...good, target: { ...good.target, vmName: 'sql_01' } }],
+  ['a name that is too long', 'US3112', { ...good, target: { ...good.target, vmName: 'x'.repeat(64) } }],
+  ['a generation 2 Linux guest', 'US3113', withVm({ generation: 2, osType: 'Linux' })],
+  ['an unknown storage account', 'US3114', { ...good, storageAccount: undefined }],
+  ['an unknown log account', 'US3114', { ...good, logStorageAccount: undefined }],
+  [
+    'half a minute on premium storage',
+    'US3115',
+    {
+      ...good,
+      storageAccount: { name: 'premium', kind: 'premium' },
+      logStorageAccount: { name: 'replicas', kind: 'standard' },
+      policy: { ...(good.policy ?? assert.fail()), replicationIntervalSeconds: 30 },
+    },
+  ],
+  [
+    'premium storage without a log account',
+    'US3116',
+    { ...good, storageAccount: { name: 'premium', kind: 'premium' } },
+  ],
+  ['a VM that is protected already', 'US3117', { ...good, protectedAs: 'sql-01-again' }],
+  ['a cloud without the mapping', 'US3118', { ...good, cloudIsMapped: false }],
+  ['a policy that is gone', 'US3119', { ...good, policy: undefined }],
+  ['a network that is gone', 'US3120', { ...good, target: { ...good.target, networkId: '/n' } }],
+  ['a differencing disk', 'US3121', withDisks(osDisk({ kind: 'differencing' }))],
+  [
+    'a disk of another VM',
+    'US3122',
+    { ...good, disksToInclude: [...sampleVm().disks.map(({ diskId }) => diskId), 'other'] },
+  ],
+];
+for (const [what, code, facts] of violations) {
+  test(`${what} is refused with ${code}, limit, causes and advice`, () => {
+    const failures = evaluatePrerequisites(facts);
+    assert.deepEqual(
+      failures.map((failure) => failure.code),
+      [code],
+    );
+    for (const text of ['found', 'limit', 'possibleCauses', 'recommendedAction', 'message'] as const) {
+      assert.notEqual(failures[0]?.[text], '', text);
+    }
+  });
+}
+
+test('what is at a limit is allowed', () => {
+  assert.deepEqual(
+    evaluatePrerequisites(
+      withDisks(
+        osDisk({ sizeBytes: 2048 * gibibyte }),
+        ...Array.from({ length: 16 }, (_, index) => disk({ sizeBytes: 4095 * gibibyte }, index + 1)),
+      ),
+    ),
+    [],
+  );
+  assert.deepEqual(
+    evaluatePrerequisites(withVm({ generation: 2, disks: [osDisk({ sizeBytes: 300 * gibibyte })] })),
+    [],
+  );
+  // 4K logical on 512 physical sectors stands as supported in the matrix.
+  assert.deepEqual(
+    evaluatePrerequisites(withDisks(osDisk({ logicalSectorBytes: 4096, physicalSectorBytes: 512 }))),
+    [],
+  );
+});
+
+test('all failures are reported at once', () => {
+  const facts = {
+    ...withVm({ powerState: 'off', hasFibreChannelAdapter: true, disks: [osDisk({ shared: true })] }),
+    cloudIsMapped: false,
+  };
+  assert.deepEqual(
+    evaluatePrerequisites(facts).map(({ code }) => code),
+    ['US3118', 'US3101', 'US3108', 'US3110'],
+  );
+});
+
+test('the OS disk comes first, whatever the order of the source', () => {
+  const vm = sampleVm({ disks: [disk({}, 1), osDisk(), disk({}, 2)] });
+  assert.deepEqual(
+    includedDisks(vm, undefined).map(({ diskId }) => diskId.slice(-2)),
+    ['00', '01', '02'],
+  );
+});

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { armState } from '../../../../core/domain/protected-item/arm-state.js';
+import {
+  allowedOperations,
+  nextState,
+  operationStarts,
+  protectionEvents,
+  protectionStates,
+  type ProtectionEvent,
+  type ProtectionOperation,
+  type ProtectionState,
+} from '../../../../core/domain/protected-item/state-table.js';
+import { sampleItem } from '../../../support/sample-item.js';
+
+/** What the table must say, pair by pair; every pair that is not here is forbidden. */
+const allowed: [ProtectionState, ProtectionEvent, ProtectionState][] = [
+  ['EnablingProtection', 'protectionEnabled', 'InitialReplicationInProgress'],
+  ['EnablingProtection', 'enablingFailed', 'EnablingFailed'],
+  ['EnablingFailed', 'enablingStarted', 'EnablingProtection'],
+  ['EnablingFailed', 'disableStarted', 'DisablingProtection'],
+  ['InitialReplicationInProgress', 'initialReplicationFinished', 'FinalizingProtection'],
+  ['InitialReplicationInProgress', 'disableStarted', 'DisablingProtection'],
+  ['FinalizingProtection', 'protectionFinalized', 'Protected'],
+  ['Protected', 'unplannedFailoverStarted', 'UnplannedFailoverInProgress'],
+  ['Protected', 'disableStarted', 'DisablingProtection'],
+  ['UnplannedFailoverInProgress', 'unplannedFailoverFinished', 'FailoverCommitPending'],
+  ['UnplannedFailoverInProgress', 'unplannedFailoverRefused', 'Protected'],
+  ['UnplannedFailoverInProgress', 'unplannedFailoverFailed', 'UnplannedFailoverFailed'],
+  ['UnplannedFailoverFailed', 'unplannedFailoverStarted', 'UnplannedFailoverInProgress'],
+  ['UnplannedFailoverFailed', 'disableStarted', 'DisablingProtection'],
+  ['FailoverCommitPending', 'commitStarted', 'CommitInProgress'],
+  ['FailoverCommitPending', 'disableStarted', 'DisablingProtection'],
+  ['CommitInProgress', 'commitFinished', 'FailoverCommitted'],
+  ['CommitInProgress', 'commitFailed', 'FailoverCommitPending'],
+  ['FailoverCommitted', 'disableStarted', 'DisablingProtection'],
+];
+
+test('every pair of state and event leads where the table says, or nowhere', () => {
+  for (const from of protectionStates) {
+    for (const event of protectionEvents) {
+      const expected = allowed.find(([state, name]) => state === from && name === event)?.[2];
+      assert.equal(nextState(from, event), expected, `${from} × ${event}`);
+    }
+  }
+});
+
+test('every pair of state and operation is allowed exactly where its first event is, and never beside a running job', () => {
+  const operations = Object.keys(operationStarts) as ProtectionOperation[];
+  for (const state of protectionStates) {
+    for (const operation of operations) {
+      const expected = allowed.some(([from, event]) => from === state && event === operationStarts[operation]);
+      assert.equal(allowedOperations({ state }).includes(operation), expected, `${state} × ${operation}`);
+    }
+    assert.deepEqual(allowedOperations({ state, activeJob: {} }), []);
+  }
+  assert.deepEqual(allowedOperations({ state: 'Protected' }), ['UnplannedFailover', 'DisableProtection']);
+  assert.deepEqual(allowedOperations({ state: 'FailoverCommitPending' }), ['Commit', 'DisableProtection']);
+});
+
+test('every state is reached, and every state but the last is left', () => {
+  for (const state of protectionStates) {
+    if (state !== 'EnablingProtection')
+      assert(
+        allowed.some(([, , to]) => to === state),
+        `${state} is never reached`,
+      );
+    if (state !== 'DisablingProtection')
+      assert(
+        allowed.some(([from]) => from === state),
+        `${state} is never left`,
+      );
+  }
+});
+
+test('every state has the name that clients know', () => {
+  const names = protectionStates.map((state) => armState(sampleItem({ state })).protectionState);
+  assert(names.every((name) => name !== ''));
+  assert.equal(armState(sampleItem({ state: 'Protected' })).protectionStateDescription, 'Protected');
+  assert.equal(armState(sampleItem({ state: 'FailoverCommitPending' })).activeLocation, 'Recovery');
+  const sent = sampleItem({
+    disks: sampleItem().disks.map((disk) => ({ ...disk, baseReceivedThroughBytes: disk.sourceSizeBytes })),
+  });
+  assert.equal(armState(sent).protectionState, 'InitialReplicationRecoveryCompletionPending');
+});
