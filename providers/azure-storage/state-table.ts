@@ -17,7 +17,7 @@ import type { IdentityCredential } from './blob-accounts.js';
 import { connectionPolicy } from './connections.js';
 import { isTransient, serviceAnswer, storageFailure } from './storage-errors.js';
 import { decodeRow } from './table-rows.js';
-import { sendTransaction, transactionBody } from './table-transaction.js';
+import { prepareTransaction, sendTransaction } from './table-transaction.js';
 
 /** Where the app keeps its state; a table's name is letters and digits. */
 const stateTableName = 'understudystate';
@@ -106,9 +106,9 @@ class TableStateTable implements StateTable {
 
     for (let attempt = 1; live.length > 0;) {
       const sent = live.flatMap((index) => operations[index] ?? []);
-      const body = transactionBody(this.client, partition, sent, writer);
+      const requests = prepareTransaction(this.client, partition, sent, writer);
       try {
-        const outcome = await sendTransaction(this.client, body, sent.length);
+        const outcome = await sendTransaction(this.client, requests);
         if (outcome.kind === 'written') {
           outcome.etags.forEach((etag, position) => (etags[live[position] ?? -1] = etag));
           return etags;

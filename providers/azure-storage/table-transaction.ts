@@ -15,85 +15,118 @@ export type TransactionOutcome =
 
 /** Azure: the body of a transaction is at most 4 MiB. */
 const bodyMaxBytes = 4 * 1024 * 1024;
+const tableApiVersion = '2019-02-02';
 const httpClient = createDefaultHttpClient();
 
-export function transactionBody(
+interface OperationRequest {
+  method: 'POST' | 'PUT' | 'DELETE';
+  url: string;
+  headers: Record<string, string>;
+  body: string;
+}
+
+/** Operations in the service's terms, ready to be sent once or, after a lost answer, again. */
+export function prepareTransaction(
   client: TableClient,
   partition: string,
   operations: readonly RowOperation[],
   writer: string,
-): string {
-  const id = randomUUID();
-  const lines = [`--batch_${id}`, `Content-Type: multipart/mixed; boundary=changeset_${id}`, ''];
-  for (const operation of operations) {
-    lines.push(`--changeset_${id}`, 'Content-Type: application/http', 'Content-Transfer-Encoding: binary', '');
-    const inTable = `${client.url.replace(/\/$/, '')}/${client.tableName}`;
-    const key = (text: string): string => encodeURIComponent(text.replaceAll("'", "''"));
-    const entityUrl = `${inTable}(PartitionKey='${key(partition)}',RowKey='${key(operation.rowKey)}')`;
-    const condition = 'etag' in operation && operation.etag !== undefined ? operation.etag : '*';
-    if (operation.kind === 'delete') {
-      lines.push(`DELETE ${entityUrl} HTTP/1.1`, 'Accept: application/json', `If-Match: ${condition}`, '', '');
-      continue;
-    }
-    lines.push(
-      operation.kind === 'insert' ? `POST ${inTable} HTTP/1.1` : `PUT ${entityUrl} HTTP/1.1`,
-      'Accept: application/json;odata=minimalmetadata',
-      'Content-Type: application/json',
-      'DataServiceVersion: 3.0',
-      ...(operation.kind === 'insert' ? ['Prefer: return-no-content'] : []),
-      ...(operation.kind === 'replace' ? [`If-Match: ${condition}`] : []),
-      '',
-      encodeRow(partition, operation.rowKey, operation.value, writer),
-    );
-  }
-  lines.push(`--changeset_${id}--`, `--batch_${id}--`, '');
-  const body = lines.join('\r\n');
-  if (body.length > bodyMaxBytes) {
+): OperationRequest[] {
+  const requests = operations.map((operation) => requestOf(client, partition, operation, writer));
+  const totalBytes = requests.reduce((sum, { url, body }) => sum + url.length + body.length + 400, 0);
+  if (totalBytes > bodyMaxBytes) {
     const rowKeys = operations.map((operation) => operation.rowKey);
-    throw new RowTooLargeError(partition, rowKeys, body.length, bodyMaxBytes);
+    throw new RowTooLargeError(partition, rowKeys, totalBytes, bodyMaxBytes);
   }
-  return body;
+  return requests;
 }
 
+function requestOf(client: TableClient, partition: string, operation: RowOperation, writer: string): OperationRequest {
+  const key = (text: string): string => encodeURIComponent(text.replaceAll("'", "''"));
+  const inTable = `${client.url.replace(/\/$/, '')}/${client.tableName}`;
+  const entityUrl = `${inTable}(PartitionKey='${key(partition)}',RowKey='${key(operation.rowKey)}')`;
+  const ifMatch = { 'If-Match': ('etag' in operation ? operation.etag : undefined) ?? '*' };
+  const accept = { Accept: 'application/json;odata=minimalmetadata', DataServiceVersion: '3.0' };
+  const content = { ...accept, 'Content-Type': 'application/json' };
+  if (operation.kind === 'delete') {
+    return { method: 'DELETE', url: entityUrl, headers: { ...accept, ...ifMatch }, body: '' };
+  }
+  const body = encodeRow(partition, operation.rowKey, operation.value, writer);
+  switch (operation.kind) {
+    case 'insert':
+      return { method: 'POST', url: inTable, headers: { ...content, Prefer: 'return-no-content' }, body };
+    case 'replace':
+      return { method: 'PUT', url: entityUrl, headers: { ...content, ...ifMatch }, body };
+    case 'upsert':
+      return { method: 'PUT', url: entityUrl, headers: content, body };
+  }
+}
+
+/** One operation goes alone, which is faster; more go as an entity group. */
 export async function sendTransaction(
   client: TableClient,
-  body: string,
-  operationCount: number,
+  requests: readonly OperationRequest[],
 ): Promise<TransactionOutcome> {
-  const boundary = body.slice(2, body.indexOf('\r\n'));
-  const response = await client.pipeline.sendRequest(
-    httpClient,
-    createPipelineRequest({
-      url: `${client.url.replace(/\/$/, '')}/$batch`,
-      method: 'POST',
-      body,
-      headers: createHttpHeaders({
-        accept: 'application/json',
-        'content-type': `multipart/mixed; boundary=${boundary}`,
-        dataserviceversion: '3.0;',
-        maxdataserviceversion: '3.0;NetFx',
-        'x-ms-version': '2019-02-02',
-      }),
-      allowInsecureConnection: client.url.startsWith('http:'),
-    }),
-  );
-  const text = response.bodyAsText ?? '';
-  if (response.status !== 202) return refusal(response.status, text);
-  const parts = text.split('--changesetresponse_').slice(1);
+  const [first, ...others] = requests;
+  return first && others.length === 0 ? sendAlone(client, first) : sendGroup(client, requests);
+}
+
+async function sendAlone(client: TableClient, request: OperationRequest): Promise<TransactionOutcome> {
+  const { method, url, headers, body } = request;
+  const { status, text, etag } = await send(client, { method, url, headers, ...(body !== '' && { body }) });
+  return status >= 300 ? refusal(status, text) : { kind: 'written', etags: [method === 'DELETE' ? undefined : etag] };
+}
+
+async function sendGroup(client: TableClient, requests: readonly OperationRequest[]): Promise<TransactionOutcome> {
+  const id = randomUUID();
+  const lines = [`--batch_${id}`, `Content-Type: multipart/mixed; boundary=changeset_${id}`, ''];
+  for (const { method, url, headers, body } of requests) {
+    lines.push(`--changeset_${id}`, 'Content-Type: application/http', 'Content-Transfer-Encoding: binary', '');
+    lines.push(`${method} ${url} HTTP/1.1`, ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`));
+    lines.push('', body);
+  }
+  lines.push(`--changeset_${id}--`, `--batch_${id}--`, '');
+  const { status, text } = await send(client, {
+    method: 'POST',
+    url: `${client.url.replace(/\/$/, '')}/$batch`,
+    headers: {
+      Accept: 'application/json',
+      'Content-Type': `multipart/mixed; boundary=batch_${id}`,
+      DataServiceVersion: '3.0',
+      MaxDataServiceVersion: '3.0;NetFx',
+    },
+    body: lines.join('\r\n'),
+  });
+  if (status !== 202) return refusal(status, text);
   const etags: (string | undefined)[] = [];
-  for (const part of parts) {
-    const status = Number(/HTTP\/1\.1 (\d{3})/.exec(part)?.[1]);
+  for (const part of text.split('--changesetresponse_').slice(1)) {
+    const partStatus = Number(/HTTP\/1\.1 (\d{3})/.exec(part)?.[1]);
     // The closing boundary.
-    if (Number.isNaN(status)) continue;
-    if (status >= 300) return refusal(status, part);
+    if (Number.isNaN(partStatus)) continue;
+    if (partStatus >= 300) return refusal(partStatus, part);
     etags.push(/^ETag: *(.+?)\s*$/im.exec(part)?.[1]);
   }
-  if (etags.length !== operationCount) {
-    throw Object.assign(new Error(`${etags.length} answers to a transaction of ${operationCount} operations`), {
+  if (etags.length !== requests.length) {
+    throw Object.assign(new Error(`${etags.length} answers to a transaction of ${requests.length} operations`), {
       code: 'PARSE_ERROR',
     });
   }
   return { kind: 'written', etags };
+}
+
+async function send(
+  client: TableClient,
+  request: { method: OperationRequest['method']; url: string; headers: Record<string, string>; body?: string },
+): Promise<{ status: number; text: string; etag: string | undefined }> {
+  const response = await client.pipeline.sendRequest(
+    httpClient,
+    createPipelineRequest({
+      ...request,
+      headers: createHttpHeaders({ ...request.headers, 'x-ms-version': tableApiVersion }),
+      allowInsecureConnection: request.url.startsWith('http:'),
+    }),
+  );
+  return { status: response.status, text: response.bodyAsText ?? '', etag: response.headers.get('etag') };
 }
 
 function refusal(statusCode: number, text: string): TransactionOutcome & { kind: 'refused' } {

@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
-import { createServer, request, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import { UnderstudyError } from '../../../core/domain/errors.js';
 import type { TransferStore } from '../../../core/ports/transfer-store.js';
@@ -10,6 +8,7 @@ import { uploadBlocks } from '../../../providers/azure-storage/upload.js';
 import { startAzurite, type Azurite } from '../../support/azurite.js';
 import { errorWithCode } from '../../support/conformance/error-code.js';
 import { InMemoryCloudInventory } from '../../support/in-memory/cloud-inventory.js';
+import { startLossyProxy } from '../../support/lossy-proxy.js';
 import { inPieces } from '../../support/in-pieces.js';
 
 const kib = 1024;
@@ -137,7 +136,7 @@ test('an aborted upload ends at once with the reason, and leaves no blob', async
 
 test('a block that is damaged on its way is refused by its MD5, and the upload fails rather than lie', async () => {
   const blobName = `${randomUUID()}/log`;
-  const proxy = await startProxy((path, body) => {
+  const proxy = await startLossyProxy(azurite.ports.blob, ({ path }, body) => {
     if (path.includes('comp=block&') && body.length > 0) body[0] = (body[0] ?? 0) ^ 1;
     return 'forward';
   });
@@ -157,7 +156,7 @@ test('a block that is damaged on its way is refused by its MD5, and the upload f
 test('lost requests and lost answers are made up for', async () => {
   const blobName = `${randomUUID()}/log`;
   let count = 0;
-  const proxy = await startProxy(() => {
+  const proxy = await startLossyProxy(azurite.ports.blob, () => {
     count++;
     return count % 5 === 2 ? 'loseRequest' : count % 5 === 4 ? 'loseAnswer' : 'forward';
   });
@@ -172,42 +171,3 @@ test('lost requests and lost answers are made up for', async () => {
     await proxy.stop();
   }
 });
-
-type Verdict = 'forward' | 'loseRequest' | 'loseAnswer';
-
-/** A line to Azurite that damages and loses. */
-async function startProxy(
-  judge: (path: string, body: Buffer) => Verdict,
-): Promise<{ through: (url: string) => string; stop: () => Promise<void> }> {
-  const handle = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
-    const parts: Buffer[] = [];
-    for await (const part of incoming) parts.push(part as Buffer);
-    const body = Buffer.concat(parts);
-    const verdict = judge(incoming.url ?? '', body);
-    if (verdict === 'loseRequest') return void incoming.socket.destroy();
-    const forwarded = request({
-      host: '127.0.0.1',
-      port: azurite.ports.blob,
-      path: incoming.url,
-      method: incoming.method,
-      headers: incoming.headers,
-    });
-    forwarded.on('error', () => incoming.socket.destroy());
-    forwarded.on('response', (answer) => {
-      if (verdict === 'loseAnswer') return void answer.resume().on('end', () => incoming.socket.destroy());
-      outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
-      answer.pipe(outgoing);
-    });
-    forwarded.end(body);
-  };
-  const server = createServer((incoming, outgoing) => void handle(incoming, outgoing));
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  return {
-    through: (url) => url.replace(`:${azurite.ports.blob}/`, `:${port}/`),
-    stop: async () => {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
-}
