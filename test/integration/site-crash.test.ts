@@ -58,7 +58,7 @@ test(
     await host.createReplicationRelationship(vmId, protectionId);
     await site.call('guest', { vm: 'sql-01', writesPerSecond: 400 });
 
-    for (let epoch = 1; epoch <= 4; epoch += 1) {
+    for (let epoch = 1; epoch <= 3; epoch += 1) {
       const { checkpointId } = await host.startInitialReplication(vmId, { protectionId, epoch });
       const base = disks.map(({ name }) => join(folder, `${name}.base.raw`));
       await copyCheckpoint(subject, checkpointId, base);
@@ -126,19 +126,20 @@ test(
     const close = (consistency: 'crashConsistent' | 'applicationConsistent') =>
       host.switchLogs(vmId, { protectionId, cycle: (cycle += 1), consistency });
 
-    await sleep(100);
+    await moreWrites(site);
     await close('crashConsistent');
     assert.equal(await process.stop(), 0);
     process = await spawnSite(t, join(folder, 'site'), seed);
     await copyCheckpoint(subject, checkpointId, base);
-    await sleep(100);
+    await moreWrites(site);
     assert.equal((await close('applicationConsistent')).consistency, 'applicationConsistent');
     const release = host.releaseCheckpoint(vmId, checkpointId);
+    await moreWrites(site);
     await close('crashConsistent');
     await release;
     assert.equal(await process.stop(), 0);
     process = await spawnSite(t, join(folder, 'site'), seed);
-    await sleep(100);
+    await moreWrites(site);
     await close('crashConsistent');
     const status = await host.tracking(vmId, protectionId);
     assert.ok(status.kind === 'tracking' && status.lastClosedCycle === cycle, JSON.stringify(status));
@@ -206,6 +207,13 @@ async function assertCyclesEqualJournal(
     frozen.push(history.frozenAt === history.lastSequence);
   }
   return frozen;
+}
+
+/** Resolves when the guest has written some more records. */
+async function moreWrites(site: SiteConnection): Promise<void> {
+  const done = async () => (await site.call('list', {})).vms.find(({ name }) => name === 'sql-01')?.writesDone ?? 0;
+  const before = await done();
+  while ((await done()) < before + 3) await sleep(10);
 }
 
 /** Writes of our own at the end of the first disk until the site dies; gives those that were acknowledged. */
