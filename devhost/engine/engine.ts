@@ -5,7 +5,7 @@ import { clientBindingText } from './client-urls.js';
 import { Entities } from './entities.js';
 import { handleEntities } from './entity-webhook.js';
 import { Orchestrations } from './orchestrations.js';
-import { backoffMs, pause } from './services.js';
+import { backoffMs, describeError, pause } from './services.js';
 import type { EngineLog, EngineServices } from './services.js';
 import type { DurableStore } from './store.js';
 import { json, webhookSegments, WebhookRefusal } from './webhook-parts.js';
@@ -16,6 +16,9 @@ export type { EngineLog } from './services.js';
 /** The real extension's default: ten for each processor, for activities and for orchestrators. */
 const defaultSlots = 10 * availableParallelism();
 const stopTimeoutMs = 5000;
+const sweepEveryMs = 30_000;
+const maxStartRetries = 5;
+const takeUpsAtOnce = 8;
 
 export interface DurableEngineOptions {
   worker: Worker;
@@ -41,6 +44,7 @@ class Engine implements DurableEngine {
   readonly #orchestrations: Orchestrations;
   readonly #entities: Entities;
   readonly #stopping = new AbortController();
+  #sweep: NodeJS.Timeout | undefined;
   #isFenced = false;
   #isStarted = false;
   #committedTurns = 0;
@@ -88,35 +92,53 @@ class Engine implements DurableEngine {
   }
 
   async start(): Promise<void> {
-    const { store, log } = this.#options;
+    const { log, hubName } = this.#options;
     for (let attempt = 0; ; attempt++) {
       try {
-        const instanceIds = await store.listUnfinished();
-        const slots = pLimit(8);
-        await Promise.all(instanceIds.map((instanceId) => slots(() => this.#takeUp(instanceId))));
+        const unfinished = await this.#takeUpAll();
         this.#isStarted = true;
-        log.info('durable engine started', { hub: this.#options.hubName, unfinished: instanceIds.length });
+        log.info('durable engine started', { hub: hubName, unfinished });
+        this.#sweep = setInterval(() => void this.#sweepOnce(), sweepEveryMs).unref();
         return;
       } catch (error) {
-        if (this.#stopping.signal.aborted || attempt >= 5) throw error;
-        log.warn('the durable state could not be read; trying again', { error: String(error) });
+        if (this.#stopping.signal.aborted || attempt >= maxStartRetries) throw error;
+        log.warn('the durable state could not be read; trying again', { error: describeError(error) });
         await pause(backoffMs(attempt), this.#stopping.signal);
       }
     }
   }
 
+  async #takeUpAll(): Promise<number> {
+    const instanceIds = await this.#options.store.listUnfinished();
+    const slots = pLimit(takeUpsAtOnce);
+    await Promise.all(instanceIds.map((instanceId) => slots(() => this.#takeUp(instanceId))));
+    return instanceIds.length;
+  }
+
+  /** Finds what a start could not take up, and what a writer left behind that lost the hub while it was writing. */
+  async #sweepOnce(): Promise<void> {
+    if (this.#stopping.signal.aborted) return;
+    try {
+      await this.#takeUpAll();
+    } catch (error) {
+      this.#options.log.warn('the sweep for unfinished instances failed', { error: describeError(error) });
+    }
+  }
+
   async #takeUp(instanceId: string): Promise<void> {
+    if (this.#stopping.signal.aborted) return;
     try {
       if (instanceId.startsWith('@')) await this.#entities.takeUp(instanceId);
       else await this.#orchestrations.takeUp(instanceId);
     } catch (error) {
-      // One damaged instance must not keep the others from running.
-      this.#options.log.error('an instance could not be taken up', { instanceId, error: String(error) });
+      // One damaged instance must not keep the others from running; the sweep tries it again.
+      this.#options.log.error('an instance could not be taken up', { instanceId, error: describeError(error) });
     }
   }
 
   async stop(): Promise<void> {
     this.#stopping.abort();
+    clearInterval(this.#sweep);
     await Promise.race([Promise.all([this.#orchestrations.close(), this.#entities.close()]), pause(stopTimeoutMs)]);
   }
 

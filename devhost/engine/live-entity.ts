@@ -74,6 +74,10 @@ export class LiveEntity {
 
   #enqueue(request: EntityRequest, isFromClient: boolean): Promise<void> {
     return new Promise((resolve, reject) => {
+      if (this.#aborted.signal.aborted) {
+        reject(new Error('the host is stopping'));
+        return;
+      }
       const settle = { resolve, reject };
       this.#waiting.push({ request, inboxKey: request.requestId, isFromClient, isInInbox: false, settle });
       this.#wake();

@@ -76,6 +76,10 @@ export class LiveOrchestration {
   /** Resolves once the message is durable. */
   postDurably(message: Message): Promise<void> {
     return new Promise((resolve, reject) => {
+      if (this.#aborted.signal.aborted) {
+        reject(new Error('the host is stopping'));
+        return;
+      }
       this.#mailbox.push({ message, onDurable: { resolve, reject } });
       this.#wake();
     });
