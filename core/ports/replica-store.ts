@@ -24,7 +24,10 @@ export interface ReplicaStore {
   /** Ranges that were written, ascending, merged where they touch. */
   allocatedRanges(blob: ReplicaBlob, snapshotId?: string): AsyncIterable<{ offsetBytes: number; lengthBytes: number }>;
   properties(blob: ReplicaBlob): Promise<ReplicaProperties | undefined>;
-  /** Snapshot on condition that the blob still has `ifMatch`; metadata carries the fence. Rejects with `FencedError` when the ETag moved. */
+  /**
+   * Snapshot on condition that the blob still has `ifMatch`; metadata carries the fence. Rejects with `FencedError` when
+   * the ETag moved. A repeat makes another snapshot of the same content and fence: those that no row names are swept.
+   */
   createSnapshot(blob: ReplicaBlob, options: { ifMatch: string; fence: Fence }): Promise<{ snapshotId: string }>;
   /** All snapshots of the blob, oldest first, with the fence in their metadata. */
   listSnapshots(blob: ReplicaBlob): Promise<{ snapshotId: string; fence: Fence | undefined }[]>;

@@ -127,8 +127,9 @@ class PageBlobReplicaStore implements ReplicaStore {
         this.remember(blob, contentLength);
         return { lengthBytes: contentLength, etag, fence: fenceFromSequenceNumber(blobSequenceNumber) };
       } catch (error) {
-        if (serviceAnswer(error).statusCode === 404) return undefined;
-        throw error;
+        if (serviceAnswer(error).statusCode !== 404) throw error;
+        this.knownLengths.delete(keyOf(blob));
+        return undefined;
       }
     });
   }

@@ -20,7 +20,7 @@ import { decodeRow } from './table-rows.js';
 import { prepareTransaction, sendTransaction } from './table-transaction.js';
 
 /** Where the app keeps its state; a table's name is letters and digits. */
-const stateTableName = 'understudystate';
+const stateTableName = 'UnderstudyState';
 
 export type StateTableOptions = {
   /** Default: the table of the app's state. */
