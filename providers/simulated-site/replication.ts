@@ -109,6 +109,8 @@ export class Replication {
     if (there !== undefined) return there;
     this.refuseInLowMemory();
     await this.dropCheckpoint();
+    // The clock is asked while writes run; holding them until it answers would let a slow clock stop the guest.
+    await this.options.time.now();
     return this.machine.lock.run(async () => {
       const begun = this.checkpointOf(this.require(protectionId), epoch);
       return begun ?? this.begin(await this.tracker.forgetLogs(this.require(protectionId)), epoch, baseCycle);
@@ -129,7 +131,7 @@ export class Replication {
   private async begin(replication: ReplicationState, epoch: number, baseCycle: number): Promise<Checkpoint> {
     this.refuseResized(replication);
     const { machine, time, journalFolder } = this.options;
-    const now = await time.now();
+    const now = time.approximateNow();
     const dataWriteGuids = await this.tracker.drawDataWriteGuids(replication);
     const checkpointId = randomUUID();
     const logs = await LogSet.create(
@@ -228,7 +230,8 @@ export class Replication {
     const there = this.closedCycle(protectionId, cycle);
     if (there !== undefined) return there;
     this.refuseInLowMemory();
-    const { machine, faults } = this.options;
+    const { machine, faults, time } = this.options;
+    await time.now();
     const quiesce =
       consistency === 'applicationConsistent' && machine.running && !faults.has('freeze-failure', machine.config.vmId);
     try {
@@ -261,7 +264,7 @@ export class Replication {
     const { tracking } = this.require(replication.protectionId);
     if (tracking.kind === 'resyncRequired') throw resyncNeeded(name, tracking.message);
     if (this.tracker.logs === undefined) throw notReplicated(name);
-    const now = await this.options.time.now();
+    const now = this.options.time.approximateNow();
     await this.tracker.journal?.mark(cycle);
     const file = await this.switchOrUndo({ cycle, consistency, now: now.toString(), timeMs: now.epochMilliseconds });
     this.tracker.cycles = [...this.tracker.cycles, file];

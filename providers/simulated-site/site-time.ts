@@ -1,4 +1,4 @@
-import type { Temporal } from 'temporal-polyfill';
+import { Temporal } from 'temporal-polyfill';
 import type { Clock } from '../../core/ports/clock.js';
 
 /** Business time for the site. Between readings of the clock the last one is carried on, for stamps that need no more. */
@@ -20,5 +20,13 @@ export class SiteTime {
 
   approximateText(): string {
     return new Date(this.approximateMs()).toISOString();
+  }
+
+  /**
+   * The last reading carried on. Taken while writes are held, right after `now` was asked without holding them: never
+   * later than the truth where business time runs at least as fast as system time.
+   */
+  approximateNow(): Temporal.Instant {
+    return Temporal.Instant.fromEpochMilliseconds(this.approximateMs());
   }
 }
