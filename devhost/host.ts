@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { BusinessClock } from './clock/business-clock.js';
-import type { HostModes, RegisteredFunction } from './contract.js';
+import type { DurableEngine, HostModes, RegisteredFunction } from './contract.js';
 import { createDurableEngine } from './engine/engine.js';
 import { openTableStore } from './engine/table-store.js';
 import { adminApi, type FunctionListing } from './http/admin-api.js';
@@ -14,6 +14,7 @@ import { readHostJson } from './settings/host-json.js';
 import { BlobScheduleStatusStore } from './timers/schedule-status.js';
 import { Timers } from './timers/timers.js';
 import { AppWorker } from './worker/app-worker.js';
+import { withDurableClient } from './worker/with-durable-client.js';
 import { acquireWriterLease } from './writer/writer-lease.js';
 
 export interface HostOptions {
@@ -90,8 +91,8 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
     const functions = [...worker.functions.values()].map((registered) => describe(registered, routes, server.origin));
 
     const store = await openTableStore({ connectionString, hubName: settings.hubName, writerEpoch: lease.epoch });
-    const engine = createDurableEngine({
-      worker,
+    const engine: DurableEngine = createDurableEngine({
+      worker: withDurableClient(worker, () => engine.clientBinding(server.origin)),
       clock,
       modes: options.modes,
       hubName: settings.hubName,

@@ -1,6 +1,7 @@
 import * as df from 'durable-functions';
 import { activityRegistrations } from '../activities/registration.js';
 import { workflows } from '../orchestrators/registration.js';
+import { registerActivities } from './activity-registration.js';
 import { compose } from './composition.js';
 import { registerDoors } from './doors.js';
 import { readSettings } from './settings.js';
@@ -9,5 +10,5 @@ import { readSettings } from './settings.js';
 const { app, activities } = await compose(readSettings(process.env));
 
 for (const { name, handler } of workflows) df.app.orchestration(name, handler);
-for (const { name, handler } of activityRegistrations(activities)) df.app.activity(name, { handler });
+registerActivities(app, activityRegistrations(activities));
 registerDoors(app);

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { asVaultId } from '../../../core/domain/ids.js';
+import { asJobName, asVaultId } from '../../../core/domain/ids.js';
+import type { Job } from '../../../core/domain/jobs/job.js';
 import { insert } from '../../../core/records/access.js';
 import { rows, vaultPartition } from '../../../core/records/rows.js';
+import { startWhatRowsAskFor } from '../../../functions/activity-registration.js';
 import { sweep } from '../../../functions/timers/sweep.js';
 import { Harness, vaultPath } from '../../support/api/harness.js';
 import { sampleItem, sampleProgress } from '../../support/sample-item.js';
@@ -46,4 +48,41 @@ test('the sweep starts what the rows of the items ask for, and one failure stops
   await sweep(harness.app);
   assert.deepEqual(new Set(harness.started.map(({ orchestrator }) => orchestrator)), new Set(['replicationLoop']));
   assert.equal(harness.started.length, 2);
+});
+
+test('what an activity left to do is started at once: the loop, and the job that finalizes protection', async () => {
+  const harness = new Harness();
+  await harness.putVault();
+  const jobName = asJobName('019b0000-0000-7000-8000-000000000001');
+  const item = sampleItem({
+    state: 'FinalizingProtection',
+    replication: sampleProgress({ phase: 'delta' }),
+    activeJob: { jobName, scenarioName: 'IrCompletion', startedAt: 'now' },
+  });
+  const job: Job = {
+    jobName,
+    scenarioName: 'IrCompletion',
+    friendlyName: '',
+    state: 'NotStarted',
+    tasks: [],
+    errors: [],
+    createdAt: 'now',
+    targetResourceId: '',
+    targetObjectName: '',
+    intent: { orchestrator: 'finalizeProtection', input: {} },
+  };
+  await harness.table.transact(vaultPartition(vaultId), [
+    insert(rows.item(vaultId, item.itemId), item),
+    insert(rows.job(vaultId, jobName), job),
+  ]);
+  for (let repeat = 0; repeat < 2; repeat++) {
+    await startWhatRowsAskFor(harness.app, () => harness.app.workflows, vaultId, item.itemId);
+  }
+  assert.deepEqual(
+    harness.started.map(({ orchestrator, instanceId }) => [orchestrator, instanceId]),
+    [
+      ['replicationLoop', `loop-${item.protectionId}-1`],
+      ['finalizeProtection', jobName],
+    ],
+  );
 });
