@@ -139,7 +139,10 @@ class Engine implements DurableEngine {
   async stop(): Promise<void> {
     this.#stopping.abort();
     clearInterval(this.#sweep);
-    await Promise.race([Promise.all([this.#orchestrations.close(), this.#entities.close()]), pause(stopTimeoutMs)]);
+    const closed = new AbortController();
+    const closing = Promise.all([this.#orchestrations.close(), this.#entities.close()]);
+    await Promise.race([closing, pause(stopTimeoutMs, closed.signal)]);
+    closed.abort();
   }
 
   clientBinding(baseUrl: string): string {

@@ -34,6 +34,7 @@ export class LiveOrchestration {
   readonly #delivering = new Set<string>();
   /** Signals that their entity has taken; they leave the outbox with the next commit. */
   readonly #delivered = new Set<string>();
+  readonly #warned = new Set<string>();
   readonly #aborted = new AbortController();
   #mailbox: Envelope[] = [];
   #held: Envelope[] = [];
@@ -190,6 +191,9 @@ export class LiveOrchestration {
 
   async #commit(plan: TurnPlan): Promise<void> {
     for (const warning of plan.warnings) {
+      // Replays say the same again.
+      if (this.#warned.has(warning)) continue;
+      this.#warned.add(warning);
       this.#services.log.warn(warning, { instanceId: this.instanceId, orchestrator: this.#head.name });
     }
     const text = turnText(plan.events, true);

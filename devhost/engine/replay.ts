@@ -26,6 +26,8 @@ export interface ReplayOutcome {
 export const maximumShortTimerDays = 6;
 export const longTimerSegmentDays = 3;
 const dayMs = 86_400_000;
+/** Wider fan-outs are not searched for tasks waited for twice: it would cost too much each turn. */
+const maxMembersCompared = 50;
 /** Keeps exponential intervals inside what a date can hold. */
 const longestRetryDelayMs = 36_500 * dayMs;
 
@@ -62,6 +64,8 @@ class Replayer {
   /** Current segment's id of each timer that the orchestrator has cancelled by the end of this replay. */
   readonly #cancelledTimers: { currentId: number }[] = [];
   readonly #warnings: string[] = [];
+  /** Members of any and all that are still under way, by what they ask for. */
+  readonly #openMembers = new Map<string, Task>();
   #continueAsNewInput: { json: string | null } | undefined;
 
   constructor(
@@ -160,7 +164,7 @@ class Replayer {
         return settledTask();
       case 11: {
         const any = new Task();
-        for (const child of action.compoundActions.map((each) => this.#invoke(each))) {
+        for (const child of this.#invokeMembers(action.compoundActions)) {
           child.then(() => {
             any.settle(false);
           });
@@ -170,7 +174,7 @@ class Replayer {
       case 12: {
         const all = new Task();
         let waitingCount = action.compoundActions.length;
-        for (const child of action.compoundActions.map((each) => this.#invoke(each))) {
+        for (const child of this.#invokeMembers(action.compoundActions)) {
           child.then(() => {
             if (--waitingCount === 0) all.settle(false);
           });
@@ -178,6 +182,25 @@ class Replayer {
         return all;
       }
     }
+  }
+
+  #invokeMembers(members: readonly Action[]): Task[] {
+    const tasks = members.map((each) => this.#invoke(each));
+    if (members.length > maxMembersCompared) return tasks;
+    const texts = members.map((each) => JSON.stringify(each));
+    texts.forEach((text, index) => {
+      const before = this.#openMembers.get(text);
+      if (before === undefined || before.settled || members[index]?.actionType === 6) return;
+      this.#warnings.push(
+        'a task that is under way seems to be waited for a second time, in another any or all: the real host schedules ' +
+          `it again and then disagrees with the library about sequence ids (${text.slice(0, 200)})`,
+      );
+    });
+    texts.forEach((text, index) => {
+      const task = tasks[index];
+      if (task !== undefined) this.#openMembers.set(text, task);
+    });
+    return tasks;
   }
 
   #takeId(task: Task): number {

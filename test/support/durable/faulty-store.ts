@@ -10,7 +10,7 @@ import type {
 
 export type Fault = 'none' | 'fails' | 'answerLost';
 
-/** Wraps a store; before each write it asks what goes wrong with it. */
+/** Wraps a store; before each load and commit it asks what goes wrong with it. */
 export class FaultyStore implements DurableStore {
   readonly #inner: DurableStore;
   readonly #next: () => Fault;
@@ -24,7 +24,8 @@ export class FaultyStore implements DurableStore {
     return this.#inner.writerEpoch;
   }
 
-  load(instanceId: string): Promise<LoadedInstance | undefined> {
+  async load(instanceId: string): Promise<LoadedInstance | undefined> {
+    if (this.#next() === 'fails') throw new Error('the store is away');
     return this.#inner.load(instanceId);
   }
 

@@ -79,6 +79,19 @@ df.app.orchestration('counts', function* (context: OrchestrationContext) {
   return undefined;
 });
 
+df.app.orchestration('waitsTwice', function* (context: OrchestrationContext) {
+  const slow = context.df.waitForExternalEvent('never');
+  const timer = context.df.createTimer(new Date(context.df.currentUtcDateTime.getTime() + 60_000));
+  yield context.df.Task.any([context.df.callActivity('hello', 'a'), timer, slow]);
+  yield context.df.Task.any([context.df.callActivity('hello', 'b'), timer, slow]);
+});
+
+test('a task waited for in two places is warned of, once', async () => {
+  const harness = await EngineHarness.started();
+  await harness.finishedInTime(await harness.start('waitsTwice'));
+  assert.equal(harness.logged.filter(({ message }) => message.includes('waited for a second time')).length, 1);
+});
+
 test('a chain of activities runs in order and its output is the last word', async () => {
   const harness = await EngineHarness.started();
   const id = await harness.start('chain');
