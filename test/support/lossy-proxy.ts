@@ -4,11 +4,19 @@ import type { AddressInfo } from 'node:net';
 /** `busy`: the service answers 503 and did nothing. A body may be damaged in place. */
 export type ProxyVerdict = 'forward' | 'loseRequest' | 'loseAnswer' | 'busy';
 
+export interface LossyProxy {
+  /** The same URL by way of the proxy. */
+  through: (url: string) => string;
+  /** Connections that callers opened, and the most that were open at once. */
+  connections: { opened: number; peak: number };
+  stop: () => Promise<void>;
+}
+
 /** A line to a service on this machine that damages, delays and loses what the judge says. */
 export async function startLossyProxy(
   targetPort: number,
   judge: (request: { method: string; path: string }, body: Buffer) => ProxyVerdict,
-): Promise<{ through: (url: string) => string; stop: () => Promise<void> }> {
+): Promise<LossyProxy> {
   const handle = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
     const parts: Buffer[] = [];
     for await (const part of incoming) parts.push(part as Buffer);
@@ -30,10 +38,18 @@ export async function startLossyProxy(
     // A caller that breaks off in mid-body is no fault of the line.
     handle(incoming, outgoing).catch(() => incoming.socket.destroy());
   });
+  const connections = { opened: 0, peak: 0 };
+  let open = 0;
+  server.on('connection', (socket) => {
+    connections.opened++;
+    connections.peak = Math.max(connections.peak, ++open);
+    socket.once('close', () => open--);
+  });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   return {
     through: (url) => url.replaceAll(`:${targetPort}/`, `:${port}/`),
+    connections,
     stop: async () => {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
+import { socketsMax } from '../../../providers/azure-storage/connections.js';
 import { openReplicaStore } from '../../../providers/azure-storage/replica-store.js';
 import { openTransferStore } from '../../../providers/azure-storage/transfer-store.js';
 import { uploadBlocks } from '../../../providers/azure-storage/upload.js';
@@ -8,6 +9,7 @@ import { startAzurite, type Azurite } from '../../support/azurite.js';
 import { replicaStoreConformance } from '../../support/conformance/replica-store.js';
 import { transferStoreConformance } from '../../support/conformance/transfer-store.js';
 import { inPieces } from '../../support/in-pieces.js';
+import { startLossyProxy } from '../../support/lossy-proxy.js';
 import { InMemoryCloudInventory } from '../../support/in-memory/cloud-inventory.js';
 
 let azurite: Azurite;
@@ -76,4 +78,25 @@ test('a read grant reads its snapshot, and neither the disk of today nor another
   other.searchParams.set('snapshot', second);
   // Azurite does not sign the snapshot's time; Azure does, and answers 403.
   assert([200, 403].includes((await fetch(other)).status));
+});
+
+test('many calls at once share a bounded number of connections, and the next calls reuse them', async () => {
+  const [account] = await inventory.storageAccounts();
+  assert(account);
+  const proxy = await startLossyProxy(azurite.ports.blob, () => 'forward');
+  try {
+    const proxied = new InMemoryCloudInventory([{ ...account, blobEndpoint: proxy.through(account.blobEndpoint) }]);
+    const store = openTransferStore({ inventory: proxied });
+    const { url } = await store.grantUpload(storageAccountId, 'connections/log', 60);
+    await fetch(url, { method: 'PUT', headers: { 'x-ms-blob-type': 'BlockBlob' }, body: 'x' });
+    const round = (count: number) =>
+      Promise.all(Array.from({ length: count }, () => store.stat(storageAccountId, 'connections/log')));
+    await round(100);
+    assert(proxy.connections.peak > 1 && proxy.connections.peak <= socketsMax, `${proxy.connections.peak} at once`);
+    const { opened } = proxy.connections;
+    for (let index = 0; index < 10; index++) await round(1);
+    assert.equal(proxy.connections.opened, opened);
+  } finally {
+    await proxy.stop();
+  }
 });

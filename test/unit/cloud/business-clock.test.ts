@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { setMaxListeners } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
@@ -110,6 +111,7 @@ test('an advanced clock ends waits soon, those that are reached and no others', 
 test('many who wait cost the host no more than a few readings a second', () =>
   withHost(1, async (host, clock) => {
     const stop = new AbortController();
+    setMaxListeners(0, stop.signal);
     const waits = Array.from({ length: 50 }, () => clock.waitUntil(start.add({ hours: 1 }), stop.signal));
     await new Promise((resolve) => setTimeout(resolve, 600));
     stop.abort(new Error('enough'));
