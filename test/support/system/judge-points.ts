@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { RecoveryPoint } from '../../../core/domain/recovery-point/recovery-point.js';
+import { downloadDisk, firstDifference, qemuCompare } from '../../../scripts/demo/compare-disks.js';
+import type { UnderstudySystem } from './understudy-system.js';
+
+export interface JudgedPoint {
+  point: RecoveryPoint;
+  /** Fixed VHD of each disk at the point, in the item's disk order. */
+  images: string[];
+}
+
+/**
+ * Downloads every disk of a recovery point and compares it with the source rebuilt from the site's journal, by our own
+ * reader and by qemu-img. `use` gets the images before they are deleted.
+ */
+export async function judgePoint(
+  system: UnderstudySystem,
+  vmName: string,
+  point: RecoveryPoint,
+  use: (judged: JudgedPoint) => Promise<void> = () => Promise.resolve(),
+): Promise<void> {
+  const item = await system.item(vmName);
+  const out = join(system.folder, 'judge', `${vmName}-${point.cycle}`);
+  await mkdir(out, { recursive: true });
+  await system.site('disk-at', '--vm', vmName, '--cycle', String(point.cycle), '--out', out);
+  const images: string[] = [];
+  for (const disk of item.disks) {
+    const snapshot = point.disks.find(({ diskId }) => diskId === disk.diskId);
+    assert.ok(snapshot, `the point of cycle ${point.cycle} has no snapshot of ${disk.name}`);
+    const source = join(out, `${disk.name}.raw`);
+    const image = join(out, `${disk.name}.vhd`);
+    await downloadDisk(system.replicas, disk.replica, image, snapshot.snapshotId);
+    assert.equal(
+      await firstDifference(source, image, disk.sourceSizeBytes),
+      undefined,
+      `${disk.name} differs from its source at cycle ${point.cycle}`,
+    );
+    const verdict = await qemuCompare(source, image);
+    if (verdict === 'missing') {
+      console.log('judge missed: qemu-img');
+      assert.notEqual(process.env.UNDERSTUDY_REQUIRE_JUDGES, '1', 'qemu-img is needed here');
+    } else {
+      assert.equal(verdict, 'identical', `qemu-img: ${disk.name} differs from its source at cycle ${point.cycle}`);
+    }
+    images.push(image);
+  }
+  await use({ point, images });
+  await rm(out, { recursive: true, force: true });
+}
