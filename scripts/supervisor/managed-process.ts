@@ -61,10 +61,14 @@ export class ManagedProcess {
     this.#child = child;
     this.#tail = [];
     const log = createWriteStream(logFile, { flags: 'a' });
+    let wasUp = false;
     let ready!: () => void;
     let failed!: (error: Error) => void;
     const up = new Promise<void>((resolve, reject) => {
-      ready = resolve;
+      ready = () => {
+        wasUp = true;
+        resolve();
+      };
       failed = reject;
     });
     const take = (line: string): void => {
@@ -86,7 +90,8 @@ export class ManagedProcess {
           new Error(`${name} ended before it was up (${signal ?? `exit code ${code}`}):\n${this.#tail.join('\n')}`),
         );
         resolve();
-        if (!this.#stopping && this.options.restartAfterCrash)
+        // A first start that fails is the caller's to hear; a restart that fails is tried again.
+        if (!this.#stopping && this.options.restartAfterCrash && (wasUp || this.#restarts > 0))
           void this.#restart(startedAt, signal ?? `exit code ${code}`);
       });
     });
