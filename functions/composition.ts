@@ -11,7 +11,8 @@ import type { App } from './app.js';
 import { closedAuthenticator, loopbackAuthenticator } from './http/authentication.js';
 import type { Settings } from './settings.js';
 
-const stateTableName = 'UnderstudyState';
+/** The app's state, in its own storage account. */
+export const stateTableName = 'UnderstudyState';
 /** The local cloud's own record of its VMs, apart from the app's state. */
 const localVmsTableName = 'UnderstudyLocalVms';
 

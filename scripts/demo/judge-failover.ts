@@ -3,10 +3,11 @@ import { join } from 'node:path';
 import { asVaultId } from '../../core/domain/ids.js';
 import { read } from '../../core/records/access.js';
 import { itemIdOf, rows } from '../../core/records/rows.js';
+import { stateTableName } from '../../functions/composition.js';
 import { openReplicaStore } from '../../providers/azure-storage/replica-store.js';
 import { openTableStateTable } from '../../providers/azure-storage/state-table.js';
 import { openLocalAzure } from '../../providers/local-azure/local-azure.js';
-import { localVaultId, stateTableName, type Environment } from '../supervisor/environment.js';
+import { localVaultId, type Environment } from '../supervisor/environment.js';
 import { downloadDisk, firstDifference, qemuCompare } from './compare-disks.js';
 import { runSite } from './run-site.js';
 

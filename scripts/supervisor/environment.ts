@@ -12,8 +12,6 @@ export const localSubscriptionId = '00000000-0000-0000-0000-000000000000';
 export const localResourceGroup = 'local';
 export const localVaultName = 'local';
 export const localVaultId = `/subscriptions/${localSubscriptionId}/resourceGroups/${localResourceGroup}/providers/Microsoft.RecoveryServices/vaults/${localVaultName}`;
-/** The app's table in its own storage account. */
-export const stateTableName = 'understudy';
 const apiVersion = '2025-08-01';
 
 export interface EnvironmentOptions {
@@ -92,7 +90,7 @@ export async function startEnvironment(options: EnvironmentOptions): Promise<Env
     /site ready/,
   );
   const relayData = join(dataFolder, 'relay');
-  const relay = managed('relay', 'relay/main.js', ['run', '--data', relayData, '--site', siteFolder], /relay ready/);
+  const relay = managed('relay', 'relay/main.js', ['run', '--data', relayData, '--site', siteFolder], /in contact with/);
 
   const stop = async (): Promise<void> => {
     // The relay first, while the app still answers it; Azurite last, when nobody writes any more.
@@ -164,7 +162,7 @@ async function putVault(endpoint: string): Promise<void> {
   });
 }
 
-const keyResponse = z.object({ key: z.string() });
+const keyResponse = z.object({ registrationKey: z.string() });
 
 async function registerRelay(
   endpoint: string,
@@ -172,13 +170,13 @@ async function registerRelay(
   siteFolder: string,
   env: NodeJS.ProcessEnv,
 ): Promise<void> {
-  const { key } = keyResponse.parse(
+  const { registrationKey } = keyResponse.parse(
     await request('POST', `${endpoint}/understudy/v1/registrationKeys`, { vaultId: localVaultId }),
   );
   await mkdir(relayData, { recursive: true });
   const keyFile = join(relayData, 'registration.key');
   const file = await open(keyFile, 'w', 0o600);
-  await file.writeFile(key);
+  await file.writeFile(registrationKey);
   await file.close();
   const register = new ManagedProcess({
     name: 'relay register',

@@ -12,6 +12,7 @@ import type { StateTable } from '../../../core/ports/state-table.js';
 import type { TransferStore } from '../../../core/ports/transfer-store.js';
 import { list } from '../../../core/records/access.js';
 import { rows } from '../../../core/records/rows.js';
+import { stateTableName } from '../../../functions/composition.js';
 import { openReplicaStore } from '../../../providers/azure-storage/replica-store.js';
 import { openTableStateTable } from '../../../providers/azure-storage/state-table.js';
 import { openTransferStore } from '../../../providers/azure-storage/transfer-store.js';
@@ -24,7 +25,6 @@ import {
   localVaultId,
   localVaultName,
   startEnvironment,
-  stateTableName,
   type Environment,
 } from '../../../scripts/supervisor/environment.js';
 
