@@ -1,6 +1,6 @@
 import { UnderstudyError } from '../core/domain/errors.js';
 
-/** The relay's failures, US5100 to US5199. Each code has a paragraph in docs/errors.md, section "Relay". */
+/** The relay’s failures: US51xx. Each code has a paragraph in docs/errors.md, section "Relay". */
 
 export class RegistrationKeyUnreadableError extends UnderstudyError {
   constructor(file: string, found: string, cause?: unknown) {

@@ -19,7 +19,7 @@ function codesInSources(): Map<string, string> {
 }
 
 const documented = new Set(
-  [...readFileSync('docs/errors.md', 'utf8').matchAll(/^#+ (US\d{4})\b/gm)].map((match) => match[1]),
+  [...readFileSync('docs/errors.md', 'utf8').matchAll(/^(?:- )?\*\*(US\d{4})\*\*/gm)].map((match) => match[1]),
 );
 
 test('every error code in the sources has a paragraph in docs/errors.md', () => {
