@@ -90,7 +90,12 @@ export async function startEnvironment(options: EnvironmentOptions): Promise<Env
     /site ready/,
   );
   const relayData = join(dataFolder, 'relay');
-  const relay = managed('relay', 'relay/main.js', ['run', '--data', relayData, '--site', siteFolder], /in contact with/);
+  const relay = managed(
+    'relay',
+    'relay/main.js',
+    ['run', '--data', relayData, '--site', siteFolder],
+    /in contact with/,
+  );
 
   const stop = async (): Promise<void> => {
     // The relay first, while the app still answers it; Azurite last, when nobody writes any more.
