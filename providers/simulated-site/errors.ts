@@ -12,6 +12,15 @@ export const siteUnreachable = (siteFolder: string, cause?: unknown): Understudy
     cause,
   });
 
+export const siteStopping = (vm: string): UnderstudyError =>
+  new UnderstudyError({
+    code: 'US5001',
+    message: `The site is being stopped; what was asked for ${vm} goes on at its next start`,
+    recommendedAction: 'Start it with "npm run site -- serve". Replication goes on by itself when it answers.',
+    retry: 'later',
+    httpStatus: 503,
+  });
+
 export const siteLocked = (siteFolder: string, pid: number): UnderstudyError =>
   new UnderstudyError({
     code: 'US5002',

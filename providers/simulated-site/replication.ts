@@ -12,12 +12,14 @@ import {
   notReplicated,
   otherProtection,
   resyncNeeded,
+  siteStopping,
   staleEpoch,
   switchFailed,
 } from './errors.js';
 import { Journal } from './journal.js';
 import { LogSet, SwitchNotUndone, type SwitchObserver } from './log-set.js';
 import type { Machine } from './machine.js';
+import { Serial } from './serial.js';
 import { vmPaths } from './site-file.js';
 import { Tracker, type TrackerOptions } from './tracker.js';
 import type { PreparedFreeze, VirtualDisk } from './virtual-disk.js';
@@ -35,6 +37,8 @@ export interface ReplicationOptions extends TrackerOptions {
 export class Replication {
   readonly tracker: Tracker;
   private merging: Promise<void> | undefined;
+  /** One freeze and switch at a time: no other may thaw the guest in between. */
+  private readonly switching = new Serial();
   private stopping = false;
   private readonly machine: Machine;
 
@@ -52,9 +56,14 @@ export class Replication {
     });
   }
 
-  /** After the guest stopped: with the logs closed a restart goes on without resync. A merge goes on at the next start. */
-  async close(): Promise<void> {
+  /** A merge ends at its next step; whoever waits for it is told to come again. It goes on at the next start. */
+  beginStop(): void {
     this.stopping = true;
+  }
+
+  /** After the guest stopped: with the logs closed a restart goes on without resync. */
+  async close(): Promise<void> {
+    this.beginStop();
     await this.merging?.catch(() => undefined);
     await this.machine.lock.run(() => this.tracker.close());
   }
@@ -193,7 +202,7 @@ export class Replication {
 
   private async mergeWhole(): Promise<void> {
     const isThere = await this.machine.lock.run(() => this.beginMerge());
-    while (isThere && !this.stopping && (await this.machine.lock.run(() => this.mergeStep())));
+    while (isThere && (await this.machine.lock.run(() => this.mergeStep())));
   }
 
   private async beginMerge(): Promise<boolean> {
@@ -210,6 +219,7 @@ export class Replication {
   }
 
   private async mergeStep(): Promise<boolean> {
+    if (this.stopping) throw siteStopping(this.machine.config.name);
     let budgetBytes = mergeStepBytes;
     for (const disk of this.machine.disks) budgetBytes -= await disk.mergeStep(Math.max(0, budgetBytes));
     // Guests dirty less between two steps than a step copies, so this comes.
@@ -230,19 +240,37 @@ export class Replication {
     const there = this.closedCycle(protectionId, cycle);
     if (there !== undefined) return there;
     this.refuseInLowMemory();
-    const { machine, faults, time } = this.options;
-    await time.now();
-    const quiesce =
-      consistency === 'applicationConsistent' && machine.running && !faults.has('freeze-failure', machine.config.vmId);
+    await this.options.time.now();
+    return this.switching.run(() => this.quiesceAndClose(protectionId, cycle, consistency));
+  }
+
+  private async quiesceAndClose(
+    protectionId: string,
+    cycle: number,
+    wanted: ClosedCycle['consistency'],
+  ): Promise<ClosedCycle> {
+    const { guest, lock } = this.machine;
     try {
-      if (quiesce) await machine.guest.freeze();
-      return await machine.lock.run(
+      const consistency = wanted === 'applicationConsistent' && (await this.isFrozen()) ? wanted : 'crashConsistent';
+      return await lock.run(
         async () =>
-          this.closedCycle(protectionId, cycle) ??
-          this.closeCycle(this.require(protectionId), cycle, quiesce ? 'applicationConsistent' : 'crashConsistent'),
+          this.closedCycle(protectionId, cycle) ?? this.closeCycle(this.require(protectionId), cycle, consistency),
       );
     } finally {
-      machine.guest.thaw();
+      guest.thaw();
+    }
+  }
+
+  /** Asks the guest to freeze; one that does not gives a crash-consistent cycle. */
+  private async isFrozen(): Promise<boolean> {
+    const { machine, faults } = this.options;
+    if (!machine.running || faults.has('freeze-failure', machine.config.vmId)) return false;
+    try {
+      await machine.guest.freeze();
+      return true;
+    } catch (error) {
+      process.stderr.write(`the guest of ${machine.config.name} did not freeze: ${String(error)}\n`);
+      return false;
     }
   }
 

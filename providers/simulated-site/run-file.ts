@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { isAbsent, readJson, systemErrorCode, writeJsonWhole } from './durable-file.js';
 import { siteLocked } from './errors.js';
@@ -22,13 +22,22 @@ export const drawToken = (): string => randomBytes(32).toString('hex');
  */
 export async function lockSite(site: string): Promise<() => Promise<void>> {
   const path = sitePaths.lockFile(site);
-  const own = `${process.pid} ${startTimeOf(process.pid) ?? ''}\n`;
+  // Linked into place with its content: a lock is never seen empty.
+  const own = `${path}.${process.pid}.own`;
+  await writeFile(own, `${process.pid} ${startTimeOf(process.pid) ?? ''}\n`);
+  try {
+    await linkLock(site, own, path);
+  } finally {
+    await rm(own, { force: true });
+  }
+  return () => rm(path, { force: true });
+}
+
+async function linkLock(site: string, own: string, path: string): Promise<void> {
   for (;;) {
     try {
-      const handle = await open(path, 'wx');
-      await handle.writeFile(own);
-      await handle.close();
-      return () => rm(path, { force: true });
+      await link(own, path);
+      return;
     } catch (error) {
       if (systemErrorCode(error) !== 'EEXIST') throw error;
     }

@@ -32,6 +32,7 @@ export async function startSiteProcess(options: {
       port: server.port,
       stop: async () => {
         await removeRunFile(siteFolder);
+        site.beginStop();
         await server.close();
         await site.stop();
         await unlock();
