@@ -1,4 +1,4 @@
-import type { CloudNetwork, CloudStorageAccount } from '../../core/ports/cloud-inventory.js';
+import type { CloudStorageAccount } from '../../core/ports/cloud-inventory.js';
 import { UnderstudyError } from '../../core/domain/errors.js';
 import { ApiError } from '../http/api-error.js';
 import type { VaultCall } from './operation.js';
@@ -15,27 +15,14 @@ export const badReference = (target: string, what: string, id: string, action: s
     recommendedAction: action,
   });
 
-async function resolve<T>(find: () => Promise<T>, missing: () => ApiError, missingCode: string): Promise<T> {
+export async function storageAccountOf(call: VaultCall, armId: string, target: string): Promise<CloudStorageAccount> {
   try {
-    return await find();
+    return await call.app.cloudInventory.storageAccount(armId);
   } catch (error) {
-    throw error instanceof UnderstudyError && error.code === missingCode ? missing() : error;
+    if (!(error instanceof UnderstudyError) || error.code !== 'US6010') throw error;
+    throw badReference(target, 'storage account', armId, 'Name a storage account that Understudy may use.');
   }
 }
-
-export const storageAccountOf = (call: VaultCall, armId: string, target: string): Promise<CloudStorageAccount> =>
-  resolve(
-    () => call.app.cloudInventory.storageAccount(armId),
-    () => badReference(target, 'storage account', armId, 'Name a storage account that Understudy may use.'),
-    'US6010',
-  );
-
-export const networkOf = (call: VaultCall, armId: string, target: string): Promise<CloudNetwork> =>
-  resolve(
-    () => call.app.cloudInventory.network(armId),
-    () => badReference(target, 'virtual network', armId, 'Name a virtual network that Understudy may use.'),
-    'US6011',
-  );
 
 /** A premium page blob takes 100 snapshots: at 30 s they would be used up within the hour. */
 export function checkIntervalFitsStorage(intervalSeconds: number, account: CloudStorageAccount, target: string): void {

@@ -21,7 +21,8 @@ const readyWithinMs = 60_000;
 const stoppedWithinMs = 20_000;
 const localGroup = '/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/local';
 
-export async function startApp(): Promise<RunningApp> {
+/** `mode`: ways of running that show what else only the real host would (devhost --help). */
+export async function startApp(options: { mode?: string } = {}): Promise<RunningApp> {
   const folder = await mkdtemp(join(tmpdir(), 'understudy-app-'));
   const azurite = await startAzurite();
   const inventoryPath = join(folder, 'azure.json');
@@ -41,7 +42,11 @@ export async function startApp(): Promise<RunningApp> {
   );
   const child = spawn(
     process.execPath,
-    ['--enable-source-maps', 'dist/devhost/main.js', '--port', '0', '--data', join(folder, 'devhost'), '--json'],
+    [
+      '--enable-source-maps',
+      'dist/devhost/main.js',
+      ...['--port', '0', '--data', join(folder, 'devhost'), '--json', '--mode', options.mode ?? ''],
+    ],
     {
       env: {
         ...process.env,
