@@ -3,6 +3,7 @@ import { parseTurn, turnText } from './history.js';
 import { LiveOrchestration } from './live-orchestration.js';
 import type { Message } from './messages.js';
 import { rewindHistory } from './rewind.js';
+import { pause } from './services.js';
 import type { ChildRequest, EngineServices } from './services.js';
 import { isFinal, StoreConflictError } from './store.js';
 import type { EntityRequest, OrchestrationHead, ParentLink, StoredHead } from './store.js';
@@ -11,12 +12,15 @@ import { failureText, findFunction } from './turn.js';
 export type StartOutcome = { kind: 'started'; instanceId: string } | { kind: 'exists' } | { kind: 'unknownFunction' };
 export type PostOutcome = 'accepted' | 'missing' | 'gone';
 
+const drainPollMs = 10;
+const drainWithinMs = 10_000;
+
 /** All orchestrations of the hub: those at work in memory, the others in the store. */
 export class Orchestrations {
   readonly #services: EngineServices;
   readonly #live = new Map<string, LiveOrchestration>();
   readonly #locks = new Map<string, Promise<unknown>>();
-  readonly #waiters = new Map<string, Set<() => void>>();
+  readonly #waiters = new Map<string, Set<(head: OrchestrationHead) => void>>();
 
   constructor(services: EngineServices) {
     this.#services = services;
@@ -40,13 +44,16 @@ export class Orchestrations {
     const registered = findFunction(this.#services.worker, request.name);
     if (registered?.trigger !== 'orchestration') return { kind: 'unknownFunction' };
     return this.#locked(request.instanceId, async () => {
-      const existing = await this.#stored(request.instanceId);
-      if (existing !== undefined && !isFinal(orchestration(existing).status)) return { kind: 'exists' };
+      await this.#drained(request.instanceId);
+      if (this.#live.has(request.instanceId)) return { kind: 'exists' };
+      const wanted = { ...request, name: registered.name, parent: null };
       try {
-        await this.#create({ ...request, name: registered.name, parent: null }, existing);
+        await this.#create(wanted, undefined);
       } catch (error) {
-        if (error instanceof StoreConflictError) return { kind: 'exists' };
-        throw error;
+        if (!(error instanceof StoreConflictError)) throw error;
+        const existing = await this.#services.store.readHead(request.instanceId);
+        if (existing === undefined || !isFinal(orchestration(existing).status)) return { kind: 'exists' };
+        await this.#create(wanted, existing);
       }
       return { kind: 'started', instanceId: request.instanceId };
     });
@@ -64,6 +71,7 @@ export class Orchestrations {
       return;
     }
     await this.#locked(request.instanceId, async () => {
+      await this.#drained(request.instanceId);
       const existing = await this.#stored(request.instanceId);
       if (existing !== undefined) {
         const head = orchestration(existing);
@@ -107,25 +115,25 @@ export class Orchestrations {
     return [...this.#live.values()].flatMap((live) => live.head.outbox);
   }
 
-  /** Resolves when the instance has finished, or after the time given (system time). */
-  async waitFor(instanceId: string, timeoutMs: number): Promise<void> {
+  /** The instance once it has finished; undefined after the time given (system time). */
+  async waitFor(instanceId: string, timeoutMs: number): Promise<OrchestrationHead | undefined> {
     const head = await this.head(instanceId);
-    if (head === undefined || isFinal(head.status)) return;
-    await new Promise<void>((resolve) => {
+    if (head === undefined || isFinal(head.status)) return head;
+    return new Promise((resolve) => {
       const waiters = this.#waiters.get(instanceId) ?? new Set();
       this.#waiters.set(instanceId, waiters);
-      const done = () => {
+      const done = (last: OrchestrationHead | undefined) => {
         clearTimeout(timer);
         waiters.delete(done);
         if (waiters.size === 0) this.#waiters.delete(instanceId);
-        resolve();
+        resolve(last);
       };
-      const timer = setTimeout(done, timeoutMs);
+      const timer = setTimeout(() => {
+        done(undefined);
+      }, timeoutMs);
       waiters.add(done);
       // It may have finished between the first look and the wait.
-      this.head(instanceId).then((now) => {
-        if (now === undefined || isFinal(now.status)) done();
-      }, done);
+      if (!this.#live.has(instanceId)) this.head(instanceId).then(done, () => undefined);
     });
   }
 
@@ -133,11 +141,12 @@ export class Orchestrations {
   finished(head: OrchestrationHead): void {
     if (head.outbox.length === 0) this.#live.delete(head.instanceId);
     this.#tellParent(head);
-    for (const done of [...(this.#waiters.get(head.instanceId) ?? [])]) done();
+    for (const done of [...(this.#waiters.get(head.instanceId) ?? [])]) done(head);
   }
 
   async purge(instanceId: string): Promise<boolean> {
     return this.#locked(instanceId, async () => {
+      await this.#drained(instanceId);
       const stored = await this.#stored(instanceId);
       if (stored === undefined) return false;
       const head = orchestration(stored);
@@ -153,6 +162,7 @@ export class Orchestrations {
   async rewind(instanceId: string): Promise<'rewound' | 'missing' | 'notFailed' | 'running'> {
     const failedChildIds: string[] = [];
     const outcome = await this.#locked(instanceId, async () => {
+      await this.#drained(instanceId);
       const live = this.#live.get(instanceId);
       if (live !== undefined) return 'running';
       const loaded = await this.#services.store.load(instanceId);
@@ -197,6 +207,16 @@ export class Orchestrations {
         ? { kind: 'childCompleted', executionId, taskId, result: output }
         : { kind: 'childFailed', executionId, taskId, reason: output === null ? status : String(JSON.parse(output)) },
     );
+  }
+
+  /** A finished instance may still have signals to deliver; until then its place is not free. */
+  async #drained(instanceId: string): Promise<void> {
+    for (let waitedMs = 0; waitedMs < drainWithinMs; waitedMs += drainPollMs) {
+      const live = this.#live.get(instanceId);
+      if (live === undefined || !isFinal(live.head.status) || this.#services.isStopping()) return;
+      await pause(drainPollMs);
+    }
+    throw new Error(`instance ${instanceId} is finished, but its signals could not be delivered yet`);
   }
 
   #tell(parent: ParentLink, message: Message): void {

@@ -104,8 +104,7 @@ async function start(
     throw new WebhookRefusal(409, `An Orchestration instance with the id '${instanceId}' is running already.`);
   }
   if (wait.timeout !== undefined) {
-    await context.orchestrations.waitFor(instanceId, wait.timeout * 1000);
-    const head = await context.orchestrations.head(instanceId);
+    const head = await context.orchestrations.waitFor(instanceId, wait.timeout * 1000);
     if (head?.status === 'Completed') return json(200, parseOrNull(head.output));
     if (head !== undefined && isFinal(head.status)) {
       return json(head.status === 'Failed' ? 500 : 200, statusDocument(head, { showInput: true }));

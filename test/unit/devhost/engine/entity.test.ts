@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { EntityContext, OrchestrationContext } from 'durable-functions';
 import { EngineHarness } from '../../../support/durable/engine-harness.js';
-import { df } from '../../../support/durable/function-app.js';
+import { df, functionAppWorker } from '../../../support/durable/function-app.js';
 
 df.app.entity('counter', (context: EntityContext<number>) => {
   const value = context.df.getState(() => 0) ?? 0;
@@ -70,6 +70,27 @@ test('signals of an orchestration that is over at once are delivered all the sam
   await harness.restart();
   await new Promise((resolve) => setTimeout(resolve, 30));
   await untilState(harness, 'counter/signalled', 5);
+});
+
+test('an id used again at once loses none of the signals of its earlier runs', async () => {
+  const harness = await EngineHarness.started({
+    worker: {
+      functions: functionAppWorker.functions,
+      invoke: async (request) => {
+        if (request.functionName === 'counter') await new Promise((resolve) => setTimeout(resolve, 20));
+        return functionAppWorker.invoke(request);
+      },
+    },
+  });
+  for (let round = 0; round < 6; round++) {
+    await harness.output(await harness.start('signalsOnly', null, 'again'));
+  }
+  await untilState(harness, 'counter/signalled', 30);
+  // No two of them wrote to the same place.
+  assert.deepEqual(
+    harness.logged.filter(({ level }) => level === 'error'),
+    [],
+  );
 });
 
 test('client signals are taken, read back, listed and deleted', async () => {
