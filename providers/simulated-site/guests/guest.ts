@@ -17,7 +17,7 @@ export interface GuestDisks {
   write(diskIndex: number, offsetBytes: number, data: Buffer): Promise<void>;
 }
 
-/** How often a guest catches up with its rate. */
+/** The shortest sleep of a guest that is ahead of its rate. */
 const tickMs = 20;
 /** After a failed write a guest waits and tries the same write again, as a driver would. */
 const failedWriteWaitMs = 500;
@@ -82,7 +82,8 @@ export class Guest {
       if (this.frozen || done >= due) {
         // Time in which it was frozen is not made up for.
         if (this.frozen) done = Math.max(done, Math.floor(due));
-        await wait(tickMs, signal);
+        const untilNextMs = (done / this.settings.writesPerSecond) * 1000 - (performance.now() - startedAt);
+        await wait(this.frozen ? tickMs : Math.max(tickMs, untilNextMs), signal);
         continue;
       }
       this.writing = write();
