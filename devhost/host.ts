@@ -1,7 +1,9 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { BusinessClock } from './clock/business-clock.js';
+import { checkApp, type Finding } from './conformance/static-checks.js';
 import type { DurableEngine, HostModes, RegisteredFunction } from './contract.js';
+import { DevhostError } from './errors.js';
 import { createDurableEngine } from './engine/engine.js';
 import { openTableStore } from './engine/table-store.js';
 import { adminApi, type FunctionListing } from './http/admin-api.js';
@@ -88,6 +90,15 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
     });
     closing.push(() => worker.terminate());
     const routes = buildRouteTable(worker.functions.values(), settings.routePrefix);
+    reportFindings(
+      checkApp({
+        appFolder: options.appFolder,
+        settings,
+        functions: [...worker.functions.values()],
+        routes,
+      }),
+      log,
+    );
     const functions = [...worker.functions.values()].map((registered) => describe(registered, routes, server.origin));
 
     const store = await openTableStore({ connectionString, hubName: settings.hubName, writerEpoch: lease.epoch });
@@ -140,6 +151,17 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
     await closeAll();
     throw error;
   }
+}
+
+/** What the real host would stumble over stops us as well; what it does otherwise is said. */
+function reportFindings(findings: readonly Finding[], log: Log): void {
+  for (const { point, severity, message } of findings) {
+    if (severity === 'warning') log.warn(`${point}: ${message}`);
+  }
+  const errors = findings.filter(({ severity }) => severity === 'error');
+  if (errors.length === 0) return;
+  const list = errors.map(({ point, message }) => `${point}: ${message}`).join('\n  ');
+  throw new DevhostError('notConformant', `the app would not run on the real Functions host:\n  ${list}`);
 }
 
 function bodyLimitBytes(environment: NodeJS.ProcessEnv): number {

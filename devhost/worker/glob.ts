@@ -19,7 +19,13 @@ function walk(folder: string): string[] {
 }
 
 export function globExpression(pattern: string): RegExp {
-  const tokens = pattern.matchAll(/\*\*\/|\*\*|\*|\?|\{[^}]*\}|[^*?{]+|\{/g);
+  const braces = /\{([^{}]*)\}/.exec(pattern);
+  if (braces !== null) {
+    const [whole, alternatives = ''] = braces;
+    const one = alternatives.split(',').map((choice) => globExpression(pattern.replace(whole, () => choice)).source);
+    return new RegExp(one.join('|'));
+  }
+  const tokens = pattern.matchAll(/\*\*\/|\*\*|\*|\?|[^*?]+/g);
   return new RegExp(`^${[...tokens].map(([token]) => tokenExpression(token)).join('')}$`);
 }
 
@@ -28,10 +34,5 @@ function tokenExpression(token: string): string {
   if (token === '**') return '.*';
   if (token === '*') return '[^/]*';
   if (token === '?') return '[^/]';
-  if (token.length > 1 && token.startsWith('{')) {
-    return `(?:${token.slice(1, -1).split(',').map(literal).join('|')})`;
-  }
-  return literal(token);
+  return token.replace(/[.+^${}()|[\]\\]/g, '\\$&');
 }
-
-const literal = (text: string): string => text.replace(/[.+^${}()|[\]\\*?]/g, '\\$&');

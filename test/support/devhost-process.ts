@@ -66,7 +66,7 @@ export async function startDevhost(options: DevhostProcessOptions): Promise<Devh
   const launched = launchDevhost(options);
   const ready = new Promise<string>((resolveOrigin, reject) => {
     const look = () => {
-      const origin = /devhost ready (\S+)/.exec(launched.output())?.[1];
+      const origin = /devhost ready(?: |","url":")(http[^\s"]+)/.exec(launched.output())?.[1];
       if (origin !== undefined) resolveOrigin(origin);
     };
     launched.child.stdout?.on('data', look);
