@@ -27,7 +27,7 @@ export interface RequestRouterOptions {
 /** Sends a request to the host's own endpoints or to the app's function. */
 export class RequestRouter {
   readonly #options: RequestRouterOptions;
-  #underWay = 0;
+  readonly #underWay = new Set<IncomingMessage>();
   #isDraining = false;
 
   constructor(options: RequestRouterOptions) {
@@ -44,19 +44,23 @@ export class RequestRouter {
       return path.startsWith(durablePrefix) ? webhook(engine, request, url, body) : notFound;
     }
     if (this.#isDraining) return jsonAnswer(503, { error: 'the host is stopping' });
-    this.#underWay++;
+    this.#underWay.add(request);
     try {
       return await invokeRoute(this.#options, request, url, body);
     } finally {
-      this.#underWay--;
+      this.#underWay.delete(request);
     }
   }
 
-  /** Takes no more requests for the app; those under way may still call the durable endpoints while they end. */
+  /**
+   * Takes no more requests for the app; those under way may still call the durable endpoints while they end. One whose caller
+   * has gone is not waited for: no one hears its answer, and a long poll would hold the stop up.
+   */
   async drain(): Promise<void> {
     this.#isDraining = true;
     const deadline = Date.now() + drainWithinMs;
-    while (this.#underWay > 0 && Date.now() < deadline) await sleep(20);
+    const isAwaited = (): boolean => [...this.#underWay].some(({ socket }) => !socket.destroyed);
+    while (isAwaited() && Date.now() < deadline) await sleep(20);
   }
 }
 

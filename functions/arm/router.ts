@@ -68,6 +68,7 @@ export class Router {
   async answer(app: AppInvocation, request: ApiRequest): Promise<ApiResponse> {
     const activityId = randomUUID();
     try {
+      app.authenticator.admit(request);
       const caller = await app.authenticator.authenticate(request);
       return await this.dispatch(app, request, caller);
     } catch (error) {
@@ -152,7 +153,7 @@ function unknownPath(path: string, segments: readonly string[], operations: read
 /** ARM asks for it on every call of its own surface; any value is taken. */
 function apiVersionOf(operation: Operation, query: URLSearchParams): string {
   const given = [...query].find(([name]) => name.toLowerCase() === 'api-version')?.[1] ?? '';
-  if (given !== '' || operation.path.startsWith('/understudy/') || operation.path === '/healthz') return given;
+  if (given !== '' || operation.path.startsWith('/understudy/')) return given;
   throw new ApiError({
     code: 'US1003',
     armCode: 'MissingApiVersionParameter',

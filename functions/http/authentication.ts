@@ -10,8 +10,10 @@ export interface Caller {
   role: Role;
 }
 
-/** Tells who calls, or refuses with 401. */
 export interface Authenticator {
+  /** Refuses, at every door, what must not even be looked at. */
+  admit(request: ApiRequest): void;
+  /** Tells which operator calls, or refuses with 401. */
   authenticate(request: ApiRequest): Promise<Caller>;
 }
 
@@ -50,8 +52,8 @@ function refuseHost(header: string, value: string): never {
  * must be ours.
  */
 export const loopbackAuthenticator: Authenticator = {
-  async authenticate(request) {
-    checkLoopback(request);
+  admit: checkLoopback,
+  async authenticate() {
     return { name: 'the local operator', role: 'contributor' };
   },
 };
@@ -67,6 +69,7 @@ function checkLoopback(request: ApiRequest): void {
 
 /** Until bearer tokens are checked, every call is refused: nothing is open by accident. */
 export const closedAuthenticator: Authenticator = {
+  admit: () => undefined,
   async authenticate() {
     throw new ApiError({
       code: 'US1009',

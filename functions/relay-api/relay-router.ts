@@ -149,6 +149,7 @@ export class RelayRouter {
   }
 
   private async dispatch(app: AppInvocation, request: ApiRequest): Promise<unknown> {
+    app.authenticator.admit(request);
     const json = (): unknown => parseJson(request.body);
     if (/^\/relay\/v1\/register\/?$/i.test(request.url.pathname) && request.method.toUpperCase() === 'POST') {
       return registerRelay(app, checkShape(registerRequest, json()));

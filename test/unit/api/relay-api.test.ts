@@ -311,3 +311,15 @@ test('the inventory is taken of the registered VMM server only', async () => {
   assert.equal(wrong.status, 400);
   assert.match((wrong.body as { error: { message: string } }).error.message, /\$\.vms\[0\]\.name/);
 });
+
+test('a page of another site reaches the relay API no more than the rest', async () => {
+  const harness = new Harness();
+  const relay = await harness.registeredRelay();
+  const request = relay.signed('GET', '/relay/v1/assignments');
+  const answer = await harness.relay({
+    ...request,
+    headers: new Map([...request.headers, ['origin', 'https://evil.example']]),
+  });
+  assert.equal(answer.status, 403);
+  assert.equal(codeOf(answer), 'US1011');
+});
