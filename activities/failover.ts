@@ -1,3 +1,4 @@
+import { UnderstudyError } from '../core/domain/errors.js';
 import { choosePoint } from '../core/domain/recovery-point/choice.js';
 import type { RecoveryPoint } from '../core/domain/recovery-point/recovery-point.js';
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
@@ -34,10 +35,11 @@ export const makeCheckFailover =
     }
     const { target } = stored.value;
     const failures: WorkflowFailure[] = [];
+    const points = (await readPoints(table, input)).map(({ value }) => value);
     try {
-      const points = (await readPoints(table, input)).map(({ value }) => value);
       choosePoint(points, input.protectionId, input.recoveryPoint);
     } catch (error) {
+      if (!(error instanceof UnderstudyError)) throw error;
       failures.push(failureOf(error));
     }
     const [account, network] = await Promise.all([

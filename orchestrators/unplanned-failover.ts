@@ -86,7 +86,7 @@ function* shutDownSource(context: OrchestrationContext, job: JobWorkflowInput): 
 }
 
 const isAfter = (a: string, b: string): boolean =>
-  Temporal.Instant.compare(Temporal.Instant.from(a), Temporal.Instant.from(b)) >= 0;
+  Temporal.Instant.compare(Temporal.Instant.from(a), Temporal.Instant.from(b)) > 0;
 
 const lastChangesMissing: WorkflowFailure = {
   code: 'US4011',

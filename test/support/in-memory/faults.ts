@@ -19,6 +19,11 @@ export class Faults {
     });
   }
 
+  /** Forgets the faults that still wait for their call. */
+  clear(): void {
+    this.armed.length = 0;
+  }
+
   /** Whether faults are still waiting for their call. */
   get pending(): boolean {
     return this.armed.length > 0;

@@ -80,7 +80,9 @@ export class WorkflowWorld {
       this.item,
       this.vm.disks.map(({ sizeBytes }) => sizeBytes),
     );
-    handlers = new Map(activityRegistrations(this.dependencies).map(({ name, handler }) => [name, handler]));
+    handlers = new Map(
+      activityRegistrations(this.unreliable(this.dependencies)).map(({ name, handler }) => [name, handler]),
+    );
   }
 
   get dependencies(): ActivityDependencies {
@@ -107,6 +109,33 @@ export class WorkflowWorld {
     );
     const { table, replicas, transfers, compute, clock } = this;
     return { table, replicas, transfers, compute, clock, cloudInventory };
+  }
+
+  /** Asked at each store call of an activity: should it fail, and when? Doors and the test itself are spared. */
+  fault: () => 'beforeEffect' | 'afterEffect' | undefined = () => undefined;
+
+  private unreliable(dependencies: ActivityDependencies): ActivityDependencies {
+    const wrap = <Store extends object>(store: Store): Store =>
+      new Proxy(store, {
+        get: (target, property) => {
+          const member: unknown = Reflect.get(target, property);
+          if (typeof member !== 'function') return member;
+          return (...args: unknown[]): unknown => {
+            const when = this.fault();
+            if (when === 'beforeEffect') throw new Error(`${String(property)} failed before its effect`);
+            const result: unknown = Reflect.apply(member, target, args);
+            if (when === undefined || !(result instanceof Promise)) return result;
+            return result.then(() => Promise.reject(new Error(`${String(property)} failed after its effect`)));
+          };
+        },
+      });
+    return {
+      ...dependencies,
+      table: wrap(dependencies.table),
+      replicas: wrap(dependencies.replicas),
+      transfers: wrap(dependencies.transfers),
+      compute: wrap(dependencies.compute),
+    };
   }
 
   static async started(options: WorldOptions = {}): Promise<WorkflowWorld> {
@@ -293,7 +322,10 @@ export class WorkflowWorld {
     return points.map(({ value }) => value).sort((a, b) => a.cycle - b.cycle);
   }
 
-  /** Waits, answering the relay's orders; business time moves to the next timer whenever nothing else goes on. */
+  /**
+   * Waits; business time moves to the next timer whenever nothing else goes on. Meanwhile the relay's orders are answered
+   * and doorbells rung, unless the point is that nobody does (`timesOut`).
+   */
   async until<T>(look: () => Promise<T | undefined | false>, what: string, timesOut = false): Promise<T> {
     const deadline = Date.now() + 20_000;
     for (let idle = 0; ; idle++) {
@@ -305,10 +337,20 @@ export class WorkflowWorld {
       if (!timesOut) await this.answerCommands();
       await sleep(2);
       if (idle % 15 === 14) {
-        await this.wake();
+        if (!timesOut) await this.wake();
         const { nextMs } = this.time;
         if (nextMs !== undefined && nextMs > this.time.now()) this.time.advance(nextMs - this.time.now());
       }
+    }
+  }
+
+  /** Until the workflows have called no store for a while: they wait for a doorbell or a timer. */
+  async untilQuiet(): Promise<void> {
+    const calls = (): number =>
+      this.table.faults.calls.length + this.replicas.faults.calls.length + this.transfers.faults.calls.length;
+    for (let before = -1; before !== calls();) {
+      before = calls();
+      await sleep(40);
     }
   }
 
@@ -328,7 +370,7 @@ export class WorkflowWorld {
   }
 
   /** The whole way to a protected item, with a guest that writes meanwhile. */
-  async protect(): Promise<void> {
+  async protect(beforeBase: () => void = () => undefined): Promise<void> {
     const jobName = await this.enable();
     await this.until(
       async () => (await this.currentItem()).replication.phase === 'initialReplication' || undefined,
@@ -337,6 +379,7 @@ export class WorkflowWorld {
     await this.source.startInitialReplication();
     await this.wake();
     assert.equal((await this.endedJob(jobName)).state, 'Succeeded');
+    beforeBase();
     this.source.write(0, 3, 'while the base is sent');
     await this.source.sendSegment(0, 0, 64 * 1024);
     await this.source.sendCycle();
@@ -348,6 +391,25 @@ export class WorkflowWorld {
     await this.source.sendCycle({ closesInitialReplication: true });
     await this.wake();
     await this.untilState('Protected');
+  }
+
+  async failOver(recoveryPoint: object = { kind: 'latest' }, shutDownSource = false): Promise<Job> {
+    const jobName = await this.operate(
+      jobKinds.unplannedFailover,
+      workflowNames.unplannedFailover,
+      'unplannedFailoverStarted',
+      { recoveryPoint, shutDownSource },
+    );
+    return this.endedJob(jobName);
+  }
+
+  /** The failover's disks against the source as it was at that cycle. */
+  async assertFailoverEqualsSource(cycle: number): Promise<void> {
+    const { failover } = await this.currentItem();
+    assert.equal(failover?.cycle, cycle);
+    for (const [index, { blob }] of failover.disks.entries()) {
+      await this.assertDiskEquals(blob, this.source.images.get(cycle)?.[index], `failover disk ${index}`);
+    }
   }
 
   /** One recovery point's disks against the source as it was at that cycle. */

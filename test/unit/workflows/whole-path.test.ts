@@ -7,26 +7,8 @@ import { workflowNames } from '../../../core/domain/workflows/workflows.js';
 import { list } from '../../../core/records/access.js';
 import { rows } from '../../../core/records/rows.js';
 import { sampleStorageAccountId, sampleVaultId } from '../../support/sample-item.js';
-import { WorkflowWorld, type WorldOptions } from '../../support/replication/workflow-world.js';
-
-async function inWorld(options: WorldOptions, scene: (world: WorkflowWorld) => Promise<void>): Promise<void> {
-  const world = await WorkflowWorld.started(options);
-  try {
-    await scene(world);
-  } finally {
-    await world.stop();
-  }
-}
-
-async function failOver(world: WorkflowWorld, recoveryPoint: object = { kind: 'latest' }, shutDownSource = false) {
-  const jobName = await world.operate(
-    jobKinds.unplannedFailover,
-    workflowNames.unplannedFailover,
-    'unplannedFailoverStarted',
-    { recoveryPoint, shutDownSource },
-  );
-  return world.endedJob(jobName);
-}
+import { inWorld } from '../../support/replication/in-world.js';
+import type { WorldOptions } from '../../support/replication/workflow-world.js';
 
 const modes: [string, WorldOptions][] = [
   ['as usual', {}],
@@ -61,7 +43,7 @@ for (const [name, options] of modes) {
       // Announced, but not applied when disaster strikes.
       world.source.write(0, 40, 'the last write');
       await world.source.sendCycle();
-      const failover = await failOver(world);
+      const failover = await world.failOver();
       assert.deepEqual(failover.errors, []);
       assert.equal(failover.state, 'Succeeded');
       assert.deepEqual(

@@ -1,0 +1,295 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { jobKinds } from '../../../core/domain/jobs/job.js';
+import { transferBlobName } from '../../../core/domain/replication/blob-names.js';
+import { workflowNames } from '../../../core/domain/workflows/workflows.js';
+import { list } from '../../../core/records/access.js';
+import { rows } from '../../../core/records/rows.js';
+import { sampleStorageAccountId } from '../../support/sample-item.js';
+import { sampleVm } from '../../support/sample-site.js';
+import { inWorld } from '../../support/replication/in-world.js';
+import type { WorkflowWorld } from '../../support/replication/workflow-world.js';
+
+const failedTask = (job: { tasks: { name: string; state: string }[] }): string | undefined =>
+  job.tasks.find(({ state }) => state === 'Failed')?.name;
+
+async function assertNothingLeft(world: WorkflowWorld): Promise<void> {
+  for (const disk of (await world.currentItem()).disks) {
+    assert.equal(await world.replicas.properties(disk.replica), undefined, 'no blob stays behind');
+  }
+  assert.deepEqual(await list(world.table, rows.commands(world.item.relayId)), [], 'no order stays behind');
+}
+
+test('a VM that cannot be protected fails the job with every reason, and nothing was made', async () => {
+  const vm = sampleVm({ powerState: 'off', hasFibreChannelAdapter: true });
+  await inWorld({ vm }, async (world) => {
+    const job = await world.endedJob(await world.enable());
+    assert.equal(job.state, 'Failed');
+    assert.equal(failedTask(job), 'EnableProtectionPrerequisitesCheck');
+    assert.deepEqual(
+      job.errors.map(({ code }) => code),
+      ['US3101', 'US3110'],
+    );
+    for (const error of job.errors) assert(error.possibleCauses !== '' && error.recommendedAction !== '');
+    const item = await world.untilState('EnablingFailed');
+    assert.equal(item.replication.phase, 'stopped');
+    assert.deepEqual(item.disks, []);
+    assert.deepEqual(world.replicas.faults.calls, []);
+  });
+});
+
+test('a host that refuses the relationship fails the job with its own words, and the blobs go', async () => {
+  await inWorld({}, async (world) => {
+    const jobName = await world.enable();
+    await world.until(async () => (await world.answerCommands('failed')).length > 0, 'the order', true);
+    const job = await world.endedJob(jobName);
+    assert.equal(job.state, 'Failed');
+    assert.equal(failedTask(job), 'EnableProtection');
+    assert.equal(job.errors[0]?.code, 'US5199');
+    await world.untilState('EnablingFailed');
+    await assertNothingLeft(world);
+  });
+});
+
+test('a relay that never answers fails the job after its time, not before', async () => {
+  await inWorld({}, async (world) => {
+    const jobName = await world.enable();
+    const startedAt = world.time.now();
+    const job = await world.until(
+      async () => {
+        const found = await world.job(jobName);
+        return found.state === 'Failed' ? found : undefined;
+      },
+      'the job to fail',
+      true,
+    );
+    assert.equal(job.errors[0]?.code, 'US3022');
+    const minutes = (world.time.now() - startedAt) / 60_000;
+    assert(minutes >= 10 && minutes < 13, `${minutes} minutes`);
+    await world.untilState('EnablingFailed');
+    await assertNothingLeft(world);
+    const late = await world.source.startInitialReplication();
+    assert.equal(late.kind === 'conflict' && late.conflict.kind, 'notReplicating');
+  });
+});
+
+/** Announces a cycle, then damages one of its logs before anyone reads it. */
+async function sendDamagedCycle(world: WorkflowWorld, damage: (log: Buffer) => Buffer): Promise<void> {
+  world.source.write(0, 50, 'what is lost');
+  const manifest = await world.source.closeCycle();
+  const log = manifest.disks[0]?.log;
+  const diskId = manifest.disks[0]?.diskId ?? '';
+  assert(log);
+  const name = transferBlobName(
+    world.item.protectionId,
+    1,
+    { kind: 'cycle', cycle: manifest.cycle, diskId },
+    log.uploadId,
+  );
+  const reader = world.transfers.openReader(sampleStorageAccountId, name, log);
+  const content = damage(await reader.read(0, log.lengthBytes));
+  const { etag } = world.transfers.put(sampleStorageAccountId, name, content);
+  // Storage that lies: the ETag is the announced one, the bytes are not.
+  await world.source.announce({
+    ...manifest,
+    disks: manifest.disks.map((disk) => (disk.log === log ? { ...disk, log: { ...log, etag } } : disk)),
+  });
+  await world.wake();
+}
+
+const damages: [string, (log: Buffer) => Buffer][] = [
+  ['a flipped bit in a frame', (log) => (log.writeUInt8(log.readUInt8(260) ^ 1, 260), log)],
+  ['a flipped bit in the index', (log) => (log.writeUInt8(log.readUInt8(log.length - 130) ^ 1, log.length - 130), log)],
+  ['a log cut short', (log) => log.subarray(0, log.length - 10)],
+];
+for (const [what, damage] of damages) {
+  test(`${what} stops the item for resync, makes no point, and a failover goes to the newest whole one`, async () => {
+    await inWorld({}, async (world) => {
+      await world.protect();
+      const whole = world.source.cycle;
+      await sendDamagedCycle(world, damage);
+      const item = await world.until(async () => {
+        const found = await world.currentItem();
+        return found.replication.resyncRequired ? found : undefined;
+      }, 'the resync mark');
+      assert.equal(item.replication.resyncRequired?.reason, 'applyFailed');
+      assert.equal(item.replication.appliedCycle, whole);
+      const refused = await world.source.sendCycle();
+      assert.equal(refused.kind === 'conflict' && refused.conflict.kind, 'resyncRequired');
+      await world.untilQuiet();
+      assert.deepEqual(
+        (await world.points()).filter(({ state }) => state === 'ready').map(({ cycle }) => cycle),
+        [whole],
+      );
+      const job = await world.failOver({ kind: 'latest' });
+      assert.equal(job.state, 'Succeeded', JSON.stringify(job.errors));
+      await world.assertFailoverEqualsSource(whole);
+    });
+  });
+}
+
+test('apply is tried again at minutes 0, 1, 3, 7, 15, 25, 55 and 85, to the second', async () => {
+  await inWorld({}, async (world) => {
+    await world.protect();
+    await world.untilQuiet();
+    const attempts: number[] = [];
+    const cycle = world.source.cycle + 1;
+    world.source.write(0, 50, 'cannot be written for a while');
+    const startedAt = world.time.now();
+    world.replicas.faults.fail('writePages', 'beforeEffect', {
+      times: 8,
+      error: () => {
+        attempts.push((world.time.now() - startedAt) / 60_000);
+        return new Error('503 server busy');
+      },
+    });
+    await world.source.sendCycle();
+    await world.untilApplied(cycle);
+    assert.deepEqual(attempts, [0, 1, 3, 7, 15, 25, 55, 85]);
+    assert.equal((world.time.now() - startedAt) / 60_000, 115);
+    const item = await world.currentItem();
+    assert.equal(item.replication.lastError, undefined, 'success clears what it overcame');
+    const point = (await world.points()).at(-1);
+    assert(point);
+    await world.assertPointEqualsSource(point);
+  });
+});
+
+test('a failover to a point that is not there is refused, and replication goes on', async () => {
+  await inWorld({}, async (world) => {
+    await world.protect();
+    const job = await world.failOver({ kind: 'point', recoveryPointId: 'nowhere' });
+    assert.equal(job.state, 'Failed');
+    assert.equal(job.errors[0]?.code, 'US4003');
+    await world.untilState('Protected');
+    world.source.write(0, 50, 'after the refusal');
+    await world.source.sendCycle();
+    await world.untilApplied(world.source.cycle);
+    for (const point of await world.points()) await world.assertPointEqualsSource(point);
+  });
+});
+
+test('a failover goes to the chosen point, not to the newest, and leaves later cycles unapplied', async () => {
+  await inWorld({}, async (world) => {
+    await world.protect();
+    world.source.write(0, 50, 'too new');
+    await world.source.sendCycle();
+    await world.untilApplied(world.source.cycle);
+    const [oldest] = await world.points();
+    assert(oldest);
+    const job = await world.failOver({ kind: 'point', recoveryPointId: oldest.recoveryPointId });
+    assert.equal(job.state, 'Succeeded');
+    await world.assertFailoverEqualsSource(oldest.cycle);
+    assert.deepEqual((await world.points())[0]?.pinnedBy, [job.jobName]);
+  });
+});
+
+test('LatestProcessed does not wait for what is received and not applied', async () => {
+  await inWorld({ copiesFromSnapshotsAreIndependent: true }, async (world) => {
+    await world.protect();
+    const applied = world.source.cycle;
+    world.replicas.faults.fail('writePages', 'beforeEffect', {
+      times: 1000,
+      error: () => new Error('503 server busy'),
+    });
+    world.source.write(0, 50, 'received only');
+    await world.source.sendCycle();
+    const job = await world.failOver({ kind: 'latestProcessed' });
+    assert.equal(job.state, 'Succeeded', JSON.stringify(job.errors));
+    await world.assertFailoverEqualsSource(applied);
+  });
+});
+
+test('a failover with shutdown waits for the last changes; without an answer it goes on with a warning', async () => {
+  await inWorld({}, async (world) => {
+    await world.protect();
+    const jobName = await world.operate(
+      jobKinds.unplannedFailover,
+      workflowNames.unplannedFailover,
+      'unplannedFailoverStarted',
+      { recoveryPoint: { kind: 'latest' }, shutDownSource: true },
+    );
+    world.source.write(0, 50, 'just before shutdown');
+    await world.until(async () => (await world.answerCommands()).includes('shutDownVm'), 'the order', true);
+    await world.until(
+      async () =>
+        (await world.table.faults.calls.length) > 0 &&
+        (await list(world.table, rows.commands(world.item.relayId))).length === 0,
+      'the order to be dropped',
+      true,
+    );
+    world.time.advance(1000);
+    await world.source.sendCycle();
+    const job = await world.endedJob(jobName);
+    assert.deepEqual([job.state, job.errors], ['Succeeded', []]);
+    await world.assertFailoverEqualsSource(world.source.cycle);
+  });
+  await inWorld({}, async (world) => {
+    await world.protect();
+    const jobName = await world.operate(
+      jobKinds.unplannedFailover,
+      workflowNames.unplannedFailover,
+      'unplannedFailoverStarted',
+      { recoveryPoint: { kind: 'latest' }, shutDownSource: true },
+    );
+    const job = await world.until(
+      async () => {
+        const found = await world.job(jobName);
+        return found.state === 'Succeeded' || found.state === 'Failed' ? found : undefined;
+      },
+      'the failover to go on',
+      true,
+    );
+    assert.equal(job.state, 'Succeeded');
+    assert.deepEqual(
+      job.errors.map(({ code }) => code),
+      ['US3022'],
+    );
+  });
+});
+
+test('a failover whose VM cannot be made takes everything back, and can be run again', async () => {
+  await inWorld({}, async (world) => {
+    await world.protect();
+    world.compute.faults.fail('createVm', 'afterEffect', { times: 5, error: () => new Error('quota exceeded') });
+    const failed = await world.failOver();
+    assert.equal(failed.state, 'Failed');
+    assert.equal(failedTask(failed), 'VmFailover');
+    const item = await world.untilState('UnplannedFailoverFailed');
+    assert.equal(item.failover, undefined);
+    assert.equal(world.compute.vms.size, 0);
+    assert.deepEqual(
+      (await world.points()).flatMap(({ pinnedBy }) => pinnedBy),
+      [],
+    );
+    const job = await world.failOver();
+    assert.equal(job.state, 'Succeeded', JSON.stringify(job.errors));
+    await world.assertFailoverEqualsSource(world.source.cycle);
+    assert.equal((await world.currentItem()).replication.epoch, 3);
+  });
+});
+
+test('a commit without its VM deletes nothing', async () => {
+  await inWorld({}, async (world) => {
+    await world.protect();
+    await world.failOver();
+    await world.untilState('FailoverCommitPending');
+    world.compute.vms.clear();
+    const commit = await world.operate(jobKinds.commitFailover, workflowNames.commitFailover, 'commitStarted');
+    const job = await world.endedJob(commit);
+    assert.deepEqual([job.state, job.errors[0]?.code], ['Failed', 'US4009']);
+    await world.untilState('FailoverCommitPending');
+    assert.equal((await world.points()).length, 1);
+  });
+});
+
+test('the loop ends when the item fails over, and never applies under its old epoch', async () => {
+  await inWorld({}, async (world) => {
+    await world.protect();
+    const loop = `loop-${world.item.protectionId}-1`;
+    await world.until(async () => (await world.harness.request('GET', `instances/${loop}`)).status === 202, 'the loop');
+    await world.failOver();
+    await world.harness.raise(loop, 'doorbell', {});
+    await world.until(async () => (await world.harness.status(loop)).runtimeStatus === 'Completed', 'the loop to end');
+  });
+});
