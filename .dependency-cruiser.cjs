@@ -34,7 +34,7 @@ module.exports = {
       '^core/records/',
       '^core/(records|domain|ports)/',
       npm('zod|temporal-polyfill'),
-      node('crypto'),
+      node('crypto|zlib|buffer'),
     ),
     ...row(
       'core/dataplane: bytes only',

@@ -1,6 +1,6 @@
 import type { RowOperation, StateTable } from '../ports/state-table.js';
 import { StateConflictError } from '../ports/state-table.js';
-import type { RowRef, RowsRef } from './rows.js';
+import type { RowCodec, RowRef, RowsRef } from './rows.js';
 
 /** A value as it was read, with what is needed to replace it safely. */
 export interface Stored<T> {
@@ -11,8 +11,12 @@ export interface Stored<T> {
 
 export async function read<T>(table: StateTable, ref: RowRef<T>): Promise<Stored<T> | undefined> {
   const row = await table.get(ref.partition, ref.rowKey);
-  return row && { ref, value: row.value as T, etag: row.etag };
+  return row && { ref, value: decoded(ref.codec, row.value), etag: row.etag };
 }
+
+const decoded = <T>(codec: RowCodec<T> | undefined, stored: unknown): T =>
+  codec === undefined ? (stored as T) : codec.decode(stored);
+const encoded = <T>({ codec }: RowRef<T>, value: T): unknown => (codec === undefined ? value : codec.encode(value));
 
 /** All rows of a range, page by page. Ranges are bounded by what a vault may hold. */
 export async function list<T>(
@@ -29,19 +33,28 @@ export async function list<T>(
       ...(next === undefined ? {} : { next }),
     });
     for (const row of page.rows) {
-      found.push({ ref: { partition: ref.partition, rowKey: row.rowKey }, value: row.value as T, etag: row.etag });
+      const own: RowRef<T> = { partition: ref.partition, rowKey: row.rowKey, ...(ref.codec && { codec: ref.codec }) };
+      found.push({ ref: own, value: decoded(ref.codec, row.value), etag: row.etag });
     }
     next = page.next;
   } while (next !== undefined && found.length < limit);
   return found;
 }
 
-export const insert = <T>(ref: RowRef<T>, value: T): RowOperation => ({ kind: 'insert', rowKey: ref.rowKey, value });
-export const upsert = <T>(ref: RowRef<T>, value: T): RowOperation => ({ kind: 'upsert', rowKey: ref.rowKey, value });
+export const insert = <T>(ref: RowRef<T>, value: T): RowOperation => ({
+  kind: 'insert',
+  rowKey: ref.rowKey,
+  value: encoded(ref, value),
+});
+export const upsert = <T>(ref: RowRef<T>, value: T): RowOperation => ({
+  kind: 'upsert',
+  rowKey: ref.rowKey,
+  value: encoded(ref, value),
+});
 export const replace = <T>(stored: Stored<T>, value: T): RowOperation => ({
   kind: 'replace',
   rowKey: stored.ref.rowKey,
-  value,
+  value: encoded(stored.ref, value),
   etag: stored.etag,
 });
 export const remove = <T>(stored: Stored<T>): RowOperation => ({

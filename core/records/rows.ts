@@ -6,6 +6,7 @@ import type { ProtectedItem } from '../domain/protected-item/protected-item.js';
 import type { RecoveryPoint } from '../domain/recovery-point/recovery-point.js';
 import type { CommandResult, CycleManifest, RelayCommand, SegmentAnnouncement } from '../domain/relay-protocol/wire.js';
 import type { SiteInventory } from '../domain/site/inventory.js';
+import { packJson, unpackJson } from './packed-json.js';
 
 /**
  * The rows of the state table. A vault and all that belongs to it share one partition, so that the hot reads (item by id,
@@ -13,10 +14,17 @@ import type { SiteInventory } from '../domain/site/inventory.js';
  * row (docs/decisions/0002). What a relay owns has a partition of its own.
  */
 
+/** How a value lies in its row, where that is not the value itself. */
+export interface RowCodec<T> {
+  encode(value: T): unknown;
+  decode(stored: unknown): T;
+}
+
 /** Names one row and the type of its value. */
 export interface RowRef<T> {
   partition: string;
   rowKey: string;
+  codec?: RowCodec<T>;
   /** Never set: carries T. */
   readonly valueType?: T;
 }
@@ -24,6 +32,7 @@ export interface RowRef<T> {
 export interface RowsRef<T> {
   partition: string;
   prefix: string;
+  codec?: RowCodec<T>;
   readonly valueType?: T;
 }
 
@@ -65,6 +74,15 @@ export interface Fabric {
   relayVersion: string;
   registeredAt: string;
 }
+
+/** A VM takes about a kilobyte in the inventory: packed, thousands fit the row. */
+const packedFabric: RowCodec<Fabric> = {
+  encode: (fabric) => ({ ...fabric, inventory: packJson(fabric.inventory) }),
+  decode: (stored) => {
+    const fabric = stored as Omit<Fabric, 'inventory'> & { inventory: string };
+    return { ...fabric, inventory: unpackJson(fabric.inventory) as SiteInventory };
+  },
+};
 
 /** Policy ↔ cloud. */
 export interface ContainerMapping {
@@ -134,8 +152,13 @@ export const rows = {
   fabric: (vaultId: VaultId, fabricName: string): RowRef<Fabric> => ({
     partition: vaultPartition(vaultId),
     rowKey: `fabric!${part(fabricName)}`,
+    codec: packedFabric,
   }),
-  fabrics: (vaultId: VaultId): RowsRef<Fabric> => ({ partition: vaultPartition(vaultId), prefix: 'fabric!' }),
+  fabrics: (vaultId: VaultId): RowsRef<Fabric> => ({
+    partition: vaultPartition(vaultId),
+    prefix: 'fabric!',
+    codec: packedFabric,
+  }),
   policy: (vaultId: VaultId, policyName: string): RowRef<StoredPolicy> => ({
     partition: vaultPartition(vaultId),
     rowKey: `policy!${part(policyName)}`,

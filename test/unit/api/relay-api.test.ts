@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { itemIdOf, rows, vaultPartition } from '../../../core/records/rows.js';
 import { insert, read } from '../../../core/records/access.js';
@@ -322,4 +322,30 @@ test('a page of another site reaches the relay API no more than the rest', async
   });
   assert.equal(answer.status, 403);
   assert.equal(codeOf(answer), 'US1011');
+});
+
+test('a site of 2,000 VMs fits its row and is listed at once', async () => {
+  const harness = new Harness();
+  const inventory = sampleInventory();
+  const [vm] = inventory.vms;
+  assert(vm !== undefined);
+  inventory.vms = Array.from({ length: 2000 }, (_, index) => {
+    const digits = String(index).padStart(12, '0');
+    return {
+      ...vm,
+      vmId: `50000000-0000-4000-8000-${digits}`,
+      name: `vm-${index}`,
+      disks: vm.disks.map((disk, lun) => ({ ...disk, diskId: `d15c0000-000${lun}-4000-8000-${digits}` })),
+      nics: vm.nics.map((nic) => ({ ...nic, nicId: randomUUID() })),
+    };
+  });
+  const relay = await harness.registeredRelay(inventory);
+  const cloudId = inventory.clouds[0]?.cloudId ?? '';
+  const path = `${vaultPath}/replicationFabrics/${relay.fabricName}/replicationProtectionContainers/${cloudId}/replicationProtectableItems`;
+  const page = (await harness.arm('GET', `${path}?api-version=1&$take=1000`)).body as {
+    value: unknown[];
+    nextLink: string;
+  };
+  assert.equal(page.value.length, 1000);
+  assert.match(page.nextLink, /skipToken/);
 });
