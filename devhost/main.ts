@@ -71,6 +71,14 @@ await main();
 
 async function main(): Promise<void> {
   const options = optionsSchema.parse(program.parse().opts());
+  // Whoever reads our lines may be gone before us; that must not end the host in the middle of its work.
+  process.stdout.on('error', () => undefined);
+  process.stderr.on('error', () => undefined);
+  // As in the real worker: after an error that nobody caught, the process is in no state to go on.
+  process.on('uncaughtException', (error) => {
+    process.stderr.write(`devhost ends: an error was thrown that nobody caught: ${String(toError(error).stack)}\n`);
+    process.exit(exitCodes.failed);
+  });
   let running: RunningHost | undefined;
   let isStopping = false;
   const stop = (why: string, again: number) => {

@@ -14,8 +14,9 @@ import { isCertainlyGone, ownIdentity, type ProcessIdentity } from './process-id
  * and the next writer epoch under the lease. A break is bound to the ETag at which the owner was read, and the write
  * is bound to the lease: of two that take over at once, one fails and starts again.
  */
-export const leaseSeconds = 15;
+const leaseSeconds = 15;
 const renewEveryMs = 5000;
+const renewCheckMs = 500;
 /** Without a renewal for so long the lease may have ended: stop before another writer can have begun. */
 const giveUpAfterMs = 13_000;
 const requestTimeoutMs = 4000;
@@ -151,21 +152,25 @@ function holdLease(blob: BlockBlobClient, leaseId: string, epoch: number, option
       await lease.renewLease();
       renewedAtMs = askedAtMs;
     } catch (error) {
-      if (isRefusal(error)) lose(`another process has taken over the hub ${options.hubName}`);
-      else options.log.warn('the writer lease could not be renewed', { error: String(error) });
+      if (isRefusal(error)) {
+        lose(`another process has taken over the hub ${options.hubName}`);
+      } else if (performance.now() - renewedAtMs > giveUpAfterMs) {
+        lose(`the storage did not answer for ${giveUpAfterMs / 1000} s, so the lease may have ended`);
+      } else {
+        options.log.warn('the writer lease could not be renewed', { error: String(error) });
+      }
     } finally {
       renewal = undefined;
     }
   };
+  // After a long pause of this process (a sleeping machine, a busy event loop) the renewal itself tells whether the hub
+  // is still ours: storage renews an ended lease only if nobody else has taken it.
   const timer = setInterval(() => {
     const now = performance.now();
-    if (now - renewedAtMs > giveUpAfterMs) {
-      lose(`the storage did not answer for ${giveUpAfterMs / 1000} s, so the lease may have ended`);
-    } else if (renewal === undefined && now - askedAtMs >= renewEveryMs) {
-      askedAtMs = now;
-      renewal = renew();
-    }
-  }, 500);
+    if (renewal !== undefined || now - askedAtMs < renewEveryMs) return;
+    askedAtMs = now;
+    renewal = renew();
+  }, renewCheckMs);
   return {
     epoch,
     async release() {
