@@ -154,8 +154,10 @@ export class ItemCycles {
     const startedAt = performance.now();
     const pending = local.pendingManifest;
     const isPrepared = pending?.cycle === closed.cycle && pending.closesInitialReplication === closes;
-    const manifest = isPrepared ? pending : await this.#prepare(facts, closed, closes, signal);
+    const manifest = isPrepared ? pending : await this.#prepareUsable(facts, closed, closes, signal);
     signal.throwIfAborted();
+    // Planned again, the unusable log asks for a resync.
+    if (manifest === undefined) return;
     try {
       const { receivedCycle } = await this.#context.client.announceCycle(assignment.itemId, manifest);
       this.#view.confirmCycle(Math.max(receivedCycle, closed.cycle));
@@ -172,6 +174,22 @@ export class ItemCycles {
       `cycle ${closed.cycle} sent: ${sentBytes} bytes in ${seconds.toFixed(1)} s${closes ? '; it completes initial replication' : ''}`,
     );
     this.#context.reportSoon();
+  }
+
+  /** The manifest, or undefined where a log turned out to be unusable. */
+  async #prepareUsable(
+    facts: ItemFacts,
+    closed: ClosedCycle,
+    closes: boolean,
+    signal: AbortSignal,
+  ): Promise<CycleManifest | undefined> {
+    try {
+      return await this.#prepare(facts, closed, closes, signal);
+    } catch (error) {
+      const unusable = this.#unusableLog;
+      if (unusable?.cycle === closed.cycle && unusable.epoch === facts.assignment.epoch) return undefined;
+      throw error;
+    }
   }
 
   /** Uploads the cycle's logs and writes the manifest down, so that announcing it again is an identical repeat. */

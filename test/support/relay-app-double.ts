@@ -42,6 +42,8 @@ interface DoubleItem {
   blobNames: Map<string, string>;
   replica: DoubleReplica;
   resyncRequired: { reason: string; message: string }[];
+  /** Announcements of an item are taken one after another, as the ETag of its row makes the app do. */
+  queue: Promise<unknown>;
 }
 
 /**
@@ -123,6 +125,7 @@ export class RelayAppDouble {
       cycles: new Map(),
       blobNames: new Map(),
       resyncRequired: [],
+      queue: Promise.resolve(),
     });
     this.#version++;
   }
@@ -237,9 +240,9 @@ export class RelayAppDouble {
         return {};
       }
       case 'POST items segments':
-        return this.#takeSegment(this.item(id), segmentRequest.parse(body));
+        return this.#inTurn(this.item(id), (item) => this.#takeSegment(item, segmentRequest.parse(body)));
       case 'POST items cycles':
-        return this.#takeCycle(this.item(id), cycleManifest.parse(body));
+        return this.#inTurn(this.item(id), (item) => this.#takeCycle(item, cycleManifest.parse(body)));
       case 'POST items resyncRequired': {
         const { reason, message } = resyncRequiredRequest.parse(body);
         this.item(id).resyncRequired.push({ reason, message });
@@ -276,6 +279,12 @@ export class RelayAppDouble {
     const expiresOn = new Date(Date.now() + 15 * 60_000);
     const url = await this.#blob(blobName).generateSasUrl({ permissions: BlobSASPermissions.parse('cw'), expiresOn });
     return { uploadId, url, expiresAt: expiresOn.toISOString() };
+  }
+
+  #inTurn(item: DoubleItem, work: (item: DoubleItem) => Promise<unknown>): Promise<unknown> {
+    const turn = item.queue.then(() => work(item));
+    item.queue = turn.catch(() => undefined);
+    return turn;
   }
 
   async #takeSegment(double: DoubleItem, segment: SegmentAnnouncement): Promise<unknown> {
@@ -325,7 +334,11 @@ export class RelayAppDouble {
       const logs = new Map<string, Buffer>();
       for (const { diskId, log } of next.manifest.disks) if (log) logs.set(diskId, await this.#download(double, log));
       await double.replica.applyCycle(next.manifest, logs);
-      this.changeProgress(double.item.itemId, { appliedCycle: next.manifest.cycle, phase: 'delta' });
+      const { phase } = double.item.replication;
+      this.changeProgress(double.item.itemId, {
+        appliedCycle: next.manifest.cycle,
+        phase: phase === 'initialReplication' ? 'delta' : phase,
+      });
     }
   }
 
