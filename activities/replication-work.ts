@@ -6,7 +6,6 @@ import { nextState } from '../core/domain/protected-item/state-table.js';
 import {
   applyFailedReason,
   cycleStep,
-  disksToSnapshot,
   planNextStep,
   segmentsInRoundMax,
 } from '../core/domain/replication/next-step.js';
@@ -76,21 +75,19 @@ export const makeReadReplicationWork =
     return planNextStep(item, input, { nextManifest, segments });
   };
 
-/** Opens a cycle for writing: from here on, no writer of an earlier one reaches the disks. */
+/** Opens a cycle for writing: from here on, no writer of an earlier one reaches any disk of the item. */
 export const makeRaiseFence =
   ({ table, replicas }: Pick<ActivityDependencies, 'table' | 'replicas'>): Activity<typeof activities.raiseFence> =>
   async (input) => {
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
     if (!owned(stored, input)) return superseded;
-    const item = stored.value;
-    if (item.replication.appliedCycle >= input.cycle) return done;
-    const received = await readCycle(table, input.vaultId, item, input.cycle);
-    if (!received) return superseded;
+    const { disks, replication } = stored.value;
+    if (replication.appliedCycle >= input.cycle) return done;
+    // Before the cycle ahead of it is whole, no disk may begin this one.
+    if (replication.appliedCycle !== input.cycle - 1) return superseded;
+    const fence = { epoch: input.epoch, cycle: input.cycle };
     try {
-      for (const diskIndex of disksToSnapshot(item, received.value.manifest)) {
-        const disk = item.disks[diskIndex];
-        if (disk) await replicas.raiseFence(disk.replica, { epoch: input.epoch, cycle: input.cycle });
-      }
+      await Promise.all(disks.map(({ replica }) => replicas.raiseFence(replica, fence)));
     } catch (error) {
       if (error instanceof FencedError) return superseded;
       throw error;
@@ -217,6 +214,7 @@ export const makeRecordReplicationFailure =
       if (input.resync ? resyncRequired?.reason === applyFailedReason : lastError?.message === message) {
         return { kind: 'unchanged' };
       }
+      // Critical at once, since it does not pass by itself; looked at again all the same, as somebody may have mended it.
       const error = { code, message, recommendedAction, at, ...(retry === 'never' ? { blocking: true } : {}) };
       return {
         kind: 'changed',

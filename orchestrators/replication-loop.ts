@@ -1,15 +1,21 @@
 import type { OrchestrationContext } from 'durable-functions';
 import { activities } from '../activities/contract.js';
-import { retryWaitMinutes } from '../core/domain/retry/retry-schedule.js';
+import { lastingWaitMinutes, retryWaitMinutes } from '../core/domain/retry/retry-schedule.js';
 import { secondsAfter } from '../core/domain/workflows/dates.js';
 import { workflowNames, type EpochWorkflowInput } from '../core/domain/workflows/workflows.js';
 import { applyCycle } from './apply-cycle.js';
 import { waitForDoorbell } from './doorbell.js';
 import { ActivityFailedError, call, orchestrator, sleep, type Steps } from './orchestrator.js';
 
-/** History grows with every step: so the loop begins anew after this many cycles, or looks (docs/architecture.md, rule 11). */
+/**
+ * History grows with every step: so the loop begins anew after this many cycles, looks, or activities in all
+ * (docs/architecture.md, rule 11).
+ */
 const cyclesOfOneRunMax = 10;
 const looksOfOneRunMax = 20;
+const activitiesOfOneRunMax = 120;
+/** Read, fence, seal, clean up, retention: beside those that write pages. */
+const activitiesOfCycle = 5;
 /** Rows are read this often even if no doorbell rang. */
 const lookSeconds = 60;
 /** After an effect came too late although the rows are ours: another run of the same step is ahead. */
@@ -37,8 +43,8 @@ export const replicationLoop = orchestrator<LoopState, { ended: 'superseded' } |
 );
 
 /**
- * One run; a failure waits out the retry schedule, counted from the start of the attempt. What an operator must mend is
- * recorded as such, and rows say so until it is mended.
+ * One run; a failure waits out the retry schedule, counted from the start of the attempt. What does not pass by itself is
+ * Critical at once, and is tried at the schedule's longest wait, until an operator mended it.
  */
 export function* runOnSchedule(
   context: OrchestrationContext,
@@ -52,7 +58,8 @@ export function* runOnSchedule(
   } catch (error) {
     if (!(error instanceof ActivityFailedError)) throw error;
     const failed = attempt.failedAttempts + 1;
-    const dueAt = secondsAfter(attempt.startedAt, retryWaitMinutes(failed) * 60);
+    const waitMinutes = error.failure.retry === 'never' ? lastingWaitMinutes : retryWaitMinutes(failed);
+    const dueAt = secondsAfter(attempt.startedAt, waitMinutes * 60);
     yield* noteFailure(context, key, error);
     if (dueAt.getTime() > context.df.currentUtcDateTime.getTime()) yield context.df.createTimer(dueAt);
     return { kind: 'again', failedAttempts: failed };
@@ -76,7 +83,10 @@ function* noteFailure(context: OrchestrationContext, key: EpochWorkflowInput, er
 
 function* run(context: OrchestrationContext, key: EpochWorkflowInput, attempt: Attempt): Steps<RunEnd> {
   const { vaultId, itemId, protectionId } = key;
-  for (let cycles = 0, looks = 0; cycles < cyclesOfOneRunMax && looks < looksOfOneRunMax; looks++) {
+  let cycles = 0;
+  let calls = 0;
+  for (let looks = 0; looks < looksOfOneRunMax; looks++) {
+    if (cycles >= cyclesOfOneRunMax || calls >= activitiesOfOneRunMax) break;
     const step = yield* call(context, activities.readReplicationWork, key);
     switch (step.kind) {
       case 'applyCycle': {
@@ -89,6 +99,7 @@ function* run(context: OrchestrationContext, key: EpochWorkflowInput, attempt: A
         if (outcome.kind === 'damaged') break;
         attempt.failedAttempts = 0;
         cycles++;
+        calls += activitiesOfCycle + step.batches.length;
         yield* call(context, activities.cleanUpTransferred, { ...key, cycles: [step.cycle] });
         yield* call(context, activities.applyRetention, { vaultId, itemId, protectionId });
         break;

@@ -55,7 +55,7 @@ export interface ReplicationProgress {
   /** Set while the item must be resynchronized: what happened, in words for the operator. */
   resyncRequired?: { reason: string; message: string; at: string };
   lastHeartbeatAt?: string;
-  /** `blocking`: nothing is tried again until an operator acts. */
+  /** `blocking`: it does not pass by itself, an operator must act. */
   lastError?: { code: string; message: string; recommendedAction: string; at: string; blocking?: boolean };
   backlogBytes: number;
 }

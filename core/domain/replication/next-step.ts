@@ -6,7 +6,7 @@ export type ReplicationStep =
   /** The rows speak of another life or epoch, or another phase: whoever asks ends. */
   | { kind: 'superseded' }
   | { kind: 'idle' }
-  /** An operator must act first. */
+  /** The disks must be resynchronized first. */
   | { kind: 'blocked' }
   /** Pieces of a disk's base, ascending, the first at the disk's applied mark. */
   | { kind: 'applySegments'; diskIndex: number; segments: { fromBytes: number; toBytes: number }[] }
@@ -46,8 +46,8 @@ export function planNextStep(
   if (item?.protectionId !== asked.protectionId || item.replication.epoch !== asked.epoch) {
     return { kind: 'superseded' };
   }
-  const { phase, resyncRequired, lastError } = item.replication;
-  if (resyncRequired?.reason === applyFailedReason || lastError?.blocking === true) return { kind: 'blocked' };
+  const { phase, resyncRequired } = item.replication;
+  if (resyncRequired?.reason === applyFailedReason) return { kind: 'blocked' };
   switch (phase) {
     case 'initialReplication':
       return baseStep(item, rows.segments) ?? cycleStep(item, rows.nextManifest);

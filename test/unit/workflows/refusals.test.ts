@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { replicationHealth } from '../../../core/domain/health/health.js';
 import { jobKinds } from '../../../core/domain/jobs/job.js';
 import { transferBlobName } from '../../../core/domain/replication/blob-names.js';
 import { workflowNames } from '../../../core/domain/workflows/workflows.js';
@@ -152,6 +153,33 @@ test('apply is tried again at minutes 0, 1, 3, 7, 15, 25, 55 and 85, to the seco
     const point = (await world.points()).at(-1);
     assert(point);
     await world.assertPointEqualsSource(point);
+  });
+});
+
+test('a replica disk that was deleted makes the item Critical at once, and is looked at every half hour', async () => {
+  await inWorld({}, async (world) => {
+    await world.protect();
+    await world.untilQuiet();
+    const [disk] = (await world.currentItem()).disks;
+    assert(disk);
+    await world.replicas.deleteDisk(disk.replica);
+    world.source.write(0, 50, 'nowhere to go');
+    const startedAt = world.time.now();
+    await world.source.sendCycle();
+    await world.wake();
+    const failing = await world.until(async () => {
+      const item = await world.currentItem();
+      return item.replication.lastError && item;
+    }, 'the error');
+    assert.equal(failing.replication.lastError?.blocking, true);
+    assert.equal(
+      replicationHealth(failing, { replicationIntervalSeconds: 300 }, await world.clock.now()).level,
+      'Critical',
+    );
+    const attempts = (): number => world.replicas.faults.calls.filter((call) => call === 'raiseFence').length;
+    const before = attempts();
+    await world.until(async () => attempts() > before, 'the next attempt');
+    assert.equal((world.time.now() - startedAt) / 60_000, 30);
   });
 });
 
