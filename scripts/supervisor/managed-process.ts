@@ -26,7 +26,7 @@ const stopTimeoutMs = 15_000;
 /** Waits between restarts of a process that keeps crashing. */
 const restartWaitsMs = [200, 500, 1_000, 2_000, 5_000];
 /** A process that ran this long before it crashed is taken for healthy: the waits begin anew. */
-const healthyAfterMs = 30_000;
+const healthyAfterMs = 3_000;
 const tailLineCount = 12;
 
 /** One child in its own process group, restarted after a crash. */

@@ -70,7 +70,7 @@ test('a VM is protected, replicated, failed over and committed through the offic
     const committed = await sdk.replicationProtectedItems.beginFailoverCommitAndWait(...address, {
       updateIntervalInMs: 250,
     });
-    assert.equal(committed.properties?.protectionState, 'PlannedFailoverStatesBegin');
+    assert.equal(committed.properties?.protectionState, 'UnplannedFailoverCommitted');
     assert.deepEqual(await system.points('sql-01'), [], 'commit gives up the other recovery points');
     const disks = await judge();
     assert.equal(disks.length, 2);
