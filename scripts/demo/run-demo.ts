@@ -5,7 +5,7 @@ import type { HyperVReplicaAzureUnplannedFailoverInput } from '@azure/arm-recove
 import { protect } from '../../cli/protect.js';
 import { formatTable } from '../../cli/table.js';
 import { Vault, type FoundItem } from '../../cli/vault-client.js';
-import { freePort } from '../supervisor/azurite.js';
+import { freePort } from '../supervisor/free-port.js';
 import {
   localResourceGroup,
   localSubscriptionId,

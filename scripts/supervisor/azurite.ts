@@ -7,6 +7,7 @@ import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
+import { freePorts } from './free-port.js';
 import { identify, isAlive } from './process-identity.js';
 
 /** Azurite as a process of its own: found again and adopted by the next start, ended by SIGTERM only, which saves its state. */
@@ -127,7 +128,8 @@ async function choosePorts(earlier: RunFile['ports'] | undefined): Promise<RunFi
         'stop it (endpoints of replicated data name these ports)',
     );
   }
-  return { blob: await freePort(), queue: await freePort(), table: await freePort() };
+  const [blob = 0, queue = 0, table = 0] = await freePorts(3);
+  return { blob, queue, table };
 }
 
 async function isFree(port: number): Promise<boolean> {
@@ -141,20 +143,6 @@ async function isFree(port: number): Promise<boolean> {
         resolve(true);
       }),
     );
-  });
-}
-
-export async function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => {
-        if (address !== null && typeof address === 'object') resolve(address.port);
-        else reject(new Error('the operating system gave no port'));
-      });
-    });
   });
 }
 

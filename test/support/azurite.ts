@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { freePorts } from './free-port.js';
+import { freePorts } from '../../scripts/supervisor/free-port.js';
 
 /** Azurite's public account name and key, the same in every Azurite of the world. */
 export const azuriteAccount = 'devstoreaccount1';

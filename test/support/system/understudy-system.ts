@@ -18,7 +18,7 @@ import { openTableStateTable } from '../../../providers/azure-storage/state-tabl
 import { openTransferStore } from '../../../providers/azure-storage/transfer-store.js';
 import { openLocalAzure } from '../../../providers/local-azure/local-azure.js';
 import { runSite } from '../../../scripts/demo/run-site.js';
-import { freePort } from '../../../scripts/supervisor/azurite.js';
+import { freePort } from '../../../scripts/supervisor/free-port.js';
 import {
   localResourceGroup,
   localSubscriptionId,
