@@ -6,10 +6,11 @@ import type { DurableEngine, HostModes, RegisteredFunction } from './contract.js
 import { DevhostError } from './errors.js';
 import { createDurableEngine } from './engine/engine.js';
 import { openTableStore } from './engine/table-store.js';
-import { adminApi, type FunctionListing } from './http/admin-api.js';
+import { adminApi, answerClock, type FunctionListing } from './http/admin-api.js';
+import { refuseStranger } from './http/own-machine.js';
 import { RequestRouter } from './http/request-router.js';
 import { buildRouteTable, type HttpRoute } from './http/route-table.js';
-import { defaultBodyLimitBytes, HostServer, isLoopback } from './http/server.js';
+import { defaultBodyLimitBytes, HostServer, isLoopback, jsonAnswer } from './http/server.js';
 import { createLog, fromFunctionsLevel, type Log, type LogLevel } from './log.js';
 import { applySettings, readLocalSettings, storageConnectionString } from './settings/app-settings.js';
 import { readHostJson } from './settings/host-json.js';
@@ -81,7 +82,14 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
     const server = new HostServer({ log, bodyLimitBytes: bodyLimitBytes(process.env) });
     const port = await server.listen(options.host, options.port);
     closing.push(() => server.close());
-    setHostEnvironment(port, isLoopback(options.host), server.origin);
+    const isBoundToLoopback = isLoopback(options.host);
+    server.handle(
+      async (request, url, body) =>
+        refuseStranger(request, isBoundToLoopback) ??
+        answerClock(clock, request.method ?? 'GET', url, body) ??
+        jsonAnswer(503, { error: 'the host is starting' }),
+    );
+    setHostEnvironment(port, isBoundToLoopback, server.origin);
 
     const worker = await AppWorker.load({
       appFolder: options.appFolder,
@@ -138,7 +146,7 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
       engine,
       admin,
       origin: server.origin,
-      isBoundToLoopback: isLoopback(options.host),
+      isBoundToLoopback,
       log,
     });
     server.handle((request, url, body) => router.handle(request, url, body));

@@ -28,32 +28,30 @@ export interface AdminApi {
 
 const advanceSchema = z.strictObject({ advance: z.string() });
 
-/** `/admin/…`: the real host's few endpoints that are of use on one machine, and devhost's own. */
-export function adminApi(options: AdminApiOptions): AdminApi {
-  const clockNow = () => ({ now: new Date(options.clock.now()).toISOString(), speed: options.clock.speed });
-
-  const advance = (body: Buffer): HttpAnswer => {
-    let parsed: z.infer<typeof advanceSchema>;
-    let byMs: number;
+/** The clock's two endpoints; undefined for anything else. They answer before the app is loaded: it may ask the time. */
+export function answerClock(clock: BusinessClock, method: string, url: URL, body: Buffer): HttpAnswer | undefined {
+  if (url.pathname.toLowerCase().replace(/\/$/, '') !== '/admin/devhost/clock') return undefined;
+  if (method === 'POST') {
     try {
-      parsed = advanceSchema.parse(JSON.parse(body.toString()));
-      byMs = parseDurationMs(parsed.advance);
+      clock.advance(parseDurationMs(advanceSchema.parse(JSON.parse(body.toString())).advance));
     } catch (error) {
       const why = error instanceof DevhostError ? error.message : 'send {"advance":"PT30M"} as JSON';
       return jsonAnswer(400, { error: why });
     }
-    options.clock.advance(byMs);
-    return jsonAnswer(200, clockNow());
-  };
+  } else if (method !== 'GET') {
+    return undefined;
+  }
+  return jsonAnswer(200, { now: new Date(clock.now()).toISOString(), speed: clock.speed });
+}
 
+/** `/admin/…`: the real host's few endpoints that are of use on one machine, and devhost's own. */
+export function adminApi(options: AdminApiOptions): AdminApi {
   return {
     handle(method, url, body) {
+      const clockAnswer = answerClock(options.clock, method, url, body);
+      if (clockAnswer !== undefined) return clockAnswer;
       const path = url.pathname.toLowerCase().replace(/\/$/, '');
       switch (`${method} ${path}`) {
-        case 'GET /admin/devhost/clock':
-          return jsonAnswer(200, clockNow());
-        case 'POST /admin/devhost/clock':
-          return advance(body);
         case 'GET /admin/devhost/functions':
           return jsonAnswer(200, options.functions);
         case 'GET /admin/host/status':

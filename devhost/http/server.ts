@@ -21,7 +21,7 @@ export function isLoopback(address: string): boolean {
   return address === 'localhost' || address === '::1' || address === '::ffff:127.0.0.1' || address.startsWith('127.');
 }
 
-/** The socket and its manners; what to answer is the handler's to say. Until there is one, requests get 503. */
+/** The socket and its manners; what to answer is the handler's to say. */
 export class HostServer {
   readonly #server: Server;
   readonly #log: Log;
