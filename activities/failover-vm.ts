@@ -5,7 +5,7 @@ import type { Fence } from '../core/domain/replication/fence.js';
 import type { SiteVm } from '../core/domain/site/inventory.js';
 import { replicaBlobLengthBytes } from '../core/dataplane/vhd/fixed-vhd.js';
 import type { CloudVmSpecification } from '../core/ports/cloud-compute.js';
-import { pageWriteMaxBytes, type ReplicaStore } from '../core/ports/replica-store.js';
+import { FencedError, pageWriteMaxBytes, type ReplicaStore } from '../core/ports/replica-store.js';
 import type { JobWorkflowInput } from '../core/domain/workflows/workflows.js';
 import type { StateTable } from '../core/ports/state-table.js';
 import { read } from '../core/records/access.js';
@@ -17,18 +17,27 @@ import type { activities, CopySlice } from './contract.js';
 import { failoverVmId } from './failover.js';
 import { readSourceVm } from './prerequisites.js';
 
-/** The item while this job fails it over; anything else is a defect or a second owner, and stops the job. */
+/**
+ * The item while this job fails it over; anything else stops the job: a second owner, or a run that comes late, after the
+ * job ended, when the virtual machine writes to the disks.
+ */
 async function failingOver(
   table: StateTable,
   input: JobWorkflowInput,
 ): Promise<ProtectedItem & { failover: NonNullable<ProtectedItem['failover']> }> {
   const stored = await read(table, rows.item(input.vaultId, input.itemId));
   const failover = stored?.value.failover;
-  if (owned(stored, input) && failover?.jobName === input.jobName) return { ...stored.value, failover };
+  if (
+    owned(stored, input) &&
+    stored.value.activeJob?.jobName === input.jobName &&
+    failover?.jobName === input.jobName
+  ) {
+    return { ...stored.value, failover };
+  }
   throw new UnderstudyError({
     code: 'US4007',
     message: `item ${input.itemId} is not being failed over by job ${input.jobName}`,
-    possibleCauses: 'Another failover, or disabling replication, took the item over.',
+    possibleCauses: 'The job has ended, or another failover, or disabling replication, took the item over.',
     recommendedAction: 'See the item’s present state and its other jobs.',
   });
 }
@@ -44,6 +53,8 @@ export const makeCopyFailoverDisk =
   }: Pick<ActivityDependencies, 'table' | 'replicas'>): Activity<typeof activities.copyFailoverDisk> =>
   async (input) => {
     const item = await failingOver(table, input);
+    // The virtual machine may run by now: old pages must not go under it.
+    if (item.failover.vmArmId !== undefined) return { finished: true };
     const { diskIndex } = input.slice;
     const disk = item.disks[diskIndex];
     const target = item.failover.disks.find(({ diskId }) => diskId === disk?.diskId)?.blob;
@@ -60,12 +71,23 @@ export const makeCopyFailoverDisk =
     if (replicas.capabilities.copiesFromSnapshotsAreIndependent) {
       return replicas.copySnapshot(disk.replica, snapshotId, target);
     }
-    await replicas.createDisk(target, replicaBlobLengthBytes(disk.sourceSizeBytes));
-    const fence = { epoch: item.replication.epoch, cycle: item.failover.cycle };
-    await replicas.raiseFence(target, fence);
-    await copyPages(replicas, { from: disk.replica, snapshotId, to: target, fence }, input.slice);
+    const fence = copyFence(item);
+    try {
+      await replicas.createDisk(target, replicaBlobLengthBytes(disk.sourceSizeBytes));
+      await replicas.raiseFence(target, fence);
+      await copyPages(replicas, { from: disk.replica, snapshotId, to: target, fence }, input.slice);
+    } catch (error) {
+      // Shut out: every slice was copied, and the virtual machine has the disk.
+      if (!(error instanceof FencedError)) throw error;
+    }
     return { finished: true };
   };
+
+/** What copiers of a failover's disks hold. */
+const copyFence = (item: ProtectedItem & { failover: NonNullable<ProtectedItem['failover']> }): Fence => ({
+  epoch: item.replication.epoch,
+  cycle: item.failover.cycle,
+});
 
 interface PageCopy {
   from: ReplicaBlob;
@@ -97,10 +119,19 @@ async function* stretches(
 }
 
 export const makeCreateFailoverVm =
-  ({ table, compute }: Pick<ActivityDependencies, 'table' | 'compute'>): Activity<typeof activities.createFailoverVm> =>
+  ({
+    table,
+    replicas,
+    compute,
+  }: Pick<ActivityDependencies, 'table' | 'replicas' | 'compute'>): Activity<typeof activities.createFailoverVm> =>
   async (input) => {
     const item = await failingOver(table, input);
     const vmArmId = failoverVmId(item);
+    if (!replicas.capabilities.copiesFromSnapshotsAreIndependent) {
+      // From here on the disks are the virtual machine's: a copier that is still under way writes nothing more to them.
+      const { epoch, cycle } = copyFence(item);
+      for (const { blob } of item.failover.disks) await replicas.raiseFence(blob, { epoch, cycle: cycle + 1 });
+    }
     await compute.createVm(specificationOf(item, vmArmId, await readSourceVm(table, input.vaultId, item)));
     await changeItem(table, input, (current) =>
       current.failover?.jobName === input.jobName && current.failover.vmArmId !== vmArmId

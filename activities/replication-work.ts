@@ -106,10 +106,12 @@ export const makeCommitSegments =
       const disk = item.disks[input.diskIndex];
       if (!disk || disk.baseAppliedThroughBytes >= input.throughBytes) return { kind: 'unchanged' };
       const bytes = applied.reduce((sum, { value }) => sum + value.announcement.log.lengthBytes, 0);
+      const { lastError: _, ...replication } = item.replication;
       return {
         kind: 'changed',
         item: {
           ...item,
+          replication,
           disks: item.disks.map((each) =>
             each === disk
               ? { ...disk, baseAppliedThroughBytes: input.throughBytes, bytesReceived: disk.bytesReceived + bytes }
