@@ -25,6 +25,9 @@ const unusableLogReasons: Readonly<Record<string, 'logCorrupt' | 'logTooLarge'>>
   US2050: 'logTooLarge',
 };
 
+/** The app's code for a manifest whose logs do not lie in storage as announced (docs/errors.md). */
+const logNotThere = 'US1113';
+
 /** The steps of one item's cycles: closes logs, sends them in order, discards what the app has. */
 export class ItemCycles {
   readonly #context: RelayContext;
@@ -287,6 +290,11 @@ export class ItemCycles {
   /** The app said no to the manifest: what it says it has decides what comes next. */
   async #refused(error: unknown): Promise<void> {
     if (!(error instanceof UnderstudyError) || error.httpStatus !== 409) return;
+    if (error.code === logNotThere) {
+      // The logs must go up again under new names: announcing these once more would be refused for ever.
+      this.#uploaded.clear();
+      await this.#view.note({ pendingManifest: undefined });
+    }
     const conflict = conflictOf(error);
     if (conflict?.kind === 'baseAlreadyClosed') {
       await this.#view.note({ closingCycle: conflict.byCycle, pendingManifest: undefined });

@@ -80,9 +80,12 @@ export class ItemRunner {
     this.#context.reportSoon();
   }
 
-  /** Contact with the app is back: a recoverable failure may be over. */
+  /**
+   * Contact with the app is back: whatever failed may be over, also what was no use to try again while the app did not trust
+   * this relay, for example because of a wrong clock.
+   */
   retryNow(): void {
-    for (const lane of [this.#cycleLane, this.#baseLane]) if (lane.failure?.nextAttemptAt) lane.retryNow();
+    for (const lane of [this.#cycleLane, this.#baseLane]) if (lane.failure) lane.retryNow();
   }
 
   /** Looks at the host for the report. `at` is business time. */
@@ -169,12 +172,13 @@ export class ItemRunner {
   }
 
   #onFailure({ error, failedAttempts, nextAttemptAt }: LaneFailure): void {
-    const next =
-      nextAttemptAt === undefined
-        ? `Not tried again by itself. ${error.recommendedAction}`
-        : `Tried again at ${nextAttemptAt.toString()}.`;
-    const fields = { code: error.code, failedAttempts, nextAttemptAt: nextAttemptAt?.toString(), err: error };
-    this.#log[nextAttemptAt === undefined ? 'error' : 'warn'](fields, `${error.message} ${next}`);
+    const isForOperator = error.retry === 'never';
+    const next = `Tried again at ${nextAttemptAt.toString()}.`;
+    const fields = { code: error.code, failedAttempts, nextAttemptAt: nextAttemptAt.toString(), err: error };
+    this.#log[isForOperator ? 'error' : 'warn'](
+      fields,
+      `${error.message} ${isForOperator ? `${error.recommendedAction} ` : ''}${next}`,
+    );
     this.#context.reportSoon();
   }
 }

@@ -1,7 +1,7 @@
 import type { Temporal } from 'temporal-polyfill';
 import { UnderstudyError } from '../core/domain/errors.js';
 import type { Clock } from '../core/ports/clock.js';
-import { nextAttemptAt } from '../core/domain/retry/retry-schedule.js';
+import { lastingWaitMinutes, nextAttemptAt } from '../core/domain/retry/retry-schedule.js';
 import { UnexpectedRelayError } from './errors.js';
 import { pauseUnless } from './interruptible-pause.js';
 
@@ -15,8 +15,7 @@ export interface LaneFailure {
   error: UnderstudyError;
   failedAttempts: number;
   at: Temporal.Instant;
-  /** Absent: no retry until an operator acts. */
-  nextAttemptAt?: Temporal.Instant;
+  nextAttemptAt: Temporal.Instant;
 }
 
 export interface LaneEvents {
@@ -26,7 +25,8 @@ export interface LaneEvents {
 
 /**
  * Runs an item's steps one after another, for ever: plan, carry out, plan again. A recoverable failure is followed by a wait
- * of the retry schedule, in business time; another one by a wait until someone ends it.
+ * of the retry schedule, in business time; one that an operator must mend by the schedule's longest, since nobody tells the
+ * relay when it is mended.
  */
 export class Lane {
   readonly #clock: Clock;
@@ -133,7 +133,10 @@ export class Lane {
       error,
       failedAttempts,
       at,
-      ...(error.retry !== 'never' && { nextAttemptAt: nextAttemptAt(startedAt ?? at, failedAttempts, at) }),
+      nextAttemptAt:
+        error.retry === 'never'
+          ? at.add({ minutes: lastingWaitMinutes })
+          : nextAttemptAt(startedAt ?? at, failedAttempts, at),
     };
     this.#events.onFailure(this.#failure);
   }

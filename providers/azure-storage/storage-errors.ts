@@ -24,11 +24,21 @@ export function serviceAnswer(error: unknown): ServiceAnswer {
 /** Worth another try: the service was busy, slow or not reachable, and the request itself was not refused. */
 export function isTransient(error: unknown): boolean {
   const { statusCode, code } = serviceAnswer(error);
+  if (code !== undefined && passingCodes.has(code)) return true;
   if (statusCode !== undefined) return statusCode === 408 || statusCode === 429 || statusCode >= 500;
   if (error instanceof UnderstudyError || !(error instanceof Error)) return false;
   if (error.name === 'AbortError' || error.name === 'TimeoutError') return true;
   return code !== undefined && networkCodes.has(code);
 }
+
+/** Answers of class 4xx that are gone at the next try: bytes damaged on the way, and rates of snapshots and copies. */
+const passingCodes = new Set([
+  'Md5Mismatch',
+  'Crc64Mismatch',
+  'SnapshotOperationRateExceeded',
+  // As the service spells it.
+  'SnaphotOperationRateExceeded',
+]);
 
 const networkCodes = new Set([
   'ECONNREFUSED',

@@ -83,16 +83,17 @@ test('renewed contact ends a wait at once, a mere change of the assignment does 
   await lane.stop();
 });
 
-test('an unrecoverable failure is not tried again until someone acts', async () => {
+test('what an operator must mend is tried again every half hour, and at once when someone acts', async () => {
   const { clock, lane, startMinutes } = scriptedLane({ error: failing('never') });
   await settle();
-  clock.advance(24 * 3600);
-  await settle();
-  assert.equal(startMinutes.length, 1);
-  assert.equal(lane.failure?.nextAttemptAt, undefined);
+  for (let minute = 0; minute < 70; minute++) {
+    clock.advance(60);
+    await settle();
+  }
+  assert.deepEqual(startMinutes, [0, 30, 60]);
   lane.retryNow();
   await settle();
-  assert.equal(startMinutes.length, 2);
+  assert.deepEqual(startMinutes, [0, 30, 60, 70]);
   await lane.stop();
 });
 
