@@ -2,15 +2,16 @@ import { UnderstudyError } from '../core/domain/errors.js';
 import { choosePoint } from '../core/domain/recovery-point/choice.js';
 import type { RecoveryPoint } from '../core/domain/recovery-point/recovery-point.js';
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
+import type { JobName } from '../core/domain/ids.js';
 import { failoverBlob } from '../core/domain/replication/blob-names.js';
 import { failureOf, type WorkflowFailure } from '../core/domain/workflows/failure.js';
-import type { JobWorkflowInput } from '../core/domain/workflows/workflows.js';
+import type { JobWorkflowInput, RecoveryPointChoice } from '../core/domain/workflows/workflows.js';
 import { replicaBlobLengthBytes } from '../core/dataplane/vhd/fixed-vhd.js';
 import { FencedError } from '../core/ports/replica-store.js';
 import type { StateTable } from '../core/ports/state-table.js';
-import { list, read, replace, type Stored } from '../core/records/access.js';
+import { decideAndCommit, list, read, replace, type Stored } from '../core/records/access.js';
 import { changeItem, owned } from '../core/records/item-change.js';
-import { rows } from '../core/records/rows.js';
+import { rows, vaultPartition } from '../core/records/rows.js';
 import { superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities, CopySlice } from './contract.js';
 import { gone } from './failures.js';
@@ -35,9 +36,8 @@ export const makeCheckFailover =
     }
     const { target } = stored.value;
     const failures: WorkflowFailure[] = [];
-    const points = (await readPoints(table, input)).map(({ value }) => value);
     try {
-      choosePoint(points, input.protectionId, input.recoveryPoint);
+      await holdPoint(table, input);
     } catch (error) {
       if (!(error instanceof UnderstudyError)) throw error;
       failures.push(failureOf(error));
@@ -50,6 +50,42 @@ export const makeCheckFailover =
     if (!network) failures.push(missing('US4006', 'network', target.networkId ?? ''));
     return failures.length === 0 ? { kind: 'met' } : { kind: 'failed', failures };
   };
+
+/**
+ * Chooses the point, and pins it where it is not the newest: while the source is shut down, cycles go on and retention with
+ * them, and the point could reach the end of its history.
+ */
+async function holdPoint(
+  table: StateTable,
+  input: JobWorkflowInput & { recoveryPoint: RecoveryPointChoice },
+): Promise<void> {
+  const { kind } = input.recoveryPoint;
+  await decideAndCommit(table, vaultPartition(input.vaultId), async () => {
+    const points = await readPoints(table, input);
+    const values = points.map(({ value }) => value);
+    const chosen = choosePoint(values, input.protectionId, input.recoveryPoint);
+    const point = points.find(({ value }) => value === chosen);
+    const isNewest = kind === 'latest' || kind === 'latestProcessed';
+    if (!point || isNewest || chosen.pinnedBy.includes(input.jobName)) return { operations: [], result: undefined };
+    return { operations: [replace(point, pinned(chosen, input.jobName))], result: undefined };
+  });
+}
+
+const pinned = (point: RecoveryPoint, jobName: JobName): RecoveryPoint => ({
+  ...point,
+  pinnedBy: [...new Set([...point.pinnedBy, jobName])],
+});
+
+/** Lets go of every point that the job holds. */
+async function unpinPoints(table: StateTable, input: JobWorkflowInput): Promise<void> {
+  await decideAndCommit(table, vaultPartition(input.vaultId), async () => {
+    const held = (await readPoints(table, input)).filter(({ value }) => value.pinnedBy.includes(input.jobName));
+    const operations = held.map((point) =>
+      replace(point, { ...point.value, pinnedBy: point.value.pinnedBy.filter((name) => name !== input.jobName) }),
+    );
+    return { operations, result: undefined };
+  });
+}
 
 const missing = (code: string, what: string, id: string): WorkflowFailure => ({
   code,
@@ -143,7 +179,7 @@ export const makeChooseRecoveryPoint =
             })),
           },
         },
-        operations: [replace(point, { ...chosen, pinnedBy: [...chosen.pinnedBy, input.jobName] })],
+        operations: [replace(point, pinned(chosen, input.jobName))],
       };
     });
     if (change.kind === 'superseded') return superseded;
@@ -180,18 +216,13 @@ export const makeUndoFailover =
       const vm = await compute.getVm(vmArmId);
       if (vm?.tags['understudy-job'] === input.jobName) await compute.deleteVm(vmArmId, { deleteDisks: true });
       for (const { blob } of failover.disks) await replicas.deleteDisk(blob);
-      await changeItem(table, input, async (item) => {
+      await changeItem(table, input, (item) => {
         if (item.failover?.jobName !== input.jobName) return { kind: 'unchanged' };
         const { failover: _, ...rest } = item;
-        const point = (await readPoints(table, input)).find(({ value }) => value.cycle === failover.cycle);
-        const pinnedBy = point?.value.pinnedBy.filter((jobName) => jobName !== input.jobName) ?? [];
-        return {
-          kind: 'changed',
-          item: rest,
-          ...(point ? { operations: [replace(point, { ...point.value, pinnedBy })] } : {}),
-        };
+        return { kind: 'changed', item: rest };
       });
     }
+    await unpinPoints(table, input);
     // As long as no epoch was taken, replication goes on as if nothing had been.
     return {
       event: stored.value.replication.phase === 'stopped' ? 'unplannedFailoverFailed' : 'unplannedFailoverRefused',

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { makeCopyFailoverDisk, makeCreateFailoverVm } from '../../../activities/failover-vm.js';
-import { UnderstudyError } from '../../../core/domain/errors.js';
+import { makeApplyRetention } from '../../../activities/recovery-points.js';
+import { jobKinds } from '../../../core/domain/jobs/job.js';
 import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
+import { workflowNames } from '../../../core/domain/workflows/workflows.js';
 import { FencedError } from '../../../core/ports/replica-store.js';
-import { replace } from '../../../core/records/access.js';
-import { vaultPartition } from '../../../core/records/rows.js';
+import { list, replace } from '../../../core/records/access.js';
+import { rows, vaultPartition } from '../../../core/records/rows.js';
 import { sampleVaultId } from '../../support/sample-item.js';
 import { inWorld } from '../../support/replication/in-world.js';
 import type { WorkflowWorld } from '../../support/replication/workflow-world.js';
@@ -85,20 +87,36 @@ test('a copier that is still under way when the VM is made is shut out', async (
   });
 });
 
-test('what an operator must mend is tried again, and replication goes on once it is mended', async () => {
+test('a chosen point outlives its history while the source is shut down, and is let go of when the failover is undone', async () => {
   await inWorld({}, async (world) => {
     await world.protect();
-    const refused = () =>
-      new UnderstudyError({ code: 'US6021', message: 'the key was rotated', recommendedAction: 'Set it.' });
-    world.replicas.faults.fail('writePages', 'beforeEffect', { error: refused });
-    world.source.write(0, 50, 'while storage refuses');
+    const [chosen] = await world.points();
+    assert(chosen);
+    world.source.write(0, 50, 'a newer point');
     await world.source.sendCycle();
-    await world.wake();
-    await world.until(
-      async () => (await world.currentItem()).replication.lastError?.blocking === true,
-      'the refusal to be noted',
-    );
     await world.untilApplied(world.source.cycle);
-    assert.equal((await world.currentItem()).replication.lastError, undefined);
+    const jobName = await world.operate(
+      jobKinds.unplannedFailover,
+      workflowNames.unplannedFailover,
+      'unplannedFailoverStarted',
+      { recoveryPoint: { kind: 'point', recoveryPointId: chosen.recoveryPointId }, shutDownSource: true },
+    );
+    await world.until(
+      async () => (await list(world.table, rows.commands(world.item.relayId))).length > 0,
+      'the order to shut down',
+      true,
+    );
+    world.time.advance(3 * 3600 * 1000);
+    const { itemId, protectionId } = world.item;
+    await makeApplyRetention(world.dependencies)({ vaultId: sampleVaultId, itemId, protectionId });
+    world.compute.faults.fail('createVm', 'beforeEffect', { times: 5 });
+    assert.equal((await world.endedJob(jobName)).state, 'Failed');
+    assert.deepEqual(
+      (await world.points()).map(({ pinnedBy }) => pinnedBy),
+      [[], []],
+    );
+    const job = await world.failOver({ kind: 'point', recoveryPointId: chosen.recoveryPointId });
+    assert.equal(job.state, 'Succeeded', JSON.stringify(job.errors));
+    await world.assertFailoverEqualsSource(chosen.cycle);
   });
 });
