@@ -48,6 +48,11 @@ export function addServe(program: Command): void {
 
 async function serve(options: ServeOptions): Promise<void> {
   const siteFolder = resolve(options.site);
+  // Before the site is up: a stop that comes at once must close the change logs too.
+  const stopRequested = new Promise<void>((done) => {
+    process.once('SIGTERM', () => done());
+    process.once('SIGINT', () => done());
+  });
   const site = await startSiteProcess({
     siteFolder,
     clock: openBusinessClock(process.env.UNDERSTUDY_CLOCK_URL),
@@ -56,10 +61,7 @@ async function serve(options: ServeOptions): Promise<void> {
     seed: { vmCount: options.seedVms, diskSizeBytes: options.seedDiskSize, fillFraction: options.seedFill },
   });
   process.stdout.write(`site ready ${siteFolder} on 127.0.0.1:${site.port}\n`);
-  await new Promise<void>((done) => {
-    process.once('SIGTERM', () => done());
-    process.once('SIGINT', () => done());
-  });
+  await stopRequested;
   await site.stop();
   process.stdout.write('site stopped\n');
 }
