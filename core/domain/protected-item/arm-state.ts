@@ -49,7 +49,5 @@ export function armState(item: Pick<ProtectedItem, 'state' | 'disks' | 'replicat
       return item.replication.stopReason === 'plannedFailover'
         ? state('PlannedFailoverStatesBegin', 'Planned failover committed', 'Recovery')
         : state('UnplannedFailoverCommitted', 'Failover committed', 'Recovery');
-    case 'DisablingProtection': // ours
-      return state('DisablingProtection', 'Disabling protection', 'Primary');
   }
 }

@@ -13,7 +13,6 @@ export const protectionStates = [
   'FailoverCommitPending',
   'CommitInProgress',
   'FailoverCommitted',
-  'DisablingProtection',
 ] as const;
 export type ProtectionState = (typeof protectionStates)[number];
 
@@ -31,31 +30,28 @@ export const protectionEvents = [
   'commitStarted',
   'commitFinished',
   'commitFailed',
-  'disableStarted',
 ] as const;
 export type ProtectionEvent = (typeof protectionEvents)[number];
 
-/** Names as ARM's `allowedOperations` spells them. */
-export type ProtectionOperation = 'EnableProtection' | 'UnplannedFailover' | 'Commit' | 'DisableProtection';
+/** Names as ARM's `allowedOperations` spells them: those that there is a workflow for. */
+export type ProtectionOperation = 'EnableProtection' | 'UnplannedFailover' | 'Commit';
 
 /** An operation is allowed where the event that it begins with is. */
 export const operationStarts: Readonly<Record<ProtectionOperation, ProtectionEvent>> = {
   EnableProtection: 'enablingStarted',
   UnplannedFailover: 'unplannedFailoverStarted',
   Commit: 'commitStarted',
-  DisableProtection: 'disableStarted',
 };
 const operations = Object.keys(operationStarts) as ProtectionOperation[];
 
 const transitions: Readonly<Record<ProtectionState, Partial<Record<ProtectionEvent, ProtectionState>>>> = {
   EnablingProtection: { protectionEnabled: 'InitialReplicationInProgress', enablingFailed: 'EnablingFailed' },
-  EnablingFailed: { enablingStarted: 'EnablingProtection', disableStarted: 'DisablingProtection' },
+  EnablingFailed: { enablingStarted: 'EnablingProtection' },
   InitialReplicationInProgress: {
     initialReplicationFinished: 'FinalizingProtection',
-    disableStarted: 'DisablingProtection',
   },
   FinalizingProtection: { protectionFinalized: 'Protected' },
-  Protected: { unplannedFailoverStarted: 'UnplannedFailoverInProgress', disableStarted: 'DisablingProtection' },
+  Protected: { unplannedFailoverStarted: 'UnplannedFailoverInProgress' },
   UnplannedFailoverInProgress: {
     unplannedFailoverFinished: 'FailoverCommitPending',
     unplannedFailoverRefused: 'Protected',
@@ -63,12 +59,10 @@ const transitions: Readonly<Record<ProtectionState, Partial<Record<ProtectionEve
   },
   UnplannedFailoverFailed: {
     unplannedFailoverStarted: 'UnplannedFailoverInProgress',
-    disableStarted: 'DisablingProtection',
   },
-  FailoverCommitPending: { commitStarted: 'CommitInProgress', disableStarted: 'DisablingProtection' },
+  FailoverCommitPending: { commitStarted: 'CommitInProgress' },
   CommitInProgress: { commitFinished: 'FailoverCommitted', commitFailed: 'FailoverCommitPending' },
-  FailoverCommitted: { disableStarted: 'DisablingProtection' },
-  DisablingProtection: {},
+  FailoverCommitted: {},
 };
 
 /** The state after `event`, or undefined where the table forbids it. */

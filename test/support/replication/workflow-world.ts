@@ -4,7 +4,7 @@ import { Temporal } from 'temporal-polyfill';
 import { activityRegistrations, type RegisteredActivity } from '../../../activities/registration.js';
 import type { ActivityDependencies } from '../../../activities/activity.js';
 import { activities } from '../../../activities/contract.js';
-import type { HostModes } from '../../../devhost/contract.js';
+import type { HostModes, Worker } from '../../../devhost/contract.js';
 import { asJobName, type JobName } from '../../../core/domain/ids.js';
 import { jobKinds, type Job, type JobKind } from '../../../core/domain/jobs/job.js';
 import { jobNameAt } from '../../../core/domain/jobs/job-name.js';
@@ -74,7 +74,11 @@ export class WorkflowWorld {
     this.replicas = new InMemoryReplicaStore({
       copiesFromSnapshotsAreIndependent: options.copiesFromSnapshotsAreIndependent ?? false,
     });
-    this.harness = new EngineHarness({ clock: this.time, modes: options.modes ?? {} });
+    this.harness = new EngineHarness({
+      clock: this.time,
+      modes: options.modes ?? {},
+      ...(options.worker ? { worker: options.worker } : {}),
+    });
     this.source = new ScriptedSource(
       this,
       this.item,
@@ -442,6 +446,8 @@ export interface WorldOptions {
   vm?: SiteVm;
   modes?: Partial<HostModes>;
   copiesFromSnapshotsAreIndependent?: boolean;
+  /** What runs the functions, where it is not the plain one. */
+  worker?: Worker;
 }
 
 const activeJobOf = (job: Job) => ({

@@ -18,22 +18,16 @@ const allowed: [ProtectionState, ProtectionEvent, ProtectionState][] = [
   ['EnablingProtection', 'protectionEnabled', 'InitialReplicationInProgress'],
   ['EnablingProtection', 'enablingFailed', 'EnablingFailed'],
   ['EnablingFailed', 'enablingStarted', 'EnablingProtection'],
-  ['EnablingFailed', 'disableStarted', 'DisablingProtection'],
   ['InitialReplicationInProgress', 'initialReplicationFinished', 'FinalizingProtection'],
-  ['InitialReplicationInProgress', 'disableStarted', 'DisablingProtection'],
   ['FinalizingProtection', 'protectionFinalized', 'Protected'],
   ['Protected', 'unplannedFailoverStarted', 'UnplannedFailoverInProgress'],
-  ['Protected', 'disableStarted', 'DisablingProtection'],
   ['UnplannedFailoverInProgress', 'unplannedFailoverFinished', 'FailoverCommitPending'],
   ['UnplannedFailoverInProgress', 'unplannedFailoverRefused', 'Protected'],
   ['UnplannedFailoverInProgress', 'unplannedFailoverFailed', 'UnplannedFailoverFailed'],
   ['UnplannedFailoverFailed', 'unplannedFailoverStarted', 'UnplannedFailoverInProgress'],
-  ['UnplannedFailoverFailed', 'disableStarted', 'DisablingProtection'],
   ['FailoverCommitPending', 'commitStarted', 'CommitInProgress'],
-  ['FailoverCommitPending', 'disableStarted', 'DisablingProtection'],
   ['CommitInProgress', 'commitFinished', 'FailoverCommitted'],
   ['CommitInProgress', 'commitFailed', 'FailoverCommitPending'],
-  ['FailoverCommitted', 'disableStarted', 'DisablingProtection'],
 ];
 
 test('every pair of state and event leads where the table says, or nowhere', () => {
@@ -54,8 +48,8 @@ test('every pair of state and operation is allowed exactly where its first event
     }
     assert.deepEqual(allowedOperations({ state, activeJob: {} }), []);
   }
-  assert.deepEqual(allowedOperations({ state: 'Protected' }), ['UnplannedFailover', 'DisableProtection']);
-  assert.deepEqual(allowedOperations({ state: 'FailoverCommitPending' }), ['Commit', 'DisableProtection']);
+  assert.deepEqual(allowedOperations({ state: 'Protected' }), ['UnplannedFailover']);
+  assert.deepEqual(allowedOperations({ state: 'FailoverCommitPending' }), ['Commit']);
 });
 
 test('every state is reached, and every state but the last is left', () => {
@@ -65,7 +59,7 @@ test('every state is reached, and every state but the last is left', () => {
         allowed.some(([, , to]) => to === state),
         `${state} is never reached`,
       );
-    if (state !== 'DisablingProtection')
+    if (state !== 'FailoverCommitted')
       assert(
         allowed.some(([from]) => from === state),
         `${state} is never left`,

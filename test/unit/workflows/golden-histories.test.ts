@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { test } from 'node:test';
+import { jobKinds } from '../../../core/domain/jobs/job.js';
+import { workflowNames, type RunOperationInput } from '../../../core/domain/workflows/workflows.js';
+import { asJobName } from '../../../core/domain/ids.js';
+import { list } from '../../../core/records/access.js';
+import { rows, vaultPartition } from '../../../core/records/rows.js';
+import { HistoryRecorder, replay, type RecordedTurn } from '../../support/durable/history-recorder.js';
+import { sampleVaultId } from '../../support/sample-item.js';
+import { inWorld } from '../../support/replication/in-world.js';
+
+/**
+ * History is a file format: instances that are under way when the app is updated replay theirs through the new code. A
+ * change that breaks this needs a new workflow name, and the old history stays here.
+ *
+ * `UNDERSTUDY_WRITE_GOLDEN=1` records histories of workflows that have none yet; it never touches an old one.
+ */
+const folder = 'test/golden/histories';
+
+async function record(): Promise<ReadonlyMap<string, RecordedTurn>> {
+  const recorder = new HistoryRecorder();
+  await inWorld({ worker: recorder }, async (world) => {
+    const operation: RunOperationInput = {
+      vaultId: sampleVaultId,
+      jobName: asJobName('01900000-0000-7000-8000-000000000001'),
+      operation: {
+        kind: 'putPolicy',
+        partition: vaultPartition(sampleVaultId),
+        rowKey: 'policy!x',
+        value: { name: 'x' },
+      },
+    };
+    await world.harness.start(workflowNames.runOperation, operation, operation.jobName);
+    await world.harness.finished(operation.jobName);
+    await world.protect();
+    for (let round = 0; round < 3; round++) {
+      world.source.write(round % 2, 10 + round, `round ${round}`);
+      await world.source.sendCycle();
+      await world.untilApplied(world.source.cycle);
+    }
+    world.source.write(0, 40, 'the last write');
+    await world.source.sendCycle();
+    const failover = await world.operate(
+      jobKinds.unplannedFailover,
+      workflowNames.unplannedFailover,
+      'unplannedFailoverStarted',
+      { recoveryPoint: { kind: 'latest' }, shutDownSource: true },
+    );
+    await world.until(async () => (await world.answerCommands()).includes('shutDownVm'), 'the order', true);
+    const orders = rows.commands(world.item.relayId);
+    await world.until(async () => (await list(world.table, orders)).length === 0, 'the order to be dropped', true);
+    world.time.advance(1000);
+    await world.source.sendCycle();
+    assert.equal((await world.endedJob(failover)).state, 'Succeeded');
+    await world.untilState('FailoverCommitPending');
+    await world.endedJob(await world.operate(jobKinds.commitFailover, workflowNames.commitFailover, 'commitStarted'));
+    await world.untilQuiet();
+  });
+  return recorder.longest;
+}
+
+if (process.env.UNDERSTUDY_WRITE_GOLDEN === '1') {
+  const recorded = await record();
+  await mkdir(folder, { recursive: true });
+  const present = await readdir(folder);
+  for (const [name, turn] of recorded) {
+    if (present.some((file) => file.startsWith(`${name}-`))) continue;
+    await writeFile(`${folder}/${name}-1.json`, `${JSON.stringify(turn)}\n`);
+  }
+}
+
+for (const file of (await readdir(folder)).filter((name) => name.endsWith('.json'))) {
+  test(`the history ${file} replays as it was recorded`, async () => {
+    const turn = JSON.parse(await readFile(`${folder}/${file}`, 'utf8')) as RecordedTurn;
+    assert.deepEqual(await replay(turn), turn.answer);
+  });
+}
+
+test('every workflow has a recorded history', async () => {
+  const files = await readdir(folder);
+  for (const name of Object.values(workflowNames)) {
+    assert(
+      files.some((file) => file.startsWith(`${name}-`)),
+      `no history of ${name}: run this test with UNDERSTUDY_WRITE_GOLDEN=1`,
+    );
+  }
+});
