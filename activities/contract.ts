@@ -119,7 +119,9 @@ export const activities = {
 
   /** Failover. */
   checkFailover: activity<JobWorkflowInput & { recoveryPoint: RecoveryPointChoice }, CheckOutcome>('checkFailover'),
-  readReceived: activity<ItemWorkflowInput, { receivedTakenAt: string | null; now: string }>('readReceived'),
+  readReceived: activity<ItemWorkflowInput, { receivedCycle: number; receivedTakenAt: string | null; now: string }>(
+    'readReceived',
+  ),
   /** Takes a new epoch and with it the ownership of the disks; what was received before is the received set. */
   beginFailover: activity<JobWorkflowInput, { kind: 'begun'; epoch: number } | { kind: 'superseded' }>('beginFailover'),
   /** Pins the point and names the failover's disks. */

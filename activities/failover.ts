@@ -100,7 +100,8 @@ export const makeReadReceived =
   async (input) => {
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
     const now = (await clock.now()).toString();
-    return { receivedTakenAt: stored?.value.replication.receivedTakenAt ?? null, now };
+    const { receivedCycle = 0, receivedTakenAt = null } = stored?.value.replication ?? {};
+    return { receivedCycle, receivedTakenAt, now };
   };
 
 /**

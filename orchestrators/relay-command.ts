@@ -1,6 +1,6 @@
 import type { OrchestrationContext } from 'durable-functions';
 import { activities } from '../activities/contract.js';
-import type { RelayCommand } from '../core/domain/relay-protocol/wire.js';
+import type { CommandResult, RelayCommand } from '../core/domain/relay-protocol/wire.js';
 import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
 import type { JobWorkflowInput } from '../core/domain/workflows/workflows.js';
 import { lookUntil } from './doorbell.js';
@@ -13,7 +13,7 @@ export function* orderRelay(
   input: JobWorkflowInput,
   command: RelayCommand['kind'],
   timeoutSeconds: number,
-): Steps<void> {
+): Steps<Extract<CommandResult, { kind: 'succeeded' }>> {
   const { vaultId, itemId, protectionId, jobName } = input;
   const commandId = `${jobName}-${command}`;
   const sent = yield* insist(context, () =>
@@ -42,6 +42,7 @@ export function* orderRelay(
     const { code, message, possibleCauses, recommendedAction } = result;
     throw new JobFailedError([{ code, message, possibleCauses, recommendedAction, retry: 'never' }]);
   }
+  return result;
 }
 
 const noAnswer = (command: string, timeoutSeconds: number): WorkflowFailure => ({

@@ -65,8 +65,9 @@ function* failOver(context: OrchestrationContext, input: UnplannedFailoverInput,
 
 /** Shuts the source VM down and waits for what it wrote last. Whatever fails here is a warning. */
 function* shutDownSource(context: OrchestrationContext, job: JobWorkflowInput): Steps<void> {
+  let lastClosedCycle: number | undefined;
   try {
-    yield* orderRelay(context, job, 'shutDownVm', shutdownTimeoutSeconds);
+    ({ lastClosedCycle } = yield* orderRelay(context, job, 'shutDownVm', shutdownTimeoutSeconds));
   } catch (error) {
     for (const failure of failuresOf(error)) yield* warn(context, job, failure);
     return;
@@ -77,8 +78,13 @@ function* shutDownSource(context: OrchestrationContext, job: JobWorkflowInput): 
   const caughtUp = yield* lookUntil(
     context,
     function* () {
-      const { receivedTakenAt } = yield* insist(context, () => call(context, activities.readReceived, item));
-      return receivedTakenAt !== null && isAfter(receivedTakenAt, offSince) ? true : undefined;
+      const received = yield* insist(context, () => call(context, activities.readReceived, item));
+      // By number where the relay told it: its site's clock may differ from ours.
+      const isThere =
+        lastClosedCycle === undefined
+          ? received.receivedTakenAt !== null && isAfter(received.receivedTakenAt, offSince)
+          : received.receivedCycle > lastClosedCycle;
+      return isThere ? true : undefined;
     },
     lastChangesTimeoutSeconds,
   );

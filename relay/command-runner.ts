@@ -13,25 +13,31 @@ const pauseMilliseconds = 2000;
 /** Results kept to answer a repeated command; older ones are carried out again, which the host answers the same. */
 const rememberedMax = 1000;
 
+export interface CommandHooks {
+  /** Stops what still works on the protection, before its logs go. */
+  beforeRemoval(protectionId: string): Promise<void>;
+  /** Sends what the VM wrote last; resolves with the last cycle that was closed by then, where there is one. */
+  afterShutDown(vmId: string): Promise<number | undefined> | undefined;
+}
+
 /** Carries out the app's one-shot orders, each at least once; the host's methods may be called twice. */
 export class CommandRunner {
   readonly #client: Pick<AppClient, 'postCommandResult'>;
   readonly #host: HypervisorHost;
   readonly #log: Logger;
-  readonly #beforeRemoval: (protectionId: string) => Promise<void>;
+  readonly #hooks: CommandHooks;
   readonly #results = new Map<string, Promise<CommandResult>>();
   readonly #posting = new Set<string>();
   readonly #running = new Set<Promise<void>>();
 
   constructor(
     context: { client: Pick<AppClient, 'postCommandResult'>; host: HypervisorHost; log: Logger },
-    /** Stops what still works on the protection, before its logs go. */
-    beforeRemoval: (protectionId: string) => Promise<void>,
+    hooks: CommandHooks,
   ) {
     this.#client = context.client;
     this.#host = context.host;
     this.#log = context.log;
-    this.#beforeRemoval = beforeRemoval;
+    this.#hooks = hooks;
   }
 
   /** Takes the commands of an answer: new ones are carried out; a known one's result is sent again. */
@@ -72,9 +78,9 @@ export class CommandRunner {
     log.info({ vmId: command.vmId }, `command ${command.kind}`);
     for (let attempt = 1; ; attempt++) {
       try {
-        await this.#execute(command);
+        const lastClosedCycle = await this.#execute(command);
         log.info(`${command.kind} done`);
-        return { kind: 'succeeded' };
+        return { kind: 'succeeded', ...(lastClosedCycle !== undefined && { lastClosedCycle }) };
       } catch (thrown) {
         const error = thrown instanceof UnderstudyError ? thrown : new UnexpectedRelayError(thrown);
         if (error.retry !== 'never' && attempt < tries) {
@@ -88,16 +94,19 @@ export class CommandRunner {
     }
   }
 
-  async #execute(command: RelayCommand): Promise<void> {
+  async #execute(command: RelayCommand): Promise<number | undefined> {
     const vmId = asVmId(command.vmId);
     switch (command.kind) {
       case 'createReplicationRelationship':
-        return this.#host.createReplicationRelationship(vmId, command.protectionId);
+        await this.#host.createReplicationRelationship(vmId, command.protectionId);
+        return undefined;
       case 'removeReplicationRelationship':
-        await this.#beforeRemoval(command.protectionId);
-        return this.#host.removeReplicationRelationship(vmId, command.protectionId);
+        await this.#hooks.beforeRemoval(command.protectionId);
+        await this.#host.removeReplicationRelationship(vmId, command.protectionId);
+        return undefined;
       case 'shutDownVm':
-        return this.#host.shutDown(vmId);
+        await this.#host.shutDown(vmId);
+        return this.#hooks.afterShutDown(command.vmId);
     }
   }
 }

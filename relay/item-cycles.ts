@@ -35,6 +35,7 @@ export class ItemCycles {
   readonly #view: ItemView;
   readonly #onTracking: (tracking: TrackingStatus) => void;
   #unusableLog: ItemFacts['unusableLog'];
+  #switchDueThrough = 0;
   /** The need for a resync that the app was told of. */
   #reportedResync: string | undefined;
   /** Logs of the cycle under way that lie in storage already: a further attempt sends only the rest. */
@@ -49,6 +50,15 @@ export class ItemCycles {
 
   get isResyncReported(): boolean {
     return this.#reportedResync !== undefined;
+  }
+
+  /** The VM is off: what it wrote last goes out in one more cycle at once. Resolves with the last closed cycle. */
+  async closeSoon(): Promise<number | undefined> {
+    const { vmId, protectionId } = this.#view.assignment;
+    const tracking = await this.#context.host.tracking(asVmId(vmId), protectionId);
+    if (tracking.kind !== 'tracking') return undefined;
+    this.#switchDueThrough = tracking.lastClosedCycle + 1;
+    return tracking.lastClosedCycle;
   }
 
   async plan(): Promise<LaneStep> {
@@ -94,7 +104,8 @@ export class ItemCycles {
     this.#onTracking(tracking);
     const closedCycles =
       tracking.kind === 'tracking' ? await this.#context.host.closedCycles(vmId, assignment.protectionId) : [];
-    return { assignment, local, now, tracking, closedCycles, ...unusable };
+    const switchDueThrough = this.#switchDueThrough;
+    return { assignment, local, now, tracking, closedCycles, switchDueThrough, ...unusable };
   }
 
   async #start({ assignment, local }: ItemFacts): Promise<void> {

@@ -88,6 +88,13 @@ export class ItemRunner {
     for (const lane of [this.#cycleLane, this.#baseLane]) if (lane.failure) lane.retryNow();
   }
 
+  /** After the VM was shut down by the app's order; resolves with the last cycle that is closed already. */
+  async closeSoon(): Promise<number | undefined> {
+    const lastClosedCycle = await this.#cycles.closeSoon();
+    this.#cycleLane.retryNow();
+    return lastClosedCycle;
+  }
+
   /** Looks at the host for the report. `at` is business time. */
   async observe(isVmRunning: boolean, at: string): Promise<void> {
     const { phase, stopReason, vmName, vmId, protectionId } = this.#view.assignment;

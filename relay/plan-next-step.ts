@@ -13,6 +13,8 @@ export interface ItemFacts {
   closedCycles: readonly ClosedCycle[];
   local: ItemState;
   now: Temporal.Instant;
+  /** Cycles through this one are closed without waiting for the interval: the VM is off, and its last writes are wanted. */
+  switchDueThrough?: number;
   /** A closed log that turned out to be unusable when it was read. */
   unusableLog?: { epoch: number; cycle: number; reason: string; message: string; at: string };
 }
@@ -82,7 +84,11 @@ function planCycle(facts: ItemFacts, lastClosedCycle: number): ItemStep | undefi
 }
 
 /** When the logs are to be switched next: at once to complete initial replication, else an interval after the last time. */
-function planSwitch({ assignment, local }: ItemFacts, lastClosedCycle: number, now: Temporal.Instant): ItemStep {
+function planSwitch(
+  { assignment, local, switchDueThrough = 0 }: ItemFacts,
+  lastClosedCycle: number,
+  now: Temporal.Instant,
+): ItemStep {
   const cycle = lastClosedCycle + 1;
   const base = { kind: 'switchLogs', cycle, closesInitialReplication: false, missedCycleCount: 0 } as const;
   if (assignment.phase === 'initialReplication') {
@@ -93,7 +99,7 @@ function planSwitch({ assignment, local }: ItemFacts, lastClosedCycle: number, n
   }
   const consistency = isApplicationConsistentDue(assignment, local, now) ? 'applicationConsistent' : 'crashConsistent';
   const last = local.lastSwitchAt ?? local.checkpointAt;
-  if (last === undefined) return { ...base, consistency };
+  if (last === undefined || cycle <= switchDueThrough) return { ...base, consistency };
   const due = Temporal.Instant.from(last).add({ seconds: assignment.replicationIntervalSeconds });
   if (Temporal.Instant.compare(now, due) < 0) return { kind: 'rest', why: 'nextCycle', until: due };
   const lateSeconds = now.since(due).total('seconds');

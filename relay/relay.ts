@@ -62,7 +62,13 @@ export class Relay {
         this.#heartbeat.soon();
       },
     };
-    this.#commands = new CommandRunner({ client, host, log }, (protectionId) => this.#forget(protectionId));
+    this.#commands = new CommandRunner(
+      { client, host, log },
+      {
+        beforeRemoval: (protectionId) => this.#forget(protectionId),
+        afterShutDown: (vmId) => [...this.#runners.values()].find((runner) => runner.vmId === vmId)?.closeSoon(),
+      },
+    );
     this.#heartbeat = new Heartbeat({
       clock,
       log,

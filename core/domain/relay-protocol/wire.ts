@@ -111,7 +111,11 @@ export type RelayCommand = z.infer<typeof relayCommand>;
 
 /** POST /relay/v1/commands/{commandId}/result. */
 export const commandResult = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('succeeded') }),
+  z.object({
+    kind: z.literal('succeeded'),
+    /** Of shutDownVm: the item's last cycle that was closed by then. What the VM wrote last is in the next one at the latest. */
+    lastClosedCycle: cycle.optional(),
+  }),
   z.object({
     kind: z.literal('failed'),
     code: z.string(),

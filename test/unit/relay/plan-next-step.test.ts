@@ -137,6 +137,12 @@ describe('what an item does next', () => {
     assert.equal(planNextStep(facts({ ...held, unusableLog: { ...unusableLog, epoch: 2 } })).kind, 'sendCycle');
   });
 
+  test('a cycle that is wanted now does not wait for the interval; the one behind it does', () => {
+    const early = { local: local({ lastSwitchAt: start.toString() }), now: after(10) };
+    assert.equal(planNextStep(facts({ ...early, switchDueThrough: 4 })).kind, 'switchLogs');
+    assert.equal(planNextStep(facts({ ...early, switchDueThrough: 3 })).kind, 'rest');
+  });
+
   test('a site without the relationship is an error, not an empty cycle', () => {
     assert.equal(planNextStep(facts({ tracking: { kind: 'notReplicated' } })).kind, 'relationshipMissing');
   });

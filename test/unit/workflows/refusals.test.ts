@@ -4,7 +4,7 @@ import { replicationHealth } from '../../../core/domain/health/health.js';
 import { jobKinds } from '../../../core/domain/jobs/job.js';
 import { transferBlobName } from '../../../core/domain/replication/blob-names.js';
 import { workflowNames } from '../../../core/domain/workflows/workflows.js';
-import { list } from '../../../core/records/access.js';
+import { list, replace } from '../../../core/records/access.js';
 import { rows } from '../../../core/records/rows.js';
 import { sampleStorageAccountId } from '../../support/sample-item.js';
 import { sampleVm } from '../../support/sample-site.js';
@@ -271,6 +271,43 @@ test('a failover with shutdown waits for the last changes; without an answer it 
       job.errors.map(({ code }) => code),
       ['US3022'],
     );
+  });
+});
+
+test('after the shutdown only a cycle behind the last closed one counts, whatever the site’s clock says', async () => {
+  await inWorld({}, async (world) => {
+    await world.protect();
+    const jobName = await world.operate(
+      jobKinds.unplannedFailover,
+      workflowNames.unplannedFailover,
+      'unplannedFailoverStarted',
+      { recoveryPoint: { kind: 'latest' }, shutDownSource: true },
+    );
+    const [order] = await world.until(
+      async () => {
+        const orders = await list(world.table, rows.commands(world.item.relayId));
+        return orders.length > 0 && orders;
+      },
+      'the order',
+      true,
+    );
+    assert(order);
+    const lastClosedCycle = world.source.cycle + 1;
+    await world.table.transact(order.ref.partition, [
+      replace(order, { ...order.value, result: { kind: 'succeeded', lastClosedCycle } }),
+    ]);
+    await world.wake();
+    await world.untilQuiet();
+    // Closed before the shutdown, by a clock that is ahead.
+    await world.source.sendCycle({ takenAt: '2030-01-01T00:00:00Z' });
+    await world.wake();
+    await world.untilQuiet();
+    assert.equal((await world.currentItem()).replication.phase, 'delta');
+    world.source.write(0, 51, 'the last write before the shutdown');
+    await world.source.sendCycle();
+    const job = await world.endedJob(jobName);
+    assert.deepEqual([job.state, job.errors], ['Succeeded', []]);
+    await world.assertFailoverEqualsSource(lastClosedCycle + 1);
   });
 });
 
