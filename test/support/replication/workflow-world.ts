@@ -34,6 +34,7 @@ import { InMemoryTransferStore } from '../in-memory/transfer-store.js';
 import { sampleItem, sampleStorageAccountId, sampleVaultId } from '../sample-item.js';
 import { sampleVm } from '../sample-site.js';
 import { ScriptedSource } from './scripted-source.js';
+import { unreliable, type FaultAtCall } from './unreliable.js';
 
 /** The functions are registered once a process; a test's world lends them its activities. */
 let handlers = new Map<string, RegisteredActivity['handler']>();
@@ -85,7 +86,10 @@ export class WorkflowWorld {
       this.vm.disks.map(({ sizeBytes }) => sizeBytes),
     );
     handlers = new Map(
-      activityRegistrations(this.unreliable(this.dependencies)).map(({ name, handler }) => [name, handler]),
+      activityRegistrations(unreliable(this.dependencies, () => this.fault())).map(({ name, handler }) => [
+        name,
+        handler,
+      ]),
     );
   }
 
@@ -116,31 +120,7 @@ export class WorkflowWorld {
   }
 
   /** Asked at each store call of an activity: should it fail, and when? Doors and the test itself are spared. */
-  fault: () => 'beforeEffect' | 'afterEffect' | undefined = () => undefined;
-
-  private unreliable(dependencies: ActivityDependencies): ActivityDependencies {
-    const wrap = <Store extends object>(store: Store): Store =>
-      new Proxy(store, {
-        get: (target, property) => {
-          const member: unknown = Reflect.get(target, property);
-          if (typeof member !== 'function') return member;
-          return (...args: unknown[]): unknown => {
-            const when = this.fault();
-            if (when === 'beforeEffect') throw new Error(`${String(property)} failed before its effect`);
-            const result: unknown = Reflect.apply(member, target, args);
-            if (when === undefined || !(result instanceof Promise)) return result;
-            return result.then(() => Promise.reject(new Error(`${String(property)} failed after its effect`)));
-          };
-        },
-      });
-    return {
-      ...dependencies,
-      table: wrap(dependencies.table),
-      replicas: wrap(dependencies.replicas),
-      transfers: wrap(dependencies.transfers),
-      compute: wrap(dependencies.compute),
-    };
-  }
+  fault: FaultAtCall = () => undefined;
 
   static async started(options: WorldOptions = {}): Promise<WorkflowWorld> {
     const world = new WorkflowWorld(options);
