@@ -20,6 +20,7 @@ export const applyReceived = orchestrator<EpochWorkflowInput, AppliedReceived | 
         call(context, activities.readReplicationWork, { ...key, failover: true }),
       );
       if (step.kind === 'superseded') return { kind: 'superseded' };
+      if (step.kind === 'blocked') return { kind: 'damaged', failure: leftOut };
       if (step.kind !== 'applyCycle') return { kind: 'applied' };
       const outcome = yield* insist(context, () => applyCycle(context, key, step));
       if (outcome.kind === 'damaged') return outcome;
@@ -29,3 +30,12 @@ export const applyReceived = orchestrator<EpochWorkflowInput, AppliedReceived | 
     return undefined;
   },
 );
+
+/** Found damaged before the failover: what came after the newest whole point is left out, and the job says so. */
+const leftOut: WorkflowFailure = {
+  code: 'US3004',
+  message: 'the item waited for resynchronization: changes received since its newest recovery point are left out',
+  possibleCauses: 'A transfer log was found damaged before the failover; see the health of the item.',
+  recommendedAction: 'Compare the recovery point’s time with the disaster before you commit.',
+  retry: 'never',
+};

@@ -124,6 +124,11 @@ for (const [what, damage] of damages) {
       );
       const job = await world.failOver({ kind: 'latest' });
       assert.equal(job.state, 'Succeeded', JSON.stringify(job.errors));
+      assert.deepEqual(
+        job.errors.map(({ code }) => code),
+        ['US3004'],
+        'the job says that something is left out',
+      );
       await world.assertFailoverEqualsSource(whole);
     });
   });
