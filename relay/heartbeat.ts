@@ -4,8 +4,8 @@ import { pauseUnless } from './interruptible-pause.js';
 
 /** Changes that come together are reported together. */
 const gatherMilliseconds = 200;
-/** Business time may run very fast; the app is not asked to hear more often than this. */
-const shortestPauseMilliseconds = 250;
+/** Business time may run very fast, and changes come thick: the app is not asked to hear more often than this. */
+const shortestPauseMilliseconds = 1000;
 
 /** Beats at least once each interval of business time, and soon after `soon()`. One beat at a time. */
 export class Heartbeat {

@@ -187,7 +187,6 @@ export class ItemCycles {
       { epoch: assignment.epoch, cycle: closed.cycle, sentBytes, seconds },
       `cycle ${closed.cycle} sent: ${sentBytes} bytes in ${seconds.toFixed(1)} s${closes ? '; it completes initial replication' : ''}`,
     );
-    this.#context.reportSoon();
   }
 
   /** The manifest, or undefined where a log turned out to be unusable. */

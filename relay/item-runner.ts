@@ -81,7 +81,7 @@ export class ItemRunner {
   }
 
   /**
-   * Contact with the app is back: whatever failed may be over, also what was no use to try again while the app did not trust
+   * Contact with the app or the site is back: whatever failed may be over, also what was no use to try again while the app did not trust
    * this relay, for example because of a wrong clock.
    */
   retryNow(): void {
@@ -93,6 +93,11 @@ export class ItemRunner {
     const lastClosedCycle = await this.#cycles.closeSoon();
     this.#cycleLane.retryNow();
     return lastClosedCycle;
+  }
+
+  /** Waits to try again what failed with this code. */
+  waitsFor(code: string): boolean {
+    return [this.#cycleLane, this.#baseLane].some((lane) => lane.failure?.error.code === code);
   }
 
   /** Looks at the host for the report. `at` is business time. */
@@ -175,7 +180,6 @@ export class ItemRunner {
     }
     // With the last piece received, the cycle that completes initial replication is due at once.
     if (isBaseReceived(assignment)) this.#cycleLane.wake();
-    this.#context.reportSoon();
   }
 
   #onFailure({ error, failedAttempts, nextAttemptAt }: LaneFailure): void {

@@ -40,7 +40,8 @@ export function readableLine(json: string): string {
 export function openLog(options: {
   dataFolder: string;
   format: 'text' | 'json';
-  level: string;
+  /** Least level on `output`; the file holds everything. */
+  level: 'debug' | 'info' | 'warn';
   output: NodeJS.WritableStream;
 }): Logger {
   mkdirSync(options.dataFolder, { recursive: true });
@@ -53,10 +54,10 @@ export function openLog(options: {
     },
   };
   return pino(
-    { level: options.level, base: null },
+    { level: 'debug', base: null },
     multistream([
-      { stream: screen, level: 'trace' },
-      { stream: file, level: 'trace' },
+      { stream: screen, level: options.level },
+      { stream: file, level: 'debug' },
     ]),
   );
 }

@@ -104,7 +104,7 @@ interface RunOptions {
   data: string;
   site: string;
   logFormat: 'text' | 'json';
-  logLevel: string;
+  logLevel: 'debug' | 'info' | 'warn';
   progress: boolean;
 }
 

@@ -6,6 +6,7 @@ import type { AppClient } from './app-client.js';
 import { AssignmentFeed } from './assignment-feed.js';
 import { CommandRunner } from './command-runner.js';
 import { Heartbeat } from './heartbeat.js';
+import { pauseUnless } from './interruptible-pause.js';
 import { ItemRunner } from './item-runner.js';
 import { ItemStateStore } from './item-state.js';
 import { coalescedEntriesAtOnce, itemsSendingAtOnce, uploadsAtOnce } from './limits.js';
@@ -14,6 +15,10 @@ import type { RelayContext } from './relay-context.js';
 import { writeStatus, type RelayStatus } from './status-file.js';
 import { Turnstile } from './turnstile.js';
 import { relayVersion } from './version.js';
+
+/** The host's failure when nobody serves it (docs/errors.md). */
+const siteUnreachableCode = 'US5001';
+const siteProbeMilliseconds = 3000;
 
 export interface RelayOptions {
   client: AppClient;
@@ -38,6 +43,8 @@ export class Relay {
   /** Protections that were removed by a command; an answer that was on its way may still name them. */
   readonly #removed = new Set<string>();
   readonly #stopping = new Set<Promise<void>>();
+  readonly #stop = new AbortController();
+  readonly #siteWatch: Promise<void>;
   #sentInventory: string | undefined;
   #contact: RelayStatus['contact'] = 'disconnected';
   #memoryRssPeakBytes = 0;
@@ -75,6 +82,7 @@ export class Relay {
       intervalSeconds: heartbeatIntervalSeconds,
       beat: (isRegular) => this.#beat(isRegular),
     });
+    this.#siteWatch = this.#watchSite(this.#stop.signal);
     this.#feed = new AssignmentFeed(client, {
       onAnswer: (answer) => {
         this.#take(answer);
@@ -92,9 +100,26 @@ export class Relay {
     });
   }
 
+  /** While items wait because the site does not answer, it is asked every few seconds; its answer ends their waits. */
+  async #watchSite(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await pauseUnless(signal, siteProbeMilliseconds);
+      const waiting = [...this.#runners.values()].filter((runner) => runner.waitsFor(siteUnreachableCode));
+      if (waiting.length === 0) continue;
+      try {
+        await this.#options.host.inventory(signal);
+      } catch {
+        continue;
+      }
+      for (const runner of waiting) runner.retryNow();
+    }
+  }
+
   /** Ends within seconds: what is under way is dropped, and taken up again at the next start. */
   async stop(): Promise<void> {
+    this.#stop.abort();
     await this.#feed.stop();
+    await this.#siteWatch;
     await Promise.all([...this.#runners.values()].map((runner) => runner.stop()));
     await Promise.all(this.#stopping);
     await this.#heartbeat.stop();

@@ -176,14 +176,7 @@ async function makePart({ offsetBytes, content }: Content): Promise<Part> {
   if (typeof content === 'number') {
     return { offsetBytes, lengthBytes: content, codec: 'zeros', payload: Buffer.alloc(0), digest: zerosDigest };
   }
-  const compressed = compress(content, {
-    params: {
-      [constants.BROTLI_PARAM_QUALITY]: 0,
-      [constants.BROTLI_PARAM_SIZE_HINT]: content.length,
-      // A window no larger than the content: small frames then need little memory to be set up.
-      [constants.BROTLI_PARAM_LGWIN]: Math.max(constants.BROTLI_MIN_WINDOW_BITS, Math.ceil(Math.log2(content.length))),
-    },
-  });
+  const compressed = isWorthCompressing(content).then((worth) => (worth ? compressQuickly(content) : content));
   const digest = frameDigest(content);
   const payload = await compressed;
   const lengthBytes = content.length;
@@ -211,5 +204,34 @@ function tooManyFrames(): UnderstudyError {
     possibleCauses: 'The disk was written in very many small places since the last cycle.',
     recommendedAction: 'Resynchronize the item: that sends larger pieces.',
     details: { framesMax },
+  });
+}
+
+/**
+ * A few pieces of a large frame tell cheaply whether compressing all of it is in vain: encrypted or packed data would cost
+ * most of the processor's time here and gain nothing.
+ */
+const probePieceBytes = 4096;
+const probedFromBytes = 16 * probePieceBytes;
+
+async function isWorthCompressing(content: Buffer): Promise<boolean> {
+  if (content.length < probedFromBytes) return true;
+  const middle = content.length >>> 1;
+  const probe = Buffer.concat([
+    content.subarray(0, probePieceBytes),
+    content.subarray(middle, middle + probePieceBytes),
+    content.subarray(-probePieceBytes),
+  ]);
+  return (await compressQuickly(probe)).length < probe.length * worthwhileRatio;
+}
+
+function compressQuickly(content: Buffer): Promise<Buffer> {
+  return compress(content, {
+    params: {
+      [constants.BROTLI_PARAM_QUALITY]: 0,
+      [constants.BROTLI_PARAM_SIZE_HINT]: content.length,
+      // A window no larger than the content: small frames then need little memory to be set up.
+      [constants.BROTLI_PARAM_LGWIN]: Math.max(constants.BROTLI_MIN_WINDOW_BITS, Math.ceil(Math.log2(content.length))),
+    },
   });
 }
