@@ -42,8 +42,10 @@ test('killed with -9 at ten random points, the relay goes on by itself and no by
   let relay = bench.startRelay();
   const item = await bench.protect('sql-01', { intervalSeconds: 30, protection: 2 });
   for (let kill = 0; kill < 10; kill++) {
-    // Two at any point of the start, the others from the first answer on.
+    // Two at any point of the start, three during the base, the others while cycles are sent and applied.
+    const before = item.progress().appliedCycle;
     if (kill > 1) await eventually('the relay is in contact', () => relay.output().includes('in contact'));
+    if (kill > 4) await eventually('a cycle is applied', () => item.progress().appliedCycle > before);
     const afterMilliseconds = Math.round(100 + Math.random() * 1500);
     await sleep(afterMilliseconds);
     if (kill % 3 === 2) {
@@ -92,6 +94,26 @@ test('an app that is away for hours costs missed cycles, and its return ends the
   await eventually('what was missed is counted', () => /is late: 1\d missed/.test(relay.output()));
   await relay.kill('SIGTERM');
   await item.compare();
+});
+
+test('a site that stops and comes back is taken up again at once, not after the schedule', async (t) => {
+  const bench = await startRelayBench(t, { speed: 60, diskSizeBytes: 16 * mebibyte });
+  const { app, site } = bench;
+  await site.connection.call('guest', { vm: 'web-01', kind: 'ordered', writesPerSecond: 5 });
+  const relay = bench.startRelay();
+  const item = await bench.protect('web-01', { intervalSeconds: 30, protection: 7 });
+  await eventually('initial replication is over', () => item.progress().phase === 'delta');
+  await site.restart(async () => {
+    await eventually('the relay reports it', () => app.lastHeartbeat?.items[0]?.lastError?.code === 'US5001');
+    // Long enough for the schedule to have come to its half hours: 30 s of system time.
+    app.advance(3600);
+    await settled();
+  });
+  const { receivedCycle } = item.progress();
+  await eventually('cycles go on', () => item.progress().receivedCycle > receivedCycle, 20);
+  await relay.kill('SIGTERM');
+  await item.compare();
+  assert.deepEqual(app.item(item.itemId).resyncRequired, []);
 });
 
 test('paused and stopped items keep their logs and send nothing; resuming goes on', async (t) => {

@@ -25,7 +25,12 @@ const relayMain = join(import.meta.dirname, '../../../relay/main.js');
 /** A real site, Azurite, the app's stand-in and real relay processes, on fresh folders. */
 export interface RelayBench {
   readonly app: RelayAppDouble;
-  readonly site: { readonly siteFolder: string; readonly connection: SiteConnection };
+  readonly site: {
+    readonly siteFolder: string;
+    readonly connection: SiteConnection;
+    /** Stops the site in order, and starts it again on the same folder. */
+    restart(whileDown: () => Promise<void>): Promise<void>;
+  };
   readonly folder: string;
   /** Runs a relay command to its end. */
   relay(...args: string[]): Promise<{ exitCode: number; output: string }>;
@@ -66,17 +71,24 @@ export async function startRelayBench(
     app.close();
   });
   const siteFolder = join(folder, 'site');
-  const running = await startSiteProcess({
-    siteFolder,
-    clock: openBusinessClock(app.clockUrl),
-    journal: true,
-    port: 0,
-    seed: { vmCount: 3, diskSizeBytes: options.diskSizeBytes, fillFraction: 1 / 4 },
-  });
+  const startSite = () =>
+    startSiteProcess({
+      siteFolder,
+      clock: openBusinessClock(app.clockUrl),
+      journal: true,
+      port: 0,
+      seed: { vmCount: 3, diskSizeBytes: options.diskSizeBytes, fillFraction: 1 / 4 },
+    });
+  let running = await startSite();
   undo.push(() => running.stop());
   const connection = new SiteConnection(siteFolder);
   for (const vm of ['web-01', 'sql-01', 'app-01']) await connection.call('guest', { vm, writesPerSecond: 0 });
-  const site = { siteFolder, connection };
+  const restartSite = async (whileDown: () => Promise<void>) => {
+    await running.stop();
+    await whileDown();
+    running = await startSite();
+  };
+  const site = { siteFolder, connection, restart: restartSite };
   const data = join(folder, 'relay');
   const environment = { ...process.env, UNDERSTUDY_CLOCK_URL: app.clockUrl };
   const spawnRelay = (args: string[]): { child: ChildProcess; output: () => string } => {
