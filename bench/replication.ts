@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -165,8 +165,7 @@ async function measureAzcopy(
 
 async function writeRaw(vhdx: string, raw: string): Promise<void> {
   const source = await openFileReader(vhdx);
-  await writeFile(raw, '');
-  const target = await openFileWriter(raw);
+  const target = await openFileWriter(raw, { mode: 'truncate' });
   try {
     const disk = await openVhdxReader(source);
     await target.resize(disk.sizeBytes);
