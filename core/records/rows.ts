@@ -11,7 +11,7 @@ import { packJson, unpackJson } from './packed-json.js';
 /**
  * The rows of the state table. A vault and all that belongs to it share one partition, so that the hot reads (item by id,
  * jobs, latest recovery points, items of a vault) touch one partition and a state change commits together with its job
- * row (docs/decisions/0002). What a relay owns has a partition of its own.
+ * row (docs/decisions/one-partition-a-vault.md). What a relay owns has a partition of its own.
  */
 
 /** How a value lies in its row, where that is not the value itself. */
