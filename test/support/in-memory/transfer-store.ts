@@ -19,10 +19,16 @@ export class InMemoryTransferStore implements TransferStore {
     blobName: string,
     ttlSeconds: number,
   ): Promise<{ url: string; expiresAt: string }> {
-    return this.faults.around('grantUpload', () => ({
-      url: `https://memory.invalid/${encodeURIComponent(storageAccountId)}/${blobName}?sig=none`,
-      expiresAt: new Date(Date.now() + ttlSeconds * 1000).toISOString(),
-    }));
+    return this.faults.around('grantUpload', () => {
+      const expiresAt = new Date(Date.now() + ttlSeconds * 1000).toISOString();
+      const url = `https://memory.invalid/${encodeURIComponent(storageAccountId)}/${blobName}?se=${expiresAt}&sig=none`;
+      return { url, expiresAt };
+    });
+  }
+
+  /** The blob as it lies there now, for those who reach it by its URL. */
+  content(storageAccountId: string, blobName: string): Buffer | undefined {
+    return this.blobs.get(keyOf(storageAccountId, blobName))?.data;
   }
 
   async stat(storageAccountId: string, blobName: string): Promise<{ etag: string; lengthBytes: number } | undefined> {
