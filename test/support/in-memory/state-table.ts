@@ -23,6 +23,14 @@ export class InMemoryStateTable implements StateTable {
   readonly faults = new Faults();
   private readonly partitions = new Map<string, Map<string, Entry>>();
   private version = 0;
+  private readonly waiting = new Set<() => void>();
+  /** Transactions that changed something so far. */
+  changes = 0;
+
+  /** Resolves after the next transaction. */
+  nextChange(): Promise<void> {
+    return new Promise((resolve) => this.waiting.add(resolve));
+  }
 
   async get(partition: string, rowKey: string): Promise<StateRow | undefined> {
     return this.faults.around('get', () => {
@@ -74,6 +82,9 @@ export class InMemoryStateTable implements StateTable {
         );
       }
       this.partitions.set(partition, rows);
+      this.changes++;
+      for (const wake of this.waiting) wake();
+      this.waiting.clear();
       return operations.map((operation, index) => {
         if (operation.kind === 'delete') {
           rows.delete(operation.rowKey);
