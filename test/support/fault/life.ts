@@ -65,10 +65,14 @@ export class Life {
 }
 
 /** Around each call of a port: where faults are put in. */
-export type Around = <T>(method: string, effect: () => Promise<T>) => Promise<T>;
+export type Around = <T>(method: string, effect: () => Promise<T>, args: readonly unknown[]) => Promise<T>;
 
 /** The port as one life sees it. Objects that its methods return (readers) belong to the same life. */
-export function portOf<Port extends object>(life: Life, port: Port, around: Around = (_method, effect) => effect()): Port {
+export function portOf<Port extends object>(
+  life: Life,
+  port: Port,
+  around: Around = (_method, effect) => effect(),
+): Port {
   return new Proxy(port, {
     get: (target, name) => {
       const member: unknown = Reflect.get(target, name, target);
@@ -81,10 +85,14 @@ export function portOf<Port extends object>(life: Life, port: Port, around: Arou
           return stream(life, () => Reflect.apply(member, target, args) as AsyncIterable<unknown>, method, around);
         }
         return life.step(() =>
-          around(method, async () => {
-            const result: unknown = await Reflect.apply(member, target, args);
-            return handleMethods.has(method) ? portOf(life, result as object, around) : result;
-          }),
+          around(
+            method,
+            async () => {
+              const result: unknown = await Reflect.apply(member, target, args);
+              return handleMethods.has(method) ? portOf(life, result as object, around) : result;
+            },
+            args,
+          ),
         );
       };
     },
@@ -96,19 +104,14 @@ const syncMethods = new Set(['openReader']);
 const handleMethods = new Set(['openCheckpointDisk', 'openLog']);
 const streamMethods = new Set(['allocatedRanges', 'listBelow']);
 
-async function* stream<T>(
-  life: Life,
-  open: () => AsyncIterable<T>,
-  method: string,
-  around: Around,
-): AsyncGenerator<T> {
+async function* stream<T>(life: Life, open: () => AsyncIterable<T>, method: string, around: Around): AsyncGenerator<T> {
   // Gathered at once: a listing is one answer.
   const found = await life.step(() =>
     around(method, async () => {
       const all: T[] = [];
       for await (const each of open()) all.push(each);
       return all;
-    }),
+    }, []),
   );
   yield* found;
 }

@@ -1,4 +1,5 @@
 import { Buffer } from 'node:buffer';
+import type { KeyObject } from 'node:crypto';
 import type { ApiRequest, ApiResponse } from '../../../functions/http/exchange.js';
 import { privateKeyOf, type RegisteredIdentity } from '../../../relay/identity.js';
 import { signatureHeaders } from '../../../relay/signing.js';
@@ -9,12 +10,18 @@ import { noAnswer, type Line } from './line.js';
 import type { VirtualTime } from './virtual-time.js';
 
 const firstPort = 20_000;
-/** How long the app lets a question for assignments hang, and how soon it sees a change (functions/relay-api/assignments.ts). */
-const hangMs = 25_000;
+/** A question for assignments hangs about as long as the relay waits for its answer, and sees a change as soon as the app would. */
+const hangMs = 50_000;
 const lookMs = 700;
+/** What an answer is made of. */
+const assignmentRows = /^(item|command|policy)!/;
 
 /** The way from the relay to the app: what the relay's `fetch` gets, over the line, into the real doors. */
 export class NetworkOfRelay {
+  #changes = 0;
+  readonly #hanging = new Set<() => void>();
+  #signer: { relayId: string; privateKey: KeyObject } | undefined;
+
   constructor(
     private readonly world: {
       time: VirtualTime;
@@ -24,7 +31,14 @@ export class NetworkOfRelay {
       app: () => AppProcess | undefined;
       identity: () => RegisteredIdentity | undefined;
     },
-  ) {}
+  ) {
+    world.table.onChange = (rowKeys) => {
+      if (!rowKeys.some((key) => assignmentRows.test(key))) return;
+      this.#changes++;
+      for (const wake of this.#hanging) wake();
+      this.#hanging.clear();
+    };
+  }
 
   /** Tells one life's calls from another's. */
   endpointOf(life: Life): string {
@@ -66,18 +80,22 @@ export class NetworkOfRelay {
 
   /** The hanging question: instead of the door's own polling the table itself tells that something changed. */
   async #assignments(url: URL): Promise<ApiResponse> {
-    const { time, table } = this.world;
+    const { time } = this.world;
     const known = url.searchParams.get('version');
     const endMs = time.now() + (known === null ? 0 : hangMs);
     const at = new URL(url);
     at.searchParams.set('waitSeconds', '0');
     for (;;) {
-      const seen = table.changes;
+      const seen = this.#changes;
       const answer = await this.#answer(this.#signedAnew(at, { method: 'GET' }));
       const { version, commands } = answer.body as { version?: string; commands?: unknown[] };
-      if (answer.status !== 200 || version !== known || (commands?.length ?? 0) > 0 || time.now() >= endMs) return answer;
-      while (table.changes === seen && time.now() < endMs) {
-        await Promise.race([table.nextChange(), time.sleep(endMs - time.now())]);
+      if (answer.status !== 200 || version !== known || (commands?.length ?? 0) > 0) return answer;
+      while (this.#changes === seen) {
+        if (time.now() >= endMs) return answer;
+        await Promise.race([
+          new Promise<void>((resolve) => this.#hanging.add(resolve)),
+          time.sleep(endMs - time.now()),
+        ]);
       }
       await time.sleep(lookMs);
     }
@@ -88,10 +106,15 @@ export class NetworkOfRelay {
     const identity = this.world.identity();
     if (identity === undefined) return requestOf(url, init);
     const request = requestOf(url, init);
-    const headers = signatureHeaders(
-      { relayId: identity.registered.relayId, privateKey: privateKeyOf(identity, 'identity.json') },
-      { method: request.method, target: url.pathname + url.search, body: request.body.toString('utf8') },
-    );
+    this.#signer ??= {
+      relayId: identity.registered.relayId,
+      privateKey: privateKeyOf(identity, 'identity.json'),
+    };
+    const headers = signatureHeaders(this.#signer, {
+      method: request.method,
+      target: url.pathname + url.search,
+      body: request.body.toString('utf8'),
+    });
     return { ...request, headers: new Map([...request.headers, ...Object.entries(headers)]) };
   }
 }
@@ -101,7 +124,10 @@ function requestOf(url: URL, init: RequestInit): ApiRequest {
   return {
     method: init.method ?? 'GET',
     url,
-    headers: new Map([['host', url.host], ...headers.map(([name, value]): [string, string] => [name.toLowerCase(), value])]),
+    headers: new Map([
+      ['host', url.host],
+      ...headers.map(([name, value]): [string, string] => [name.toLowerCase(), value]),
+    ]),
     body: Buffer.from(typeof init.body === 'string' ? init.body : ''),
   };
 }

@@ -11,9 +11,7 @@ export class SiteProcess {
   readonly life = new Life('site');
   #site: Site | undefined;
 
-  constructor(
-    private readonly options: { folderOf: (life: Life) => string; clock: Clock; seed: SeedOptions },
-  ) {}
+  constructor(private readonly options: { folderOf: (life: Life) => string; clock: Clock; seed: SeedOptions }) {}
 
   async start(): Promise<void> {
     const { folderOf, clock, seed } = this.options;

@@ -45,12 +45,12 @@ export class InMemoryBlobTransfer implements BlobTransfer {
 
   async readRange(url: string, offsetBytes: number, lengthBytes: number, signal?: AbortSignal): Promise<Buffer> {
     checkReadRange(offsetBytes, lengthBytes);
-    const { storageAccountId, blobName } = placeOf(url);
     const bytes = await this.request(async () => {
       if (isExpired(url)) throw sasRefused(url);
-      const data = this.store.content(storageAccountId, blobName);
-      if (data === undefined) throw failure('US6022', `${blobName} is not there`);
-      if (offsetBytes + lengthBytes > data.length) throw failure('US6023', `${blobName} ends at ${data.length}`);
+      const data = this.store.contentAt(url);
+      const { pathname } = new URL(url);
+      if (data === undefined) throw failure('US6022', `${pathname} is not there`);
+      if (offsetBytes + lengthBytes > data.length) throw failure('US6023', `${pathname} ends at ${data.length}`);
       return Buffer.from(data.subarray(offsetBytes, offsetBytes + lengthBytes));
     });
     signal?.throwIfAborted();

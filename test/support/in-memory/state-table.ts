@@ -23,14 +23,8 @@ export class InMemoryStateTable implements StateTable {
   readonly faults = new Faults();
   private readonly partitions = new Map<string, Map<string, Entry>>();
   private version = 0;
-  private readonly waiting = new Set<() => void>();
-  /** Transactions that changed something so far. */
-  changes = 0;
-
-  /** Resolves after the next transaction. */
-  nextChange(): Promise<void> {
-    return new Promise((resolve) => this.waiting.add(resolve));
-  }
+  /** Called after each transaction with the keys of its rows. */
+  onChange: ((rowKeys: readonly string[]) => void) | undefined;
 
   async get(partition: string, rowKey: string): Promise<StateRow | undefined> {
     return this.faults.around('get', () => {
@@ -82,10 +76,7 @@ export class InMemoryStateTable implements StateTable {
         );
       }
       this.partitions.set(partition, rows);
-      this.changes++;
-      for (const wake of this.waiting) wake();
-      this.waiting.clear();
-      return operations.map((operation, index) => {
+      const etags = operations.map((operation, index) => {
         if (operation.kind === 'delete') {
           rows.delete(operation.rowKey);
           return undefined;
@@ -94,6 +85,8 @@ export class InMemoryStateTable implements StateTable {
         rows.set(operation.rowKey, { etag, text: texts[index] ?? '' });
         return etag;
       });
+      this.onChange?.(operations.map(({ rowKey }) => rowKey));
+      return etags;
     });
   }
 }

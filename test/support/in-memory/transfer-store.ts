@@ -31,6 +31,12 @@ export class InMemoryTransferStore implements TransferStore {
     return this.blobs.get(keyOf(storageAccountId, blobName))?.data;
   }
 
+  /** The same by the URL of a grant. */
+  contentAt(url: string): Buffer | undefined {
+    const [account = '', ...name] = new URL(url).pathname.slice(1).split('/');
+    return this.content(decodeURIComponent(account), name.join('/'));
+  }
+
   async stat(storageAccountId: string, blobName: string): Promise<{ etag: string; lengthBytes: number } | undefined> {
     return this.faults.around('stat', () => {
       const blob = this.blobs.get(keyOf(storageAccountId, blobName));
