@@ -154,10 +154,12 @@ export class ItemCycles {
     if (step.closesInitialReplication && local.closingCycle !== cycle) await this.#view.note({ closingCycle: cycle });
     const { protectionId } = assignment;
     const closed = await this.#context.host.switchLogs(asVmId(assignment.vmId), { protectionId, cycle, consistency });
+    // The rhythm goes by this machine's clock alone: the host's may be another, and a cycle due at once would follow at once.
+    const lastSwitchAt = facts.now.toString();
     await this.#view.note({
-      lastSwitchAt: closed.takenAt,
+      lastSwitchAt,
       missedCycleCount: local.missedCycleCount + missedCycleCount,
-      ...(closed.consistency === 'applicationConsistent' && { lastApplicationConsistentAt: closed.takenAt }),
+      ...(closed.consistency === 'applicationConsistent' && { lastApplicationConsistentAt: lastSwitchAt }),
     });
     if (missedCycleCount > 0)
       this.#log.warn({ cycle, missedCycleCount }, `cycle ${cycle} is late: ${missedCycleCount} missed`);
@@ -180,7 +182,9 @@ export class ItemCycles {
       throw error;
     }
     this.#uploaded.clear();
-    await this.#view.note({ pendingManifest: undefined, lastSwitchAt: later(local.lastSwitchAt, closed.takenAt) });
+    // A relay that died right after the switch has no note of it.
+    const switchedAt = earlier(closed.takenAt, facts.now.toString());
+    await this.#view.note({ pendingManifest: undefined, lastSwitchAt: later(local.lastSwitchAt, switchedAt) });
     const sentBytes = manifest.disks.reduce((sum, { log }) => sum + (log?.lengthBytes ?? 0), 0);
     const seconds = (performance.now() - startedAt) / 1000;
     this.#log.info(
@@ -317,8 +321,10 @@ export class ItemCycles {
 const resyncKey = ({ assignment }: ItemFacts, reason: string) =>
   `${assignment.protectionId}/${assignment.epoch}/${reason}`;
 
-const later = (a: string | undefined, b: string): string =>
-  a !== undefined && Temporal.Instant.compare(Temporal.Instant.from(a), Temporal.Instant.from(b)) > 0 ? a : b;
+const isLater = (a: string, b: string): boolean =>
+  Temporal.Instant.compare(Temporal.Instant.from(a), Temporal.Instant.from(b)) > 0;
+const later = (a: string | undefined, b: string): string => (a !== undefined && isLater(a, b) ? a : b);
+const earlier = (a: string, b: string): string => (isLater(a, b) ? b : a);
 
 /** The app's evidence (core/domain/replication/conflict.ts), as far as the relay acts on it. */
 function conflictOf(error: UnderstudyError): { kind: 'baseAlreadyClosed'; byCycle: number } | undefined {

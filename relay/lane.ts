@@ -3,6 +3,7 @@ import { UnderstudyError } from '../core/domain/errors.js';
 import type { Clock } from '../core/ports/clock.js';
 import { lastingWaitMinutes, nextAttemptAt } from '../core/domain/retry/retry-schedule.js';
 import { UnexpectedRelayError } from './errors.js';
+import { waitAtMostUntil } from './bounded-wait.js';
 import { pauseUnless } from './interruptible-pause.js';
 
 /** One step of work at a time, planned anew before each. */
@@ -150,7 +151,7 @@ export class Lane {
         };
         this.#wake = look;
         look();
-        if (until) this.#clock.waitUntil(until, cancel.signal).then(resolve, reject);
+        if (until) waitAtMostUntil(this.#clock, until, cancel.signal).then(resolve, reject);
       });
     } catch {
       // The clock could not be reached: look again soon rather than sleep for ever.

@@ -100,7 +100,10 @@ function planSwitch(
   const consistency = isApplicationConsistentDue(assignment, local, now) ? 'applicationConsistent' : 'crashConsistent';
   const last = local.lastSwitchAt ?? local.checkpointAt;
   if (last === undefined || cycle <= switchDueThrough) return { ...base, consistency };
-  const due = Temporal.Instant.from(last).add({ seconds: assignment.replicationIntervalSeconds });
+  const lastAt = Temporal.Instant.from(last);
+  // The clock was set back: the interval is not waited for twice.
+  if (Temporal.Instant.compare(now, lastAt) < 0) return { ...base, consistency };
+  const due = lastAt.add({ seconds: assignment.replicationIntervalSeconds });
   if (Temporal.Instant.compare(now, due) < 0) return { kind: 'rest', why: 'nextCycle', until: due };
   const lateSeconds = now.since(due).total('seconds');
   return { ...base, consistency, missedCycleCount: Math.floor(lateSeconds / assignment.replicationIntervalSeconds) };
@@ -109,8 +112,9 @@ function planSwitch(
 function isApplicationConsistentDue(assignment: Assignment, local: ItemState, now: Temporal.Instant): boolean {
   const hours = assignment.appConsistentFrequencyHours;
   if (hours === 0 || assignment.phase !== 'delta') return false;
-  const last = local.lastApplicationConsistentAt;
-  return last === undefined || now.since(Temporal.Instant.from(last)).total('hours') >= hours;
+  if (local.lastApplicationConsistentAt === undefined) return true;
+  const hoursSince = now.since(Temporal.Instant.from(local.lastApplicationConsistentAt)).total('hours');
+  return hoursSince < 0 || hoursSince >= hours;
 }
 
 /** Every byte of the base is acknowledged by the app. */

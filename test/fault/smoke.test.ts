@@ -6,6 +6,7 @@ const count = Number(process.argv[4] ?? 1);
 for (const kind of wanted[0] === ('all' as string) ? faultNames : wanted)
   for (let seed = from; seed < from + count; seed++) {
     const t0 = Date.now();
+    const c0 = process.cpuUsage();
     try {
       const run = await runFaults({ seed, kinds: (kind as string) === 'mixed' ? faultNames : [kind] });
       console.log(
@@ -19,6 +20,7 @@ for (const kind of wanted[0] === ('all' as string) ? faultNames : wanted)
         'points',
         run.pointsCompared,
         JSON.stringify(run.waiting),
+        JSON.stringify(run.effects),
         run.problems.length === 0 ? 'ok' : run.problems.slice(0, 8).join('\n   '),
       );
       if (process.env.SHOW === '1') console.log(run.log.join('\n'));
