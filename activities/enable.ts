@@ -34,6 +34,7 @@ function planReplicaDisks(
       replica: replicaBlob(item.target.storageAccountId, item.protectionId, diskId),
       baseReceivedThroughBytes: 0,
       baseAppliedThroughBytes: 0,
+      digestedThroughBytes: 0,
       bytesReceived: 0,
     };
   });

@@ -105,7 +105,7 @@ export const makeCommitSegments =
     const change = await changeItem(table, input, (item) => {
       const disk = item.disks[input.diskIndex];
       if (!disk || disk.baseAppliedThroughBytes >= input.throughBytes) return { kind: 'unchanged' };
-      const bytes = applied.reduce((sum, { value }) => sum + value.announcement.log.lengthBytes, 0);
+      const bytes = applied.reduce((sum, { value }) => sum + (value.announcement.log?.lengthBytes ?? 0), 0);
       const { lastError: _, ...replication } = item.replication;
       return {
         kind: 'changed',

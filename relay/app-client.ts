@@ -49,7 +49,7 @@ export interface AppClient {
   announceSegment(itemId: string, segment: SegmentAnnouncement): Promise<z.infer<typeof segmentResponse>>;
   announceCycle(itemId: string, manifest: CycleManifest): Promise<z.infer<typeof cycleResponse>>;
   reportResyncRequired(itemId: string, report: Epoch & { reason: string; message: string; at: string }): Promise<void>;
-  reportInitialReplicationStarted(itemId: string, report: Epoch & { checkpointAt: string }): Promise<void>;
+  reportBaseStarted(itemId: string, report: Epoch & { checkpointAt: string }): Promise<void>;
 }
 
 export function openAppClient(endpoint: string, caller: Caller): AppClient {
@@ -106,8 +106,8 @@ export function openAppClient(endpoint: string, caller: Caller): AppClient {
     reportResyncRequired: async (itemId, report) => {
       await post('reporting that a resync is required', item(itemId, 'resyncRequired'), report, anything);
     },
-    reportInitialReplicationStarted: async (itemId, report) => {
-      const path = item(itemId, 'initialReplicationStarted');
+    reportBaseStarted: async (itemId, report) => {
+      const path = item(itemId, 'baseStarted');
       await post('reporting that initial replication has started', path, report, anything);
     },
   };

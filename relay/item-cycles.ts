@@ -83,7 +83,7 @@ export class ItemCycles {
         return {
           kind: 'work',
           attempt: `send cycle ${step.cycle.cycle}`,
-          run: (signal) => this.#send(facts, step.cycle, step.closesInitialReplication, signal),
+          run: (signal) => this.#send(facts, step.cycle, step.closesBase, signal),
         };
       case 'relationshipMissing':
         throw new RelationshipMissingError(facts.assignment.vmName);
@@ -122,7 +122,7 @@ export class ItemCycles {
       }
     }
     const checkpointAt = checkpoint.takenAt;
-    await this.#context.client.reportInitialReplicationStarted(itemId, { protectionId, epoch, checkpointAt });
+    await this.#context.client.reportBaseStarted(itemId, { protectionId, epoch, checkpointAt });
     await this.#view.note({ checkpointAt });
     this.#log.info({ epoch, checkpoint: checkpoint.checkpointId }, 'initial replication started');
     this.#context.reportSoon();
@@ -151,7 +151,7 @@ export class ItemCycles {
     const { assignment, local } = facts;
     const { cycle, consistency, missedCycleCount } = step;
     // The choice stands before the logs are closed: whatever dies, the same cycle closes initial replication.
-    if (step.closesInitialReplication && local.closingCycle !== cycle) await this.#view.note({ closingCycle: cycle });
+    if (step.closesBase && local.closingCycle !== cycle) await this.#view.note({ closingCycle: cycle });
     const { protectionId } = assignment;
     const closed = await this.#context.host.switchLogs(asVmId(assignment.vmId), { protectionId, cycle, consistency });
     await this.#view.note({
@@ -167,7 +167,7 @@ export class ItemCycles {
     const { assignment, local } = facts;
     const startedAt = performance.now();
     const pending = local.pendingManifest;
-    const isPrepared = pending?.cycle === closed.cycle && pending.closesInitialReplication === closes;
+    const isPrepared = pending?.cycle === closed.cycle && pending.closesBase === closes;
     const manifest = isPrepared ? pending : await this.#prepareUsable(facts, closed, closes, signal);
     signal.throwIfAborted();
     // Planned again, the unusable log asks for a resync.
@@ -226,7 +226,7 @@ export class ItemCycles {
       cycle: closed.cycle,
       takenAt: Temporal.Instant.from(closed.takenAt).toString(),
       consistency: closed.consistency,
-      closesInitialReplication: closes,
+      closesBase: closes,
       final: false,
       disks,
     };

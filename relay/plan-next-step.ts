@@ -25,12 +25,12 @@ export type ItemStep =
   | { kind: 'requireResync'; reason: string; message: string; at: string }
   | { kind: 'releaseCheckpoint'; checkpointId: string }
   | { kind: 'discardCycles'; throughCycle: number }
-  | { kind: 'sendCycle'; cycle: ClosedCycle; closesInitialReplication: boolean }
+  | { kind: 'sendCycle'; cycle: ClosedCycle; closesBase: boolean }
   | {
       kind: 'switchLogs';
       cycle: number;
       consistency: 'crashConsistent' | 'applicationConsistent';
-      closesInitialReplication: boolean;
+      closesBase: boolean;
       missedCycleCount: number;
     }
   | { kind: 'relationshipMissing' };
@@ -80,7 +80,7 @@ function planCycle(facts: ItemFacts, lastClosedCycle: number): ItemStep | undefi
   if (unusableLog?.epoch === assignment.epoch && unusableLog.cycle === next.cycle) {
     return { kind: 'requireResync', reason: unusableLog.reason, message: unusableLog.message, at: unusableLog.at };
   }
-  return { kind: 'sendCycle', cycle: next, closesInitialReplication: local.closingCycle === next.cycle };
+  return { kind: 'sendCycle', cycle: next, closesBase: local.closingCycle === next.cycle };
 }
 
 /** When the logs are to be switched next: at once to complete initial replication, else an interval after the last time. */
@@ -90,11 +90,11 @@ function planSwitch(
   now: Temporal.Instant,
 ): ItemStep {
   const cycle = lastClosedCycle + 1;
-  const base = { kind: 'switchLogs', cycle, closesInitialReplication: false, missedCycleCount: 0 } as const;
+  const base = { kind: 'switchLogs', cycle, closesBase: false, missedCycleCount: 0 } as const;
   if (assignment.phase === 'initialReplication') {
     const chosen = local.closingCycle;
     if (chosen === undefined ? isBaseReceived(assignment) : chosen === cycle) {
-      return { ...base, consistency: 'crashConsistent', closesInitialReplication: true };
+      return { ...base, consistency: 'crashConsistent', closesBase: true };
     }
   }
   const consistency = isApplicationConsistentDue(assignment, local, now) ? 'applicationConsistent' : 'crashConsistent';

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { asItemId, type ItemId, type JobName, type RelayId, type VaultId } from '../domain/ids.js';
 import type { Job } from '../domain/jobs/job.js';
 import type { ReplicationPolicy } from '../domain/policy/replication-policy.js';
-import type { ProtectedItem } from '../domain/protected-item/protected-item.js';
+import type { ProtectedItem, ReplicaDisk, ReplicationProgress } from '../domain/protected-item/protected-item.js';
 import type { RecoveryPoint } from '../domain/recovery-point/recovery-point.js';
 import type { CommandResult, CycleManifest, RelayCommand, SegmentAnnouncement } from '../domain/relay-protocol/wire.js';
 import type { SiteInventory } from '../domain/site/inventory.js';
@@ -84,6 +84,21 @@ const packedFabric: RowCodec<Fabric> = {
   },
 };
 
+/** Items that were stored before a property was there have its first value. */
+const itemRow: RowCodec<ProtectedItem> = {
+  encode: (item) => item,
+  decode: (stored) => {
+    const item = stored as ProtectedItem;
+    return {
+      ...item,
+      disks: item.disks.map((disk) => ({ ...firstDiskValues, ...disk })),
+      replication: { ...firstReplicationValues, ...item.replication },
+    };
+  },
+};
+const firstDiskValues = { digestedThroughBytes: 0 } satisfies Partial<ReplicaDisk>;
+const firstReplicationValues = { baseCycle: 0, torn: false, resumedCount: 0 } satisfies Partial<ReplicationProgress>;
+
 /** Policy ↔ cloud. */
 export interface ContainerMapping {
   mappingName: string;
@@ -108,6 +123,14 @@ export interface ReceivedCycle {
 export interface ReceivedSegment {
   announcement: SegmentAnnouncement;
   receivedAt: string;
+}
+
+/** What of one disk a resynchronization looks at (wire.ts, ResyncScope); of an earlier epoch it says nothing. */
+export interface StoredResyncScope {
+  epoch: number;
+  groupBytes: number;
+  /** Base64. */
+  bitmap: string;
 }
 
 export interface RegisteredRelay {
@@ -175,8 +198,13 @@ export const rows = {
   item: (vaultId: VaultId, itemId: ItemId): RowRef<ProtectedItem> => ({
     partition: vaultPartition(vaultId),
     rowKey: `item!${itemId}`,
+    codec: itemRow,
   }),
-  items: (vaultId: VaultId): RowsRef<ProtectedItem> => ({ partition: vaultPartition(vaultId), prefix: 'item!' }),
+  items: (vaultId: VaultId): RowsRef<ProtectedItem> => ({
+    partition: vaultPartition(vaultId),
+    prefix: 'item!',
+    codec: itemRow,
+  }),
   job: (vaultId: VaultId, jobName: JobName): RowRef<Job> => ({
     partition: vaultPartition(vaultId),
     rowKey: `job!${part(jobName)}`,
@@ -204,6 +232,14 @@ export const rows = {
   segmentsOfDisk: (vaultId: VaultId, itemId: ItemId, diskIndex: number): RowsRef<ReceivedSegment> => ({
     partition: vaultPartition(vaultId),
     prefix: `segment!${itemId}!${ascending(diskIndex)}!`,
+  }),
+  resyncScope: (vaultId: VaultId, itemId: ItemId, diskIndex: number): RowRef<StoredResyncScope> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: `scope!${itemId}!${ascending(diskIndex)}`,
+  }),
+  resyncScopes: (vaultId: VaultId, itemId: ItemId): RowsRef<StoredResyncScope> => ({
+    partition: vaultPartition(vaultId),
+    prefix: `scope!${itemId}!`,
   }),
   /** Newest first. One cycle has at most one point. */
   point: (vaultId: VaultId, itemId: ItemId, cycle: number): RowRef<RecoveryPoint> => ({

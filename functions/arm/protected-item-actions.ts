@@ -190,7 +190,17 @@ async function putItem(call: VaultCall, body: EnableBody): Promise<ApiResponse> 
         createdAt: now,
         activeJob: { jobName, scenarioName: jobKinds.enableProtection.scenarioName, startedAt: now },
         disks: [],
-        replication: { phase: 'none', paused: false, epoch: 1, receivedCycle: 0, appliedCycle: 0, backlogBytes: 0 },
+        replication: {
+          phase: 'none',
+          paused: false,
+          epoch: 1,
+          baseCycle: 0,
+          torn: false,
+          resumedCount: 0,
+          receivedCycle: 0,
+          appliedCycle: 0,
+          backlogBytes: 0,
+        },
       };
       const input: EnableProtectionInput = {
         vaultId: call.vaultId,

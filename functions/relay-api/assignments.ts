@@ -25,6 +25,7 @@ const phases: Record<ReplicationPhase, Assignment['phase']> = {
   none: 'idle',
   initialReplication: 'initialReplication',
   delta: 'delta',
+  resynchronization: 'resynchronization',
   stopped: 'stopped',
 };
 
@@ -39,6 +40,11 @@ export function assignmentOf(item: ProtectedItem, policy: StoredPolicy | undefin
     phase: phases[replication.phase],
     ...(replication.stopReason === undefined ? {} : { stopReason: replication.stopReason }),
     paused: replication.paused,
+    resyncRequired: replication.resyncRequired !== undefined,
+    resumedCount: replication.resumedCount,
+    ...(replication.phase === 'resynchronization' && replication.resync?.changedSince !== undefined
+      ? { changedSince: replication.resync.changedSince }
+      : {}),
     replicationIntervalSeconds: policy?.replicationIntervalSeconds ?? defaultReplicationIntervalSeconds,
     appConsistentFrequencyHours: policy?.appConsistentFrequencyHours ?? defaultAppConsistentFrequencyHours,
     receivedCycle: replication.receivedCycle,
@@ -47,6 +53,7 @@ export function assignmentOf(item: ProtectedItem, policy: StoredPolicy | undefin
       sizeBytes: disk.sourceSizeBytes,
       receivedThroughBytes: disk.baseReceivedThroughBytes,
       appliedThroughBytes: disk.baseAppliedThroughBytes,
+      digestedThroughBytes: disk.digestedThroughBytes,
     })),
   };
 }

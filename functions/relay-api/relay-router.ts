@@ -3,7 +3,7 @@ import {
   commandResult,
   cycleManifest,
   heartbeatRequest,
-  initialReplicationStartedRequest,
+  baseStartedRequest,
   inventoryRequest,
   registerRequest,
   resyncRequiredRequest,
@@ -22,7 +22,7 @@ import { NonceCache, relayCaller } from './relay-caller.js';
 import { storeCommandResult, storeHeartbeat, storeInventory } from './reports.js';
 import {
   announceCycle,
-  announceInitialReplication,
+  announceBaseStarted,
   announceResyncRequired,
   announceSegment,
   grantUpload,
@@ -92,10 +92,10 @@ export const relayOperations: readonly RelayOperation[] = [
   },
   {
     method: 'POST',
-    path: '/items/{id}/initialReplicationStarted',
+    path: '/items/{id}/baseStarted',
     summary: 'Tracking runs and the checkpoint stands',
     handle: ({ app, relay, id, json }) =>
-      announceInitialReplication(app, relay, id, checkShape(initialReplicationStartedRequest, json())),
+      announceBaseStarted(app, relay, id, checkShape(baseStartedRequest, json())),
   },
   {
     method: 'POST',

@@ -8,7 +8,7 @@ import type {
   TransferLogRef,
   UploadTarget,
   cycleResponse,
-  initialReplicationStartedRequest,
+  baseStartedRequest,
   resyncRequiredRequest,
   segmentResponse,
   uploadRequest,
@@ -20,7 +20,7 @@ import { conflictError, type ReplicationConflict } from '../../core/domain/repli
 import { uploadGrantSeconds } from '../../core/ports/transfer-store.js';
 import { read } from '../../core/records/access.js';
 import {
-  markInitialReplicationStarted,
+  markBaseStarted,
   markResyncRequired,
   receiveCycle,
   receiveSegment,
@@ -132,7 +132,8 @@ export async function announceSegment(
   const item = await ownItem(app, relay, itemId);
   const disk = (of: ProtectedItem) => of.disks.find(({ diskId }) => diskId === segment.diskId);
   // A repeat of what is applied already has no blob any more.
-  if (checkEpoch(item, segment) === undefined && segment.toBytes > (disk(item)?.baseReceivedThroughBytes ?? 0)) {
+  const isNew = checkEpoch(item, segment) === undefined && segment.toBytes > (disk(item)?.baseReceivedThroughBytes ?? 0);
+  if (isNew && segment.log !== null) {
     const target = { kind: 'segment', fromBytes: segment.fromBytes, diskId: segment.diskId } as const;
     await checkUploaded(app, item, segment.epoch, target, segment.log);
   }
@@ -172,14 +173,14 @@ export async function announceCycle(
   return { receivedCycle: stored.replication.receivedCycle, appliedCycle: stored.replication.appliedCycle };
 }
 
-export async function announceInitialReplication(
+export async function announceBaseStarted(
   app: AppInvocation,
   relay: RegisteredRelay,
   itemId: string,
-  report: z.output<typeof initialReplicationStartedRequest>,
+  report: z.output<typeof baseStartedRequest>,
 ): Promise<void> {
   const item = await ownItem(app, relay, itemId);
-  await settled(app, relay, await markInitialReplicationStarted(app.table, relay.vaultId, item.itemId, report));
+  await settled(app, relay, await markBaseStarted(app.table, relay.vaultId, item.itemId, report));
 }
 
 export async function announceResyncRequired(

@@ -8,7 +8,7 @@ import {
   commandResult,
   cycleManifest,
   heartbeatRequest,
-  initialReplicationStartedRequest,
+  baseStartedRequest,
   inventoryRequest,
   registerRequest,
   resyncRequiredRequest,
@@ -230,11 +230,11 @@ export class RelayAppDouble {
         return {};
       case 'POST items uploads':
         return this.#grant(this.item(id), uploadRequest.parse(body).uploadId);
-      case 'POST items initialReplicationStarted': {
-        const { checkpointAt } = initialReplicationStartedRequest.parse(body);
+      case 'POST items baseStarted': {
+        const { checkpointAt } = baseStartedRequest.parse(body);
         const before = this.item(id).item.replication.checkpointAt;
         if (before !== undefined && before !== checkpointAt) {
-          throw conflictError({ kind: 'initialReplicationRestarted', startedAt: before, announcedAt: checkpointAt });
+          throw conflictError({ kind: 'baseRestarted', startedAt: before, announcedAt: checkpointAt });
         }
         this.changeProgress(id, { checkpointAt });
         return {};
@@ -293,7 +293,7 @@ export class RelayAppDouble {
     const acceptance = acceptSegment(double.item, stored && { announcement: stored }, segment);
     if (acceptance.kind === 'conflict') throw conflictError(acceptance.conflict);
     if (acceptance.kind === 'accepted') {
-      await double.replica.applySegment(segment, await this.#download(double, segment.log));
+      if (segment.log) await double.replica.applySegment(segment, await this.#download(double, segment.log));
       double.segments.set(key, segment);
       const disks = acceptance.item.disks.map((disk) => ({
         ...disk,
@@ -369,6 +369,8 @@ function assignmentOf({ item, intervalSeconds }: DoubleItem): Assignment {
     phase: replication.phase === 'none' ? 'idle' : replication.phase,
     ...(replication.stopReason !== undefined && { stopReason: replication.stopReason }),
     paused: replication.paused,
+    resyncRequired: replication.resyncRequired !== undefined,
+    resumedCount: replication.resumedCount,
     replicationIntervalSeconds: intervalSeconds,
     appConsistentFrequencyHours: 0,
     receivedCycle: replication.receivedCycle,
@@ -377,6 +379,7 @@ function assignmentOf({ item, intervalSeconds }: DoubleItem): Assignment {
       sizeBytes: disk.sourceSizeBytes,
       receivedThroughBytes: disk.baseReceivedThroughBytes,
       appliedThroughBytes: disk.baseAppliedThroughBytes,
+      digestedThroughBytes: disk.digestedThroughBytes,
     })),
   };
 }

@@ -30,6 +30,7 @@ export const sampleDisk = (number: number, changes: Partial<ReplicaDisk> = {}): 
     replica: replicaBlob(sampleStorageAccountId, sampleProtectionId, diskId),
     baseReceivedThroughBytes: 0,
     baseAppliedThroughBytes: 0,
+    digestedThroughBytes: 0,
     bytesReceived: 0,
     ...changes,
   };
@@ -39,6 +40,9 @@ export const sampleProgress = (changes: Partial<ReplicationProgress> = {}): Repl
   phase: 'initialReplication',
   paused: false,
   epoch: 1,
+  baseCycle: 0,
+  torn: false,
+  resumedCount: 0,
   checkpointAt: '2026-01-05T10:00:00Z',
   receivedCycle: 0,
   appliedCycle: 0,
@@ -86,7 +90,7 @@ export const sampleManifest = (cycle: number, changes: Partial<CycleManifest> = 
   cycle,
   takenAt: `2026-01-05T10:${String(cycle).padStart(2, '0')}:00Z`,
   consistency: 'crashConsistent',
-  closesInitialReplication: false,
+  closesBase: false,
   final: false,
   disks: [
     { diskId: sampleDisk(0).diskId, log: sampleLog() },

@@ -40,6 +40,12 @@ export const transferPrefixOfSegment = (
   fromBytes: number,
 ): string => `${epochPrefix(protectionId, epoch)}base/${checked(diskId, diskIdPattern, 'disk')}/${ordered(fromBytes)}/`;
 
+/** Checksums of the replica disks, from one region's first byte on. */
+export const digestBlobName = (protectionId: ProtectionId, epoch: number, diskId: string, fromBytes: number): string =>
+  `${epochPrefix(protectionId, epoch)}digest/${checked(diskId, diskIdPattern, 'disk')}/${ordered(fromBytes)}`;
+/** All that travelled under one epoch. */
+export const transferPrefixOfEpoch = epochPrefix;
+
 /** The blob of one attempt to upload one transfer log, in the item's transfer container. */
 export function transferBlobName(
   protectionId: ProtectionId,

@@ -63,7 +63,7 @@ export class ScriptedRelay {
     if (assignment.phase !== 'initialReplication' || assignment.receivedCycle > 0) return;
     const { itemId, protectionId, epoch } = assignment;
     const checkpointAt = '2026-01-05T10:00:00Z';
-    await client.reportInitialReplicationStarted(itemId, { protectionId, epoch, checkpointAt });
+    await client.reportBaseStarted(itemId, { protectionId, epoch, checkpointAt });
     const next = assignment.disks.find((disk) => disk.receivedThroughBytes < disk.sizeBytes);
     if (next !== undefined) {
       const target = { kind: 'segment', fromBytes: 0, diskId: next.diskId } as const;
@@ -83,7 +83,7 @@ export class ScriptedRelay {
       cycle: 1,
       takenAt: new Date().toISOString(),
       consistency: 'crashConsistent',
-      closesInitialReplication: true,
+      closesBase: true,
       final: false,
       disks,
     });

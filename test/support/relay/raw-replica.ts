@@ -25,6 +25,7 @@ export class RawReplica implements DoubleReplica {
 
   async applySegment(segment: SegmentAnnouncement, log: Buffer): Promise<void> {
     const { diskId, fromBytes, toBytes, epoch, log: ref } = segment;
+    assert.ok(ref);
     const header = await this.#apply(diskId, log, ref);
     assert.deepEqual(
       [header.kind, header.fromBytes, header.toBytes, header.epoch],

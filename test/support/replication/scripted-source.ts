@@ -8,7 +8,7 @@ import type { Clock } from '../../../core/ports/clock.js';
 import type { StateTable } from '../../../core/ports/state-table.js';
 import { read } from '../../../core/records/access.js';
 import {
-  markInitialReplicationStarted,
+  markBaseStarted,
   receiveCycle,
   receiveSegment,
   type Received,
@@ -57,7 +57,7 @@ export class ScriptedSource {
   async startInitialReplication(epoch = 1): Promise<Received> {
     this.base = this.disks.map((disk) => Buffer.from(disk));
     this.dirty = this.disks.map(() => new Set());
-    return markInitialReplicationStarted(this.stores.table, sampleVaultId, this.itemRef.itemId, {
+    return markBaseStarted(this.stores.table, sampleVaultId, this.itemRef.itemId, {
       protectionId: this.itemRef.protectionId,
       epoch,
       checkpointAt: (await this.stores.clock.now()).toString(),
@@ -135,7 +135,7 @@ export class ScriptedSource {
       cycle,
       takenAt: (await this.stores.clock.now()).toString(),
       consistency: 'crashConsistent',
-      closesInitialReplication: false,
+      closesBase: false,
       final: false,
       disks,
       ...changes,

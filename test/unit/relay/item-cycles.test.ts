@@ -22,10 +22,12 @@ const assignment: Assignment = {
   epoch: 1,
   phase: 'delta',
   paused: false,
+  resyncRequired: false,
+  resumedCount: 0,
   replicationIntervalSeconds: 300,
   appConsistentFrequencyHours: 0,
   receivedCycle: 3,
-  disks: [{ diskId: 'disk', sizeBytes: 1024, receivedThroughBytes: 1024, appliedThroughBytes: 1024 }],
+  disks: [{ diskId: 'disk', sizeBytes: 1024, receivedThroughBytes: 1024, appliedThroughBytes: 1024, digestedThroughBytes: 0 }],
 };
 const takenAt = '2024-03-01T12:00:00Z';
 const manifest = (uploadId: string): CycleManifest => ({
@@ -34,7 +36,7 @@ const manifest = (uploadId: string): CycleManifest => ({
   cycle: 4,
   takenAt,
   consistency: 'crashConsistent',
-  closesInitialReplication: false,
+  closesBase: false,
   final: false,
   disks: [
     {

@@ -20,6 +20,8 @@ const assignment = (change: Partial<Assignment> = {}): Assignment => ({
   epoch: 1,
   phase: 'delta',
   paused: false,
+  resyncRequired: false,
+  resumedCount: 0,
   replicationIntervalSeconds: 300,
   appConsistentFrequencyHours: 0,
   receivedCycle: 3,
@@ -31,6 +33,7 @@ const disk = (diskId: string, receivedThroughBytes: number, appliedThroughBytes 
   sizeBytes: diskSize,
   receivedThroughBytes,
   appliedThroughBytes,
+  digestedThroughBytes: 0,
 });
 const tracking = (change: Partial<Extract<TrackingStatus, { kind: 'tracking' }>> = {}): TrackingStatus => ({
   kind: 'tracking',
@@ -77,7 +80,7 @@ describe('what an item does next', () => {
     assert.deepEqual(rest, { kind: 'rest', why: 'nextCycle', until: after(300) });
     const step = planNextStep(facts({ now: after(300) }));
     assert.ok(step.kind === 'switchLogs');
-    assert.deepEqual([step.cycle, step.missedCycleCount, step.closesInitialReplication], [4, 0, false]);
+    assert.deepEqual([step.cycle, step.missedCycleCount, step.closesBase], [4, 0, false]);
   });
 
   test('a closed cycle is sent before any other log is switched, however late it is', () => {
@@ -190,24 +193,24 @@ describe('initial replication', () => {
     assert.equal(planNextStep(resting).kind, 'rest');
     const step = planNextStep({ ...resting, now: after(301) });
     assert.ok(step.kind === 'switchLogs');
-    assert.equal(step.closesInitialReplication, false);
+    assert.equal(step.closesBase, false);
   });
 
   test('with the last piece received a cycle is closed at once, and completes it', () => {
     const disks = [disk('a', diskSize), disk('b', diskSize, 1024)];
     const step = planNextStep(facts({ assignment: initial({ disks }), tracking: begun }));
     assert.ok(step.kind === 'switchLogs');
-    assert.deepEqual([step.cycle, step.closesInitialReplication], [1, true]);
+    assert.deepEqual([step.cycle, step.closesBase], [1, true]);
   });
 
   test('the chosen cycle keeps completing it after a kill between the choice, the switch and the manifest', () => {
     const disks = [disk('a', diskSize), disk('b', diskSize)];
     const chosen = { assignment: initial({ disks }), local: local({ closingCycle: 1 }) };
     const before = planNextStep(facts({ ...chosen, tracking: tracking({ lastClosedCycle: 0 }) }));
-    assert.ok(before.kind === 'switchLogs' && before.closesInitialReplication);
+    assert.ok(before.kind === 'switchLogs' && before.closesBase);
     const switched = facts({ ...chosen, tracking: tracking({ lastClosedCycle: 1 }), closedCycles: [closed(1)] });
     const sending = planNextStep(switched);
-    assert.ok(sending.kind === 'sendCycle' && sending.closesInitialReplication);
+    assert.ok(sending.kind === 'sendCycle' && sending.closesBase);
     const accepted = planNextStep(
       facts({
         ...chosen,
@@ -216,7 +219,7 @@ describe('initial replication', () => {
         now: after(300),
       }),
     );
-    assert.ok(accepted.kind === 'switchLogs' && !accepted.closesInitialReplication && accepted.cycle === 2);
+    assert.ok(accepted.kind === 'switchLogs' && !accepted.closesBase && accepted.cycle === 2);
   });
 
   test('cycles that were closed before are sent first, without completing it', () => {
@@ -224,7 +227,7 @@ describe('initial replication', () => {
     const step = planNextStep(
       facts({ assignment: initial({ disks }), tracking: tracking({ lastClosedCycle: 1 }), closedCycles: [closed(1)] }),
     );
-    assert.ok(step.kind === 'sendCycle' && !step.closesInitialReplication);
+    assert.ok(step.kind === 'sendCycle' && !step.closesBase);
   });
 
   test('the checkpoint is kept until every byte of the base is applied', () => {
