@@ -81,6 +81,14 @@ export const siteOperations = {
     request: ofProtection.extend({ epoch: z.number().int().min(1), baseCycle: count }),
     response: checkpoint,
   },
+  startResynchronization: {
+    request: ofProtection.extend({
+      epoch: z.number().int().min(1),
+      baseCycle: count,
+      changedSince: z.object({ epoch: z.number().int().min(1), cycle: count }).optional(),
+    }),
+    response: checkpoint,
+  },
   releaseCheckpoint: { request: ofVm.extend({ checkpointId: z.string() }), response: nothing },
   switchLogs: {
     request: ofProtection.extend({ cycle: z.number().int().min(1), consistency }),

@@ -2,6 +2,7 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DiskReader, RandomReader } from '../../core/dataplane/random-access.js';
 import { openVhdxReader } from '../../core/dataplane/vhdx/reader.js';
+import type { ChunkMap } from '../../core/domain/replication/chunk-map.js';
 import type { DiskId, VmId } from '../../core/domain/ids.js';
 import type { HypervisorHost } from '../../core/ports/hypervisor-host.js';
 import { openFileReader } from '../local-files/random-access-file.js';
@@ -31,6 +32,8 @@ export function openSimulatedSite(options: { siteFolder: string }): HypervisorHo
     },
     startInitialReplication: (vmId, { protectionId, epoch, baseCycle }) =>
       site.call('startInitialReplication', { vmId, protectionId, epoch, baseCycle: baseCycle ?? 0 }),
+    startResynchronization: (vmId, options) => site.call('startResynchronization', { vmId, ...options }),
+    changedChunks: (vmId, checkpointId, diskId) => changedChunks(siteFolder, vmId, checkpointId, diskId),
     openCheckpointDisk: (vmId, checkpointId, diskId) => openCheckpointDisk(siteFolder, vmId, checkpointId, diskId),
     releaseCheckpoint: async (vmId, checkpointId) => {
       await site.call('releaseCheckpoint', { vmId, checkpointId });
@@ -73,6 +76,24 @@ async function findVm(siteFolder: string, vmId: VmId): Promise<FoundVm> {
   return { name: vm.name, folder: sitePaths.vmFolder(siteFolder, vm.name), diskName };
 }
 
+/** Until the site keeps a record of changed chunks every chunk is to be compared. */
+async function changedChunks(
+  siteFolder: string,
+  vmId: VmId,
+  checkpointId: string,
+  diskId: DiskId,
+): Promise<ChunkMap | undefined> {
+  const vm = await findVm(siteFolder, vmId);
+  vm.diskName(diskId);
+  await requireCheckpoint(vm, checkpointId);
+  return undefined;
+}
+
+async function requireCheckpoint(vm: FoundVm, checkpointId: string): Promise<void> {
+  const { checkpoint } = (await readVmState(vm.folder))?.replication ?? {};
+  if (checkpoint?.checkpointId !== checkpointId || checkpoint.releasing) throw checkpointGone(vm.name, checkpointId);
+}
+
 /**
  * The frozen VHDX, read in place. Its side file keeps its name for as long as the VHDX is frozen, and loses it before the
  * first byte of the merge: so a read after which the file still has its name saw only frozen bytes.
@@ -85,8 +106,7 @@ async function openCheckpointDisk(
 ): Promise<DiskReader & { close(): Promise<void> }> {
   const vm = await findVm(siteFolder, vmId);
   const name = vm.diskName(diskId);
-  const { checkpoint } = (await readVmState(vm.folder))?.replication ?? {};
-  if (checkpoint?.checkpointId !== checkpointId || checkpoint.releasing) throw checkpointGone(vm.name, checkpointId);
+  await requireCheckpoint(vm, checkpointId);
   const stillFrozen = async () => {
     try {
       await access(vmPaths.redirect(vm.folder, name, checkpointId));

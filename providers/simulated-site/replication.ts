@@ -33,6 +33,12 @@ export interface ReplicationOptions extends TrackerOptions {
   readonly observeSwitch?: SwitchObserver;
 }
 
+interface StartOptions {
+  readonly protectionId: string;
+  readonly epoch: number;
+  readonly baseCycle: number;
+}
+
 /** Replication of one VM, on the host's side: relationship, checkpoint, cycles. The port's promises are kept here. */
 export class Replication {
   readonly tracker: Tracker;
@@ -113,16 +119,21 @@ export class Replication {
 
   // ---- checkpoint ----
 
-  async startInitialReplication(protectionId: string, epoch: number, baseCycle: number): Promise<Checkpoint> {
+  /** Initial replication and resync alike: tracking starts anew with a checkpoint. */
+  async start({ protectionId, epoch, baseCycle }: StartOptions): Promise<Checkpoint> {
     const there = this.checkpointOf(this.require(protectionId), epoch);
     if (there !== undefined) return there;
     this.refuseInLowMemory();
+    this.refuseResized(this.require(protectionId));
     await this.dropCheckpoint();
     // The clock is asked while writes run; holding them until it answers would let a slow clock stop the guest.
     await this.options.time.now();
     return this.machine.lock.run(async () => {
-      const begun = this.checkpointOf(this.require(protectionId), epoch);
-      return begun ?? this.begin(await this.tracker.forgetLogs(this.require(protectionId)), epoch, baseCycle);
+      const replication = this.require(protectionId);
+      const begun = this.checkpointOf(replication, epoch);
+      if (begun !== undefined) return begun;
+      this.refuseResized(replication);
+      return this.begin(await this.tracker.forgetLogs(replication), epoch, baseCycle);
     });
   }
 
@@ -138,7 +149,6 @@ export class Replication {
   }
 
   private async begin(replication: ReplicationState, epoch: number, baseCycle: number): Promise<Checkpoint> {
-    this.refuseResized(replication);
     const { machine, time, journalFolder } = this.options;
     const now = time.approximateNow();
     const dataWriteGuids = await this.tracker.drawDataWriteGuids(replication);

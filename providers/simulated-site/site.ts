@@ -173,7 +173,9 @@ export class Site {
       return {};
     },
     startInitialReplication: ({ vmId, protectionId, epoch, baseCycle }) =>
-      this.byId(vmId).replication.startInitialReplication(protectionId, epoch, baseCycle),
+      this.byId(vmId).replication.start({ protectionId, epoch, baseCycle }),
+    startResynchronization: ({ vmId, protectionId, epoch, baseCycle }) =>
+      this.byId(vmId).replication.start({ protectionId, epoch, baseCycle }),
     releaseCheckpoint: async ({ vmId, checkpointId }) => {
       await this.byId(vmId).replication.releaseCheckpoint(checkpointId);
       return {};
