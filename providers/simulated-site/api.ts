@@ -32,6 +32,7 @@ const closedCycle = z.object({
   cycle: z.number().int(),
   takenAt: z.string(),
   consistency,
+  freezeFailure: z.string().optional(),
   logs: z.array(z.object({ diskId, lengthBytes: count, entryCount: count })),
 });
 
@@ -122,7 +123,7 @@ export const siteOperations = {
     response: z.object({ diskId: z.string() }),
   },
   diskAt: {
-    request: byName.extend({ cycle: count, outFolder: z.string().min(1) }),
+    request: byName.extend({ cycle: count, epoch: z.number().int().min(1).optional(), outFolder: z.string().min(1) }),
     response: z.object({ disks: z.array(z.object({ disk: z.string(), path: z.string() })) }),
   },
   addFault: { request: z.object({ kind: faultKind, vm: z.string().optional() }), response: nothing },
