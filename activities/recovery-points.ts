@@ -3,6 +3,7 @@ import type { ProtectedItem, ReplicaDisk } from '../core/domain/protected-item/p
 import type { RecoveryPoint } from '../core/domain/recovery-point/recovery-point.js';
 import { planRetention } from '../core/domain/recovery-point/retention.js';
 import {
+  digestBlobName,
   transferPrefixOfCycle,
   transferPrefixOfSegment,
   transferStorageAccountId,
@@ -170,8 +171,11 @@ export const makeCleanUpTransferred =
     const disk = item.disks[input.segments?.diskIndex ?? -1];
     for (const fromBytes of input.segments?.fromBytes ?? []) {
       if (!disk || fromBytes >= disk.baseAppliedThroughBytes) continue;
-      const prefix = transferPrefixOfSegment(input.protectionId, input.epoch, disk.diskId, fromBytes);
-      await transfers.deleteBelow(accountId, prefix);
+      const { protectionId, epoch } = input;
+      await transfers.deleteBelow(accountId, transferPrefixOfSegment(protectionId, epoch, disk.diskId, fromBytes));
+      if (item.replication.phase === 'resynchronization') {
+        await transfers.deleteBelow(accountId, digestBlobName(protectionId, epoch, disk.diskId, fromBytes));
+      }
     }
     return {};
   };

@@ -9,6 +9,7 @@ import {
   planNextStep,
   segmentsInRoundMax,
 } from '../core/domain/replication/next-step.js';
+import { sendsBase } from '../core/domain/replication/acceptance.js';
 import { workflowNames, type EpochWorkflowInput, type JobWorkflowInput } from '../core/domain/workflows/workflows.js';
 import { FencedError } from '../core/ports/replica-store.js';
 import type { StateTable } from '../core/ports/state-table.js';
@@ -66,12 +67,10 @@ export const makeReadReplicationWork =
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
     if (!owned(stored, input)) return superseded;
     const item = stored.value;
-    const { phase, appliedCycle, resyncRequired } = item.replication;
+    const { phase, appliedCycle } = item.replication;
     const nextManifest = (await readCycle(table, input.vaultId, item, appliedCycle + 1))?.value.manifest;
-    if (input.failover === true) {
-      return resyncRequired?.reason === applyFailedReason ? { kind: 'blocked' } : cycleStep(item, nextManifest);
-    }
-    const segments = phase === 'initialReplication' ? await waitingSegments(table, input, item) : [];
+    if (input.failover === true) return cycleStep(item, nextManifest);
+    const segments = sendsBase(phase) ? await waitingSegments(table, input, item) : [];
     return planNextStep(item, input, { nextManifest, segments });
   };
 
@@ -181,7 +180,7 @@ export const makeFinishInitialReplication =
     return change.kind === 'superseded' ? superseded : done;
   };
 
-function finalizeJob(input: JobWorkflowInput, item: ProtectedItem, now: string): Job {
+export function finalizeJob(input: JobWorkflowInput, item: ProtectedItem, now: string): Job {
   const { vaultId, itemId, protectionId, jobName } = input;
   const intent: JobWorkflowInput = { vaultId, itemId, protectionId, jobName };
   const { scenarioName, friendlyName } = jobKinds.finalizeProtection;

@@ -13,12 +13,7 @@
 import { createHash } from 'node:crypto';
 import { crc32c } from '@node-rs/crc32';
 import { UnderstudyError } from '../../domain/errors.js';
-import {
-  chunksInGroup,
-  digestGroupBytes,
-  resyncChunkBytes,
-  resyncRegionBytes,
-} from '../../domain/replication/resync-geometry.js';
+import { chunksInGroup, resyncChunkBytes, resyncRegionBytes } from '../../domain/replication/resync-geometry.js';
 import { readGuid, writeGuid } from '../guid.js';
 import type { RandomReader } from '../random-access.js';
 import { isZero } from '../zero-runs.js';
@@ -187,9 +182,3 @@ function damaged(found: string, { diskId, fromBytes }: DigestRegion): Understudy
     details: { diskId, fromBytes },
   });
 }
-
-/** Groups of a region whose first bytes are inside it. */
-export const groupRange = (region: DigestRegion, group: number): { fromBytes: number; toBytes: number } => {
-  const fromBytes = region.fromBytes + group * digestGroupBytes;
-  return { fromBytes, toBytes: Math.min(fromBytes + digestGroupBytes, regionEndBytes(region)) };
-};

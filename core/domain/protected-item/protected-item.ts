@@ -42,6 +42,8 @@ export type ReplicationPhase = 'none' | 'initialReplication' | 'delta' | 'resync
 export interface Resynchronization {
   jobName: JobName;
   startedAt: string;
+  /** Of resynchronizing this item, before this one. */
+  failedAttempts?: number;
   /** Why: the reason of `resyncRequired`, or `requested` where an operator wanted it for a healthy item. */
   cause: string;
   /**

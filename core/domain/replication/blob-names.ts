@@ -43,6 +43,9 @@ export const transferPrefixOfSegment = (
 /** Checksums of the replica disks, from one region's first byte on. */
 export const digestBlobName = (protectionId: ProtectionId, epoch: number, diskId: string, fromBytes: number): string =>
   `${epochPrefix(protectionId, epoch)}digest/${checked(diskId, diskIdPattern, 'disk')}/${ordered(fromBytes)}`;
+/** Checksums of all disks of one epoch. */
+export const digestPrefixOfEpoch = (protectionId: ProtectionId, epoch: number): string =>
+  `${epochPrefix(protectionId, epoch)}digest/`;
 /** All that travelled under one epoch. */
 export const transferPrefixOfEpoch = epochPrefix;
 

@@ -79,3 +79,5 @@ export const applyResynchronizationInstanceId = (protectionId: ProtectionId, epo
 
 /** Raised when rows that a workflow reads have changed. Carries nothing: rows are the truth. Names are case-sensitive. */
 export const doorbellEvent = 'doorbell';
+/** Raised when an operator resumed replication: it ends a wait after a failure at once. */
+export const resumedEvent = 'resumed';

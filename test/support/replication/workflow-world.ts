@@ -204,7 +204,7 @@ export class WorkflowWorld {
     ]);
   }
 
-  private async submit(
+  async submit(
     kind: JobKind,
     orchestrator: string,
     input: Record<string, unknown>,
