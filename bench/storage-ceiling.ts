@@ -109,7 +109,13 @@ export async function benchStorage(print: (line: string) => void): Promise<void>
       const url = async () => (await transfers.grantUpload(storageAccountId, `bench-${atOnce}`, 600)).url;
       const from = performance.now();
       const chunks = repeated(data, count);
-      const { lengthBytes } = await uploadBlocks({ url, renew: url, chunks, blockBytes, concurrency: atOnce });
+      const { lengthBytes } = await uploadBlocks({
+        url: await url(),
+        renew: url,
+        chunks,
+        blockBytes,
+        concurrency: atOnce,
+      });
       const found = lengthBytes / 1e6 / ((performance.now() - from) / 1000);
       line(`upload blocks of 4 MiB with MD5, ${atOnce} at once`, found, 'MB/s', ceiling.stageBlock[atOnce]);
     }

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import {
   assignmentsResponse,
   cycleResponse,
+  digestResponse,
   registerResponse,
   relayError,
   segmentResponse,
@@ -12,6 +13,7 @@ import {
   type CommandResult,
   type CycleManifest,
   type ItemReport,
+  type ResyncScope,
   type SegmentAnnouncement,
   type UploadTarget,
 } from '../core/domain/relay-protocol/wire.js';
@@ -33,7 +35,7 @@ type Caller = { relayId: string; privateKey: KeyObject };
 type Epoch = { protectionId: string; epoch: number };
 
 /**
- * The relay API, version 1, as a relay calls it. Every call may be repeated: the app answers a repeat as it did at first.
+ * The relay API (wire.ts), as a relay calls it. Every call may be repeated: the app answers a repeat as it did at first.
  * Answers are checked against the wire's schemas. Failures are UnderstudyErrors, never with a secret in them.
  */
 export interface AppClient {
@@ -46,10 +48,15 @@ export interface AppClient {
     request: Epoch & { target: UploadTarget; uploadId?: string },
     signal?: AbortSignal,
   ): Promise<z.infer<typeof uploadResponse>>;
+  requestDigests(
+    itemId: string,
+    request: Epoch & { diskId: string; fromBytes: number },
+    signal?: AbortSignal,
+  ): Promise<z.infer<typeof digestResponse>>;
   announceSegment(itemId: string, segment: SegmentAnnouncement): Promise<z.infer<typeof segmentResponse>>;
   announceCycle(itemId: string, manifest: CycleManifest): Promise<z.infer<typeof cycleResponse>>;
   reportResyncRequired(itemId: string, report: Epoch & { reason: string; message: string; at: string }): Promise<void>;
-  reportBaseStarted(itemId: string, report: Epoch & { checkpointAt: string }): Promise<void>;
+  reportBaseStarted(itemId: string, report: Epoch & { checkpointAt: string; scopes?: ResyncScope[] }): Promise<void>;
 }
 
 export function openAppClient(endpoint: string, caller: Caller): AppClient {
@@ -94,6 +101,14 @@ export function openAppClient(endpoint: string, caller: Caller): AppClient {
     },
     requestUpload: (itemId, request, signal) =>
       post('asking for a place to upload to', item(itemId, 'uploads'), request, uploadResponse, signal),
+    requestDigests: (itemId, request, signal) =>
+      post(
+        `asking for the checksums of disk ${request.diskId} from byte ${request.fromBytes} on`,
+        item(itemId, 'digests'),
+        request,
+        digestResponse,
+        signal,
+      ),
     announceSegment: (itemId, segment) =>
       post(
         `announcing bytes ${segment.fromBytes} to ${segment.toBytes} of disk ${segment.diskId}`,
@@ -108,7 +123,7 @@ export function openAppClient(endpoint: string, caller: Caller): AppClient {
     },
     reportBaseStarted: async (itemId, report) => {
       const path = item(itemId, 'baseStarted');
-      await post('reporting that initial replication has started', path, report, anything);
+      await post('reporting that the base has started', path, report, anything);
     },
   };
 }

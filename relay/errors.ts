@@ -185,6 +185,18 @@ export class SourceStillRunsError extends UnderstudyError {
   }
 }
 
+/** What a resynchronization may leave out is no longer known; the app has checksums of the rest only. */
+export class ChangeRecordLostError extends UnderstudyError {
+  constructor(vmName: string) {
+    super({
+      code: 'US5124',
+      message: `The site no longer has the record of changed chunks of ${vmName} with which this resynchronization began.`,
+      possibleCauses: 'A file at the host was damaged or deleted.',
+      recommendedAction: 'Resynchronize the virtual machine again: everything is compared then.',
+    });
+  }
+}
+
 /** A bug or a failure that nobody foresaw; tried again, since most of what nobody foresees passes. */
 export class UnexpectedRelayError extends UnderstudyError {
   constructor(cause: unknown) {

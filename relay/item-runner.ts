@@ -1,13 +1,16 @@
 import type { Logger } from 'pino';
+import { Temporal } from 'temporal-polyfill';
 import type { Assignment, ItemReport } from '../core/domain/relay-protocol/wire.js';
 import type { TrackingStatus } from '../core/ports/hypervisor-host.js';
 import { asVmId } from '../core/domain/ids.js';
 import { SourceStillRunsError } from './errors.js';
+import { BaseCheckpoint } from './base-checkpoint.js';
 import { ItemBase } from './item-base.js';
 import { ItemCycles } from './item-cycles.js';
 import { ItemView } from './item-view.js';
 import { Lane, type LaneFailure } from './lane.js';
-import { isBaseReceived } from './plan-next-step.js';
+import { isBaseReceived, sendsBase } from './plan-base-step.js';
+import { missedCycleCount } from './plan-next-step.js';
 import type { RelayContext } from './relay-context.js';
 
 /**
@@ -23,6 +26,7 @@ export class ItemRunner {
   readonly #cycleLane: Lane;
   readonly #baseLane: Lane;
   #tracking: TrackingStatus = { kind: 'notReplicated' };
+  #observedAt: Temporal.Instant | undefined;
   #sourceRuns: { error: SourceStillRunsError; at: string } | undefined;
 
   constructor(context: RelayContext, assignment: Assignment) {
@@ -30,13 +34,17 @@ export class ItemRunner {
     const { itemId, vmName, protectionId } = assignment;
     this.#log = context.log.child({ item: itemId, vm: vmName, protection: protectionId });
     this.#view = new ItemView(context.states, assignment);
-    this.#cycles = new ItemCycles(context, this.#log, this.#view, (tracking) => {
+    const checkpoint = new BaseCheckpoint(context, this.#view);
+    this.#cycles = new ItemCycles(context, this.#log, this.#view, checkpoint, (tracking) => {
       this.#noteTracking(tracking);
     });
-    this.#base = new ItemBase(context, this.#log, this.#view, {
+    this.#base = new ItemBase(context, this.#log, this.#view, checkpoint, {
       tracking: () => this.#tracking,
       onSent: () => {
         this.#onSegmentSent();
+      },
+      onLost: () => {
+        this.#cycleLane.wake();
       },
     });
     const events = {
@@ -65,7 +73,11 @@ export class ItemRunner {
     const before = this.#view.assignment;
     this.#view.update(assignment);
     const isOtherOrder =
-      before.epoch !== assignment.epoch || before.phase !== assignment.phase || before.paused !== assignment.paused;
+      before.epoch !== assignment.epoch ||
+      before.phase !== assignment.phase ||
+      before.paused !== assignment.paused ||
+      before.resyncRequired !== assignment.resyncRequired ||
+      before.resumedCount < assignment.resumedCount;
     // Only an order that stops, or starts another epoch, makes the step under way worthless.
     const isWorthless = before.epoch !== assignment.epoch || assignment.paused || assignment.phase === 'stopped';
     for (const lane of [this.#cycleLane, this.#baseLane]) {
@@ -76,7 +88,7 @@ export class ItemRunner {
     }
     if (!isOtherOrder) return;
     this.#log.info({ epoch: assignment.epoch }, describeOrder(assignment));
-    if (assignment.phase !== 'initialReplication') this.#context.progress.drop(assignment.itemId);
+    if (!sendsBase(assignment.phase)) this.#context.progress.drop(assignment.itemId);
     this.#context.reportSoon();
   }
 
@@ -109,6 +121,7 @@ export class ItemRunner {
         this.#log.warn({ code: this.#sourceRuns.error.code }, this.#sourceRuns.error.message);
       }
     } else this.#sourceRuns = undefined;
+    this.#observedAt = Temporal.Instant.from(at);
     const before = this.#tracking.kind;
     this.#noteTracking(await this.#context.host.tracking(asVmId(vmId), protectionId));
     if (this.#tracking.kind !== before) this.#cycleLane.wake();
@@ -119,6 +132,8 @@ export class ItemRunner {
     const lastError = this.#lastError();
     const sum = (of: (disk: Assignment['disks'][number]) => number) =>
       disks.reduce((total, disk) => total + of(disk), 0);
+    const doneBytes = sum((disk) => Math.min(disk.receivedThroughBytes, disk.sizeBytes));
+    const totalBytes = sum((disk) => disk.sizeBytes);
     return {
       itemId,
       protectionId,
@@ -126,19 +141,19 @@ export class ItemRunner {
       activity: this.#activity(),
       backlogBytes:
         this.#tracking.kind === 'tracking' ? this.#tracking.openLogBytes + this.#tracking.closedLogBytes : 0,
-      ...(phase === 'initialReplication' && {
-        initialReplication: {
-          sentBytes: sum((disk) => Math.min(disk.receivedThroughBytes, disk.sizeBytes)),
-          totalBytes: sum((disk) => disk.sizeBytes),
-        },
+      ...(phase === 'initialReplication' && { initialReplication: { sentBytes: doneBytes, totalBytes } }),
+      ...(phase === 'resynchronization' && {
+        resynchronization: { comparedBytes: doneBytes, totalBytes, sentBytes: this.#differingBytes() },
       }),
+      missedCycleCount: this.#missedCycleCount(),
       ...(lastError && { lastError }),
     };
   }
 
-  /** For `relay status`. */
+  /** For `relay status`: the cycles missed in all. */
   describe(): { vmName: string; missedCycleCount: number } {
-    return { vmName: this.#view.assignment.vmName, missedCycleCount: this.#view.missedCycleCount };
+    const missedCycleCount = (this.#view.known?.missedCycleCount ?? 0) + this.#missedCycleCount();
+    return { vmName: this.#view.assignment.vmName, missedCycleCount };
   }
 
   async stop(): Promise<void> {
@@ -147,13 +162,25 @@ export class ItemRunner {
     this.#context.progress.drop(this.#view.assignment.itemId);
   }
 
+  #differingBytes(): number {
+    const { known, assignment } = this.#view;
+    return known?.epoch === assignment.epoch ? (known.resynchronization?.differingBytes ?? 0) : 0;
+  }
+
+  /** Since the last cycle was announced: before one that is closed, and since then. */
+  #missedCycleCount(): number {
+    const { known, assignment } = this.#view;
+    if (known === undefined || this.#observedAt === undefined || assignment.phase === 'stopped') return 0;
+    return (known.lateCycle?.missedCycleCount ?? 0) + missedCycleCount(assignment, known, this.#observedAt);
+  }
+
   #activity(): ItemReport['activity'] {
     const { assignment } = this.#view;
     if (assignment.phase === 'stopped') return 'stopped';
     if (assignment.paused) return 'paused';
-    if (this.#cycles.isResyncReported) return 'resyncRequired';
+    if (this.#cycles.isResyncReported || assignment.resyncRequired) return 'resyncRequired';
     if (this.#cycleLane.failure ?? this.#baseLane.failure) return 'waitingToRetry';
-    if (assignment.phase === 'initialReplication' && !isBaseReceived(assignment)) return 'initialReplication';
+    if (sendsBase(assignment.phase) && !isBaseReceived(assignment)) return assignment.phase;
     return this.#cycleLane.attempt?.startsWith('send') === true ? 'sending' : 'idle';
   }
 
@@ -169,17 +196,27 @@ export class ItemRunner {
   #noteTracking(tracking: TrackingStatus): void {
     this.#tracking = tracking;
     // The base waits for tracking to have started; planning it costs nothing.
-    if (this.#view.assignment.phase === 'initialReplication') this.#baseLane.wake();
+    if (sendsBase(this.#view.assignment.phase)) this.#baseLane.wake();
   }
 
   #onSegmentSent(): void {
-    const { initialReplication } = this.report();
+    const { initialReplication, resynchronization } = this.report();
     const { assignment } = this.#view;
+    const { itemId, vmName } = assignment;
     if (initialReplication) {
-      this.#context.progress.show(assignment, initialReplication.sentBytes, initialReplication.totalBytes);
+      const { sentBytes, totalBytes } = initialReplication;
+      this.#context.progress.show({ itemId, vmName, what: 'initial replication' }, sentBytes, totalBytes);
     }
-    // With the last piece received, the cycle that completes initial replication is due at once.
-    if (isBaseReceived(assignment)) this.#cycleLane.wake();
+    if (resynchronization) {
+      const { comparedBytes, totalBytes } = resynchronization;
+      this.#context.progress.show({ itemId, vmName, what: 'resynchronization' }, comparedBytes, totalBytes);
+    }
+    if (!isBaseReceived(assignment)) return;
+    if (resynchronization) {
+      this.#log.info({ epoch: assignment.epoch, ...this.#view.known?.resynchronization }, 'all disks are compared');
+    }
+    // With the last piece received, the cycle that completes the base is due at once.
+    this.#cycleLane.wake();
   }
 
   #onFailure({ error, failedAttempts, nextAttemptAt }: LaneFailure): void {

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { UnderstudyError } from '../core/domain/errors.js';
+import { openBlobTransfer } from '../providers/azure-storage/blob-transfer.js';
 import { openBusinessClock } from '../providers/business-clock/business-clock.js';
 import { openSimulatedSite } from '../providers/simulated-site/client.js';
 import { openAppClient } from './app-client.js';
@@ -123,6 +124,7 @@ async function run(options: RunOptions): Promise<void> {
   const relay = new Relay({
     client: openAppClient(identity.endpoint, { relayId, privateKey: privateKeyOf(identity, identityFile) }),
     host: openSimulatedSite({ siteFolder: options.site }),
+    blobs: openBlobTransfer(),
     clock: openBusinessClock(clockUrl),
     dataFolder,
     log,

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { BlobTransfer } from '../core/ports/blob-transfer.js';
 import type { Clock } from '../core/ports/clock.js';
 import type { HypervisorHost } from '../core/ports/hypervisor-host.js';
 import type { AppClient } from './app-client.js';
@@ -10,6 +11,7 @@ import type { Turnstile } from './turnstile.js';
 export interface RelayContext {
   client: AppClient;
   host: HypervisorHost;
+  blobs: BlobTransfer;
   clock: Clock;
   states: ItemStateStore;
   log: Logger;

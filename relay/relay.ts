@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import { heartbeatIntervalSeconds, type AssignmentsResponse } from '../core/domain/relay-protocol/wire.js';
+import type { BlobTransfer } from '../core/ports/blob-transfer.js';
 import type { Clock } from '../core/ports/clock.js';
 import type { HypervisorHost } from '../core/ports/hypervisor-host.js';
 import type { AppClient } from './app-client.js';
@@ -23,6 +24,7 @@ const siteProbeMilliseconds = 3000;
 export interface RelayOptions {
   client: AppClient;
   host: HypervisorHost;
+  blobs: BlobTransfer;
   clock: Clock;
   dataFolder: string;
   log: Logger;
@@ -51,10 +53,11 @@ export class Relay {
 
   constructor(options: RelayOptions) {
     this.#options = options;
-    const { client, host, clock, log, progress, dataFolder } = options;
+    const { client, host, blobs, clock, log, progress, dataFolder } = options;
     this.#context = {
       client,
       host,
+      blobs,
       clock,
       log,
       progress,

@@ -1,6 +1,5 @@
 import type { TransferLogStream } from '../core/dataplane/transfer-log/writer.js';
 import type { Assignment, TransferLogRef, UploadTarget } from '../core/domain/relay-protocol/wire.js';
-import { uploadBlocks } from '../providers/azure-storage/upload.js';
 import { blockBytes, blocksInFlight } from './limits.js';
 import type { RelayContext } from './relay-context.js';
 
@@ -9,7 +8,7 @@ import type { RelayContext } from './relay-context.js';
  * at all, under a new name each time: a repeated upload never touches what was announced.
  */
 export async function uploadTransferLog(
-  { client, uploadGate }: Pick<RelayContext, 'client' | 'uploadGate'>,
+  { client, blobs, uploadGate }: Pick<RelayContext, 'client' | 'blobs' | 'uploadGate'>,
   assignment: Assignment,
   target: UploadTarget,
   log: TransferLogStream,
@@ -19,8 +18,8 @@ export async function uploadTransferLog(
   return uploadGate.pass(
     async () => {
       const { uploadId, url } = await client.requestUpload(itemId, { protectionId, epoch, target }, signal);
-      const { etag, lengthBytes } = await uploadBlocks({
-        url: () => Promise.resolve(url),
+      const { etag, lengthBytes } = await blobs.upload({
+        url,
         renew: async () => {
           const renewed = await client.requestUpload(itemId, { protectionId, epoch, target, uploadId }, signal);
           return renewed.url;

@@ -9,10 +9,11 @@ export async function readBlobRange(
   offsetBytes: number,
   lengthBytes: number,
   conditions: BlobRequestConditions = {},
+  signal?: AbortSignal,
 ): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(lengthBytes);
   for (let from = 0; from < lengthBytes; from += readMaxBytes) {
-    await readInto(client, offsetBytes + from, buffer.subarray(from, from + readMaxBytes), conditions);
+    await readInto(client, offsetBytes + from, buffer.subarray(from, from + readMaxBytes), conditions, signal);
   }
   return buffer;
 }
@@ -22,11 +23,13 @@ async function readInto(
   offsetBytes: number,
   target: Buffer,
   conditions: BlobRequestConditions,
+  signal: AbortSignal | undefined,
 ): Promise<void> {
   const response = await client.download(offsetBytes, target.length, {
     conditions,
     // Goes on where the body broke off, on condition that the blob is still the same.
     maxRetryRequests: 3,
+    ...(signal && { abortSignal: signal }),
   });
   let filled = 0;
   for await (const chunk of response.readableStreamBody ?? []) {

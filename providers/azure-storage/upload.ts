@@ -1,35 +1,20 @@
 import { createHash } from 'node:crypto';
 import { BlockBlobClient } from '@azure/storage-blob';
 import { UnderstudyError } from '../../core/domain/errors.js';
+import type { BlobUpload } from '../../core/ports/blob-transfer.js';
 import { blobPipeline } from './connections.js';
 import { serviceAnswer, storageFailure } from './storage-errors.js';
-
-export interface UploadOptions {
-  /** Gives the SAS URL to begin with. */
-  url: () => Promise<string>;
-  /** Gives a fresh SAS URL of the same blob, when the service refuses the present one; what was staged stays. */
-  renew: () => Promise<string>;
-  /** Buffers of any size, in order; they belong to the upload from then on. */
-  chunks: AsyncIterable<Buffer>;
-  blockBytes: number;
-  /** Blocks on the way at once. Memory is bounded by `concurrency` + 1 blocks and one chunk. */
-  concurrency: number;
-  signal?: AbortSignal;
-}
 
 /** Azure: a block blob holds at most 50,000 blocks. */
 const blocksMax = 50_000;
 /** An honest SAS lasts for many blocks: a service that refuses three in a row refuses for another reason. */
 const renewalsMax = 3;
 
-/**
- * Uploads a block blob that appears whole or not at all: blocks are staged with their MD5, which the service checks, and
- * committed once at the end. When it rejects, nothing was committed (or only the answer to the commit was lost).
- */
-export async function uploadBlocks(options: UploadOptions): Promise<{ etag: string; lengthBytes: number }> {
+/** The port's upload: blocks are staged with their MD5, which the service checks, and committed once at the end. */
+export async function uploadBlocks(options: BlobUpload): Promise<{ etag: string; lengthBytes: number }> {
   const failed = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, failed.signal]) : failed.signal;
-  const target = new RenewableTarget(options.renew, await options.url());
+  const target = new RenewableTarget(options.renew, options.url);
   const blockIds: string[] = [];
   const running = new Set<Promise<void>>();
   let firstFailure: { error: unknown } | undefined;

@@ -69,7 +69,7 @@ export const checkpointGone = (vm: string, checkpointId: string): UnderstudyErro
     code: 'US5007',
     message: `Checkpoint ${checkpointId} of ${vm} is not there any more`,
     possibleCauses: 'It was released, or replication started anew under a later epoch.',
-    recommendedAction: 'Start initial replication under a new epoch.',
+    recommendedAction: 'Start initial replication or the resync under a new epoch.',
     httpStatus: 409,
   });
 
@@ -112,7 +112,7 @@ export const notReplicated = (vm: string): UnderstudyError =>
 export const staleEpoch = (vm: string, asked: number, found: number): UnderstudyError =>
   new UnderstudyError({
     code: 'US5013',
-    message: `Initial replication of ${vm} cannot start under epoch ${asked}: epoch ${found} has begun already`,
+    message: `Replication of ${vm} cannot start under epoch ${asked}: epoch ${found} has begun already`,
     recommendedAction: 'Take a new epoch.',
     httpStatus: 409,
     details: { asked, found },
@@ -178,7 +178,8 @@ export const diskResized = (vm: string, disk: string, replicated: number, now: n
     code: 'US5021',
     message: `Disk ${disk} of ${vm} is replicated with ${replicated} bytes, but has ${now ?? 'no'} bytes now`,
     possibleCauses: 'The disk was resized or removed while it was replicated.',
-    recommendedAction: 'Disable protection of the VM and enable it again: its replica cannot be resized.',
+    recommendedAction:
+      'Disable replication of the VM and enable it again with its present disks: a replica cannot be resized.',
     httpStatus: 409,
     details: { disk, replicated, now },
   });

@@ -34,7 +34,13 @@ transferStoreConformance('block blobs', async () => {
   const store = openTransferStore({ inventory });
   const put = async (blobName: string, data: Buffer) => {
     const url = async () => (await store.grantUpload(storageAccountId, blobName, 60)).url;
-    return uploadBlocks({ url, renew: url, chunks: inPieces(data), blockBytes: 256 * 1024, concurrency: 3 });
+    return uploadBlocks({
+      url: await url(),
+      renew: url,
+      chunks: inPieces(data),
+      blockBytes: 256 * 1024,
+      concurrency: 3,
+    });
   };
   return { store, storageAccountId, put };
 });

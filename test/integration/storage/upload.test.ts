@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
+import { BlobSASPermissions, BlobServiceClient } from '@azure/storage-blob';
 import { UnderstudyError } from '../../../core/domain/errors.js';
-import type { TransferStore } from '../../../core/ports/transfer-store.js';
+import { readRangeMaxBytes } from '../../../core/ports/blob-transfer.js';
+import { transferContainer, type TransferStore } from '../../../core/ports/transfer-store.js';
+import { openBlobTransfer } from '../../../providers/azure-storage/blob-transfer.js';
 import { openTransferStore } from '../../../providers/azure-storage/transfer-store.js';
 import { uploadBlocks } from '../../../providers/azure-storage/upload.js';
 import { startAzurite, type Azurite } from '../../support/azurite.js';
@@ -36,7 +39,13 @@ test('an upload in pieces of any size arrives whole, in order', async () => {
     const data = randomBytes(lengthBytes);
     const url = () => grant(blobName);
     const chunks = inPieces(data);
-    const uploaded = await uploadBlocks({ url, renew: url, chunks, blockBytes: 256 * kib, concurrency: 3 });
+    const uploaded = await uploadBlocks({
+      url: await url(),
+      renew: url,
+      chunks,
+      blockBytes: 256 * kib,
+      concurrency: 3,
+    });
     assert.deepEqual(await store.stat(account, blobName), uploaded);
     assert.equal(uploaded.lengthBytes, lengthBytes);
     assert((await contentOf(blobName, uploaded)).equals(data));
@@ -53,7 +62,7 @@ test('a SAS that expires in mid-upload is renewed once for all, and what was sta
     yield data.subarray(512 * kib);
   }
   const uploaded = await uploadBlocks({
-    url: () => grant(blobName, 2),
+    url: await grant(blobName, 2),
     renew: async () => {
       renewals++;
       return grant(blobName, 60);
@@ -74,7 +83,7 @@ test('a grant that is refused whatever is renewed ends in US6021, without the SA
     return (await grant(blobName)).replace(/sig=[^&]*/, 'sig=c2VjcmV0LXNpZ25hdHVyZQ%3D%3D');
   };
   const upload = uploadBlocks({
-    url: wrong,
+    url: await wrong(),
     renew: wrong,
     chunks: inPieces(randomBytes(10)),
     blockBytes: 64 * kib,
@@ -107,7 +116,13 @@ test('a source that fails leaves no blob and its own error', async () => {
     throw new Error('the disk cannot be read');
   }
   const url = () => grant(blobName);
-  const upload = uploadBlocks({ url, renew: url, chunks: failing(), blockBytes: 64 * kib, concurrency: 2 });
+  const upload = uploadBlocks({
+    url: await url(),
+    renew: url,
+    chunks: failing(),
+    blockBytes: 64 * kib,
+    concurrency: 2,
+  });
   await assert.rejects(upload, /the disk cannot be read/);
   assert.equal(await store.stat(account, blobName), undefined);
 });
@@ -123,7 +138,7 @@ test('an aborted upload ends at once with the reason, and leaves no blob', async
   }
   const url = () => grant(blobName);
   const upload = uploadBlocks({
-    url,
+    url: await url(),
     renew: url,
     chunks: endless(),
     blockBytes: 64 * kib,
@@ -144,7 +159,7 @@ test('a block that is damaged on its way is refused by its MD5, and the upload f
     const url = async () => proxy.through(await grant(blobName));
     const chunks = inPieces(randomBytes(100 * kib));
     await assert.rejects(
-      uploadBlocks({ url, renew: url, chunks, blockBytes: 64 * kib, concurrency: 2 }),
+      uploadBlocks({ url: await url(), renew: url, chunks, blockBytes: 64 * kib, concurrency: 2 }),
       UnderstudyError,
     );
     assert.equal(await store.stat(account, blobName), undefined);
@@ -164,10 +179,41 @@ test('lost requests and lost answers are made up for', async () => {
     const url = async () => proxy.through(await grant(blobName));
     const data = randomBytes(700 * kib);
     const chunks = inPieces(data);
-    const uploaded = await uploadBlocks({ url, renew: url, chunks, blockBytes: 64 * kib, concurrency: 1 });
+    const uploaded = await uploadBlocks({ url: await url(), renew: url, chunks, blockBytes: 64 * kib, concurrency: 1 });
     assert((await contentOf(blobName, uploaded)).equals(data));
     assert(count > 13, 'the proxy was not in the way');
   } finally {
     await proxy.stop();
   }
+});
+
+test('a range is read by SAS exactly, and refused where the blob ends before, is not there, or the SAS does not allow it', async () => {
+  const blobName = `${randomUUID()}/digests`;
+  const data = randomBytes(100 * kib);
+  const url = () => grant(blobName);
+  await uploadBlocks({ url: await url(), renew: url, chunks: inPieces(data), blockBytes: 64 * kib, concurrency: 2 });
+  const readable = (name: string) =>
+    BlobServiceClient.fromConnectionString(azurite.connectionString)
+      .getContainerClient(transferContainer)
+      .getBlobClient(name)
+      .generateSasUrl({ permissions: BlobSASPermissions.parse('r'), expiresOn: new Date(Date.now() + 60_000) });
+  const transfer = openBlobTransfer();
+  const readRange = (sasUrl: string, offset: number, length: number, signal?: AbortSignal) =>
+    transfer.readRange(sasUrl, offset, length, signal);
+  const sas = await readable(blobName);
+  assert((await readRange(sas, 70 * kib + 1, 1000)).equals(data.subarray(70 * kib + 1, 70 * kib + 1001)));
+  await assert.rejects(readRange(sas, 99 * kib, 2 * kib), UnderstudyError);
+  await assert.rejects(readRange(await readable(`${blobName}-2`), 0, 1), errorWithCode('US6022'));
+  const writeOnly = await url();
+  await assert.rejects(readRange(writeOnly, 0, 1), (error) => {
+    assert(!String(error).includes('sig='));
+    return errorWithCode('US6021')(error);
+  });
+  for (const [offset, length] of [
+    [-1, 5],
+    [0, 0],
+    [0, readRangeMaxBytes + 1],
+  ] as const)
+    await assert.rejects(readRange(sas, offset, length), errorWithCode('US6026'));
+  await assert.rejects(readRange(sas, 0, 10, AbortSignal.abort(new Error('the relay stops'))), /the relay stops/);
 });

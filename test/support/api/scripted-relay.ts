@@ -117,10 +117,9 @@ export class ScriptedRelay {
       filled(filledBytes, fill),
     );
     const granted = await client.requestUpload(itemId, { protectionId, epoch, target });
-    const url = () => Promise.resolve(granted.url);
     const { etag, lengthBytes } = await uploadBlocks({
-      url,
-      renew: url,
+      url: granted.url,
+      renew: () => Promise.resolve(granted.url),
       chunks: log.bytes,
       blockBytes: 4 * 1024 * 1024,
       concurrency: 2,

@@ -7,6 +7,7 @@ import pino from 'pino';
 import { asDiskId } from '../../../core/domain/ids.js';
 import type { Assignment, CycleManifest } from '../../../core/domain/relay-protocol/wire.js';
 import { AppRefusedError } from '../../../relay/errors.js';
+import { BaseCheckpoint } from '../../../relay/base-checkpoint.js';
 import { ItemCycles } from '../../../relay/item-cycles.js';
 import { ItemStateStore } from '../../../relay/item-state.js';
 import { ItemView } from '../../../relay/item-view.js';
@@ -86,7 +87,8 @@ test('a manifest whose uploaded logs are gone is given up, so that the logs go u
       },
     },
   } as unknown as RelayContext;
-  const cycles = new ItemCycles(context, context.log, new ItemView(states, assignment), () => undefined);
+  const view = new ItemView(states, assignment);
+  const cycles = new ItemCycles(context, context.log, view, new BaseCheckpoint(context, view), () => undefined);
 
   const first = await cycles.plan();
   assert(first.kind === 'work');

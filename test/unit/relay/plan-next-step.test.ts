@@ -5,8 +5,7 @@ import type { Assignment } from '../../../core/domain/relay-protocol/wire.js';
 import { asDiskId } from '../../../core/domain/ids.js';
 import type { ClosedCycle, TrackingStatus } from '../../../core/ports/hypervisor-host.js';
 import type { ItemState } from '../../../relay/item-state.js';
-import { segmentsAheadMax } from '../../../relay/limits.js';
-import { planBaseStep, planNextStep, type ItemFacts } from '../../../relay/plan-next-step.js';
+import { missedCycleCount, planNextStep, type ItemFacts } from '../../../relay/plan-next-step.js';
 
 const diskSize = 64 * 1024 * 1024;
 const start = Temporal.Instant.from('2024-03-01T12:00:00Z');
@@ -169,6 +168,85 @@ describe('what an item does next', () => {
   });
 });
 
+describe('what holds an item', () => {
+  const lost: TrackingStatus = { kind: 'resyncRequired', reason: 'logTooLarge', message: 'half', at: 'then' };
+  const phases = ['delta', 'initialReplication', 'resynchronization'] as const;
+
+  test('a site that lost its logs is passed on, also while the item is paused or waits for a resync anyway', () => {
+    for (const phase of phases) {
+      for (const change of [{ paused: true }, { resyncRequired: true }]) {
+        const step = planNextStep(facts({ assignment: assignment({ phase, ...change }), tracking: lost }));
+        assert.deepEqual(step, { kind: 'requireResync', reason: 'logTooLarge', message: 'half', at: 'then' });
+      }
+    }
+  });
+
+  test('under a new epoch whose base has not begun, what the site lost before is no news', () => {
+    const { checkpointAt: _, ...notBegun } = local({ epoch: 2 });
+    const begin = assignment({ phase: 'resynchronization', epoch: 2, disks: [disk('a', 0)] });
+    assert.equal(planNextStep(facts({ assignment: begin, tracking: lost, local: notBegun })).kind, 'startBase');
+    const paused = planNextStep(facts({ assignment: { ...begin, paused: true }, tracking: lost, local: notBegun }));
+    assert.deepEqual(paused, { kind: 'rest', why: 'paused' });
+  });
+
+  test('an item that must be resynchronized closes and sends nothing, however late it is', () => {
+    const held = { closedCycles: [closed(4)], tracking: tracking({ lastClosedCycle: 4 }), now: after(10_000) };
+    for (const phase of phases) {
+      const step = planNextStep(facts({ ...held, assignment: assignment({ phase, resyncRequired: true }) }));
+      assert.deepEqual(step, { kind: 'rest', why: 'resyncRequired' });
+    }
+  });
+
+  test('what the app has is discarded while the item is held, so that it does not count as logged', () => {
+    for (const change of [{ paused: true }, { resyncRequired: true }]) {
+      const step = planNextStep(facts({ assignment: assignment(change), closedCycles: [closed(3)] }));
+      assert.deepEqual(step, { kind: 'discardCycles', throughCycle: 3 });
+    }
+  });
+
+  test('a lost base asks for a resync under its own epoch only', () => {
+    const lostBase = { epoch: 1, reason: 'checkpointLost', message: 'gone', at: 'then' };
+    const step = planNextStep(facts({ lostBase }));
+    assert.deepEqual(step, { kind: 'requireResync', reason: 'checkpointLost', message: 'gone', at: 'then' });
+    assert.equal(planNextStep(facts({ lostBase: { ...lostBase, epoch: 2 } })).kind, 'rest');
+  });
+});
+
+describe('pause', () => {
+  test('after a resume the next cycle is due at once if an interval has passed, and else after the interval', () => {
+    const paused = { pausedSeconds: 290 };
+    assert.equal(planNextStep(facts({ local: local(paused), now: after(301) })).kind, 'switchLogs');
+    assert.deepEqual(planNextStep(facts({ local: local(paused), now: after(299) })), {
+      kind: 'rest',
+      why: 'nextCycle',
+      until: after(300),
+    });
+  });
+
+  test('no cycle is missed while replication is paused', () => {
+    const late = after(300 + 3 * 300 + 10);
+    assert.equal(missedCycleCount(assignment(), local(), late), 3);
+    assert.equal(missedCycleCount(assignment(), local({ pausedSeconds: 600 }), late), 1);
+    assert.equal(missedCycleCount(assignment(), local({ pausedAt: after(910).toString() }), late), 2);
+    assert.equal(missedCycleCount(assignment(), local({ pausedAt: after(100).toString() }), late), 0);
+  });
+
+  test('a new base begins the rhythm anew: the wait for a resync is no missed cycle', () => {
+    const base = local({ lastSwitchAt: start.toString(), checkpointAt: after(50_000).toString() });
+    assert.equal(missedCycleCount(assignment(), base, after(50_010)), 0);
+    assert.deepEqual(planNextStep(facts({ local: base, now: after(50_010) })), {
+      kind: 'rest',
+      why: 'nextCycle',
+      until: after(50_300),
+    });
+  });
+});
+
+test('a shorter interval counts from the last log switch', () => {
+  const shorter = assignment({ replicationIntervalSeconds: 30 });
+  assert.equal(planNextStep(facts({ assignment: shorter, now: after(40) })).kind, 'switchLogs');
+});
+
 describe('initial replication', () => {
   const half = [disk('a', diskSize), disk('b', 1024)];
   const initial = (change: Partial<Assignment> = {}) =>
@@ -185,7 +263,7 @@ describe('initial replication', () => {
     };
     const lost: TrackingStatus = { kind: 'resyncRequired', reason: 'hostCrash', message: '', at: '' };
     const step = planNextStep(facts({ assignment: initial({ epoch: 2 }), local: notBegun, tracking: lost }));
-    assert.equal(step.kind, 'startInitialReplication');
+    assert.equal(step.kind, 'startBase');
   });
 
   test('cycles are closed at the interval meanwhile', () => {
@@ -237,29 +315,5 @@ describe('initial replication', () => {
     const applied = [disk('a', diskSize), disk('b', diskSize)];
     const step = planNextStep(facts({ assignment: initial({ disks: applied }), tracking: begun }));
     assert.deepEqual(step, { kind: 'releaseCheckpoint', checkpointId: 'c' });
-  });
-
-  test('the base goes disk by disk from where the app has received', () => {
-    const base = { assignment: initial(), tracking: begun, local: local() };
-    assert.deepEqual(planBaseStep(base, []), { kind: 'sendSegment', diskId: 'b', fromBytes: 1024 });
-  });
-
-  test('the base stays a few segments ahead of what is applied', () => {
-    const disks = [disk('a', 10, 0)];
-    const base = { assignment: initial({ disks }), tracking: begun, local: local() };
-    const announced = Array.from({ length: segmentsAheadMax }, (_, index) => ({ diskId: 'a', toBytes: index + 1 }));
-    assert.equal(planBaseStep(base, announced).kind, 'rest');
-    assert.equal(planBaseStep(base, announced.slice(1)).kind, 'sendSegment');
-    const applied = { ...base, assignment: initial({ disks: [disk('a', 10, 1)] }) };
-    assert.equal(planBaseStep(applied, announced).kind, 'sendSegment');
-  });
-
-  test('no base before the checkpoint is announced, while paused, or when the logs are lost', () => {
-    const base = { assignment: initial(), tracking: begun, local: local() };
-    const { checkpointAt: _, ...unannounced } = local();
-    assert.equal(planBaseStep({ ...base, local: unannounced }, []).kind, 'rest');
-    assert.equal(planBaseStep({ ...base, assignment: initial({ paused: true }) }, []).kind, 'rest');
-    const lost: TrackingStatus = { kind: 'resyncRequired', reason: 'hostCrash', message: '', at: '' };
-    assert.equal(planBaseStep({ ...base, tracking: lost }, []).kind, 'rest');
   });
 });
