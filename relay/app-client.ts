@@ -19,7 +19,13 @@ import {
 } from '../core/domain/relay-protocol/wire.js';
 import type { SiteInventory } from '../core/domain/site/inventory.js';
 import { UnderstudyError } from '../core/domain/errors.js';
-import { AppAnswerUnexpectedError, AppRefusedError, AppUnreachableError, RelayRefusedError } from './errors.js';
+import {
+  AppAnswerUnexpectedError,
+  AppRefusedError,
+  AppUnreachableError,
+  isPassingStatus,
+  RelayRefusedError,
+} from './errors.js';
 import { signatureHeaders } from './signing.js';
 
 /** Tries of one call; what fails longer is the retry schedule's matter. */
@@ -165,7 +171,8 @@ async function call<T>(request: Call<T>): Promise<T> {
       return await callOnce(request);
     } catch (error) {
       request.signal?.throwIfAborted();
-      if (attempt >= tries || !(error instanceof UnderstudyError) || error.retry === 'never') throw error;
+      // A refusal is the same at once: it waits for the retry schedule.
+      if (attempt >= tries || !(error instanceof UnderstudyError) || !isPassingStatus(error.httpStatus)) throw error;
       // Full jitter, so that many relays do not come back in step.
       const pause = firstRetryPauseMilliseconds * 2 ** (attempt - 1) * (0.5 + Math.random());
       await sleep(pause, undefined, request.signal ? { signal: request.signal } : {});
