@@ -204,7 +204,7 @@ function printCosts(
   unit: string,
   wallSeconds?: number,
 ): void {
-  const lines = processNames.map((name) => {
+  const lines: Record<string, string | number>[] = processNames.map((name) => {
     const { cpuSeconds, rssMib, rssPeakMib, openFileCount, socketCount } = used[name];
     return {
       process: name,
