@@ -42,8 +42,12 @@ export interface ManyVmsOptions {
 export async function benchManyVms(print: (line: string) => void, options: ManyVmsOptions): Promise<void> {
   const preparing = await mkdtemp(join(tmpdir(), 'understudy-bench-'));
   const siteFolder = join(preparing, 'site');
-  const { vms } = await seedSite(siteFolder, { vmCount: options.vms, diskSizeBytes, fillFraction: 1 / 16 });
-  const vmNames = vms.map(({ name }) => name);
+  const { vms } = await seedSite(siteFolder, { vmCount: options.vms + 1, diskSizeBytes, fillFraction: 1 / 16 });
+  // Of the seeded ones app-01 cannot be replicated: Linux on generation 2 (docs/simulated-site.md).
+  const vmNames = vms
+    .map(({ name }) => name)
+    .filter((name) => name !== 'app-01')
+    .slice(0, options.vms);
   const system = await startSystem({ speed: 1, siteFolder, journal: false, azuriteAccessLog: true });
   try {
     const site = new SiteConnection(siteFolder);

@@ -63,15 +63,18 @@ export class ItemRunner {
   /** The app wants something else, or has confirmed more. */
   update(assignment: Assignment): void {
     const before = this.#view.assignment;
-    this.#view.update(assignment);
+    const isNews = this.#view.update(assignment);
+    const lanes = [this.#cycleLane, this.#baseLane];
+    // Each answer of the app names all its items: planning every one for the news of another would grow with their square.
+    if (!isNews && !lanes.some(wasRefused)) return;
     const isOtherOrder =
       before.epoch !== assignment.epoch || before.phase !== assignment.phase || before.paused !== assignment.paused;
     // Only an order that stops, or starts another epoch, makes the step under way worthless.
     const isWorthless = before.epoch !== assignment.epoch || assignment.paused || assignment.phase === 'stopped';
-    for (const lane of [this.#cycleLane, this.#baseLane]) {
+    for (const lane of lanes) {
       if (isOtherOrder && isWorthless) lane.interrupt('the assignment changed');
       // What the app refused because its view was another may be right now.
-      else if (isOtherOrder || lane.failure?.error.httpStatus === 409) lane.retryNow();
+      else if (isOtherOrder || wasRefused(lane)) lane.retryNow();
       else lane.wake();
     }
     if (!isOtherOrder) return;
@@ -193,6 +196,9 @@ export class ItemRunner {
     this.#context.reportSoon();
   }
 }
+
+/** The app's view was another than the relay's when it said no: its next answer may be all that was missing. */
+const wasRefused = (lane: Lane): boolean => lane.failure?.error.httpStatus === 409;
 
 function describeOrder({ phase, paused, stopReason, epoch, receivedCycle }: Assignment): string {
   if (phase === 'stopped') return `replication is stopped by the app: ${stopReason ?? 'no reason given'}`;
