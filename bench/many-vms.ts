@@ -22,8 +22,8 @@ const diskSizeBytes = 16 * mib;
 const intervalSeconds = 300;
 /** One write of 4 to 64 KiB each ten seconds. */
 const guestWritesPerSecond = 0.1;
-/** Requests of an operator who protects one VM after the other, a few at a time. */
-const protectionsAtOnce = 4;
+/** Requests of an operator who protects one VM after the other, a good many at a time. */
+const protectionsAtOnce = 16;
 const firstPointTimeoutMs = 60 * 60_000;
 /** Rows are looked at this often within an interval: so that no cycle passes unseen. */
 const looksPerInterval = 6;

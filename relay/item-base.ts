@@ -64,6 +64,7 @@ export class ItemBase {
     const startedAt = performance.now();
     const { log, toBytes } = await this.#context.sendingGate.pass(() => this.#upload(diskId, fromBytes, signal), {
       signal,
+      key: itemId,
     });
     signal.throwIfAborted();
     try {

@@ -218,7 +218,7 @@ export class ItemCycles {
           }),
           signal,
         ),
-      { signal },
+      { signal, key: assignment.itemId },
     );
     const manifest: CycleManifest = {
       protectionId,
@@ -251,6 +251,7 @@ export class ItemCycles {
       const ref = await this.#context.coalesceGate.pass(() => this.#upload(assignment, cycle, disk, signal), {
         signal,
         weight: closedLog.entryCount,
+        key: assignment.itemId,
       });
       this.#uploaded.set(key, ref);
       return ref;
