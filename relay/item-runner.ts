@@ -73,7 +73,10 @@ export class ItemRunner {
   /** The app wants something else, or has confirmed more. */
   update(assignment: Assignment): void {
     const before = this.#view.assignment;
-    this.#view.update(assignment);
+    const isNews = this.#view.update(assignment);
+    const lanes = [this.#cycleLane, this.#baseLane];
+    // Each answer of the app names all its items: planning every one for the news of another would grow with their square.
+    if (!isNews && !lanes.some(wasRefused)) return;
     const isOtherOrder =
       before.epoch !== assignment.epoch ||
       before.phase !== assignment.phase ||
@@ -82,9 +85,10 @@ export class ItemRunner {
       before.resumedCount < assignment.resumedCount;
     // Only an order that stops, or starts another epoch, makes the step under way worthless.
     const isWorthless = before.epoch !== assignment.epoch || assignment.paused || assignment.phase === 'stopped';
-    for (const lane of [this.#cycleLane, this.#baseLane]) {
+    for (const lane of lanes) {
       if (isOtherOrder && isWorthless) lane.interrupt('the assignment changed');
-      else if (isOtherOrder || mayBeRightNow(lane.failure)) lane.retryNow();
+      // What the app refused because its view was another may be right now.
+      else if (isOtherOrder || wasRefused(lane)) lane.retryNow();
       else lane.wake();
     }
     if (!isOtherOrder) return;
@@ -243,8 +247,8 @@ export class ItemRunner {
 /** Refusals in a row that are followed at once when an assignment comes; then the retry schedule paces them. */
 const refusalsFollowedAtOnceMax = 3;
 
-/** What the app refused because its view was another may be right with its next answer. */
-const mayBeRightNow = (failure: LaneFailure | undefined): boolean =>
+/** The app's view was another than the relay's when it said no: its next answer may be all that was missing. */
+const wasRefused = ({ failure }: Lane): boolean =>
   failure?.error.httpStatus === 409 &&
   failure.nextAttemptAt !== undefined &&
   failure.failedAttempts <= refusalsFollowedAtOnceMax;

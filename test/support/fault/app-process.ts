@@ -16,6 +16,8 @@ import { leaveWork, startWhatRowsAskFor } from '../../../functions/activity-regi
 import type { AppInvocation } from '../../../functions/app.js';
 import { operations } from '../../../functions/arm/operations.js';
 import { Router } from '../../../functions/arm/router.js';
+import { AssignmentChanges } from '../../../functions/relay-api/assignment-changes.js';
+import { assignmentDigest } from '../../../functions/relay-api/assignments.js';
 import { loopbackAuthenticator } from '../../../functions/http/authentication.js';
 import type { ApiRequest, ApiResponse } from '../../../functions/http/exchange.js';
 import { RelayRouter } from '../../../functions/relay-api/relay-router.js';
@@ -63,11 +65,13 @@ export class AppProcess {
     const life = this.life;
     const store = <Port extends object>(name: string, port: Port): Port =>
       portOf(life, port, (method, effect) => storage.call(`${name}.${method}`, effect));
+    const assignmentChanges = new AssignmentChanges(assignmentDigest);
+    const table = portOf(life, stores.table, async (method, effect, args) => {
+      if (method === 'transact') await world.beforeTransact(args);
+      return storage.call(`table.${method}`, effect);
+    });
     const activities: ActivityDependencies = {
-      table: portOf(life, stores.table, async (method, effect, args) => {
-        if (method === 'transact') await world.beforeTransact(args);
-        return storage.call(`table.${method}`, effect);
-      }),
+      table: assignmentChanges.observed(table),
       replicas: store('replicas', stores.replicas),
       transfers: store('transfers', stores.transfers),
       compute: portOf(life, stores.compute),
@@ -95,6 +99,7 @@ export class AppProcess {
     this.#invocation = {
       ...activities,
       systemNow: () => Temporal.Instant.fromEpochMilliseconds(time.now() + world.skewMs()),
+      assignmentChanges,
       authenticator: loopbackAuthenticator,
       retryAfterSeconds: 1,
       log: (message, error) => log(`app: ${message}${error === undefined ? '' : ` (${String(error)})`}`),

@@ -28,7 +28,9 @@ const assignment: Assignment = {
   replicationIntervalSeconds: 300,
   appConsistentFrequencyHours: 0,
   receivedCycle: 3,
-  disks: [{ diskId: 'disk', sizeBytes: 1024, receivedThroughBytes: 1024, appliedThroughBytes: 1024, digestedThroughBytes: 0 }],
+  disks: [
+    { diskId: 'disk', sizeBytes: 1024, receivedThroughBytes: 1024, appliedThroughBytes: 1024, digestedThroughBytes: 0 },
+  ],
 };
 const takenAt = '2024-03-01T12:00:00Z';
 const manifest = (uploadId: string): CycleManifest => ({

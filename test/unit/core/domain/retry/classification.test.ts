@@ -10,7 +10,21 @@ import { failureOf } from '../../../../../core/domain/workflows/failure.js';
 /** Codes that are documented, and of which none stops the replication of an item that is protected. */
 const elsewhere = new Set([
   // Reading a VHD file; jobs and their orders; prerequisites (below); health reasons, which are told, not thrown.
-  ...['US2020', 'US2021', 'US3020', 'US3022', 'US3023', 'US3060', 'US3061', 'US3062', 'US3063', 'US3050', 'US3052', 'US3053', 'US3054'],
+  ...[
+    'US2020',
+    'US2021',
+    'US3020',
+    'US3022',
+    'US3023',
+    'US3060',
+    'US3061',
+    'US3062',
+    'US3063',
+    'US3050',
+    'US3052',
+    'US3053',
+    'US3054',
+  ],
   // The cloud's network and virtual machines, which a failover needs.
   ...['US6011', 'US6050', 'US6051', 'US6052'],
   // The site's own process, what guests and judges ask of it.
