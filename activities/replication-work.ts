@@ -124,7 +124,7 @@ export const makeCommitSegments =
   };
 
 /** What an applied cycle changes in the item's row, whether or not it became a recovery point. */
-export function withAppliedCycle(item: ProtectedItem, { manifest }: ReceivedCycle, appliedAt: string): ProtectedItem {
+export function withAppliedCycle(item: ProtectedItem, { manifest }: ReceivedCycle): ProtectedItem {
   const { lastError: _, ...replication } = item.replication;
   return {
     ...item,
@@ -132,21 +132,20 @@ export function withAppliedCycle(item: ProtectedItem, { manifest }: ReceivedCycl
       const log = manifest.disks.find(({ diskId }) => diskId === disk.diskId)?.log;
       return log ? { ...disk, bytesReceived: disk.bytesReceived + log.lengthBytes } : disk;
     }),
-    replication: { ...replication, appliedCycle: manifest.cycle, appliedTakenAt: manifest.takenAt, appliedAt },
+    replication: { ...replication, appliedCycle: manifest.cycle },
   };
 }
 
 export const makeCommitAppliedCycle =
-  ({ table, clock }: Pick<ActivityDependencies, 'table' | 'clock'>): Activity<typeof activities.commitAppliedCycle> =>
+  ({ table }: Pick<ActivityDependencies, 'table'>): Activity<typeof activities.commitAppliedCycle> =>
   async (input) => {
-    const now = (await clock.now()).toString();
     const change = await changeItem(table, input, async (item) => {
       if (item.replication.appliedCycle >= input.cycle) return { kind: 'unchanged' };
       const received = await readCycle(table, input.vaultId, item, input.cycle);
       if (!received || item.replication.appliedCycle !== input.cycle - 1) return { kind: 'superseded' };
       return {
         kind: 'changed',
-        item: withAppliedCycle(item, received.value, now),
+        item: withAppliedCycle(item, received.value),
         operations: [{ kind: 'delete', rowKey: rows.cycle(input.vaultId, input.itemId, input.cycle - 1).rowKey }],
       };
     });

@@ -1,10 +1,5 @@
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
 import { nextState, type ProtectionEvent } from '../core/domain/protected-item/state-table.js';
-import {
-  digestPrefixOfEpoch,
-  transferPrefixOfEpoch,
-  transferStorageAccountId,
-} from '../core/domain/replication/blob-names.js';
 import { applyFailedReason } from '../core/domain/replication/next-step.js';
 import { nextAttemptAt } from '../core/domain/retry/retry-schedule.js';
 import type { JobWorkflowInput } from '../core/domain/workflows/workflows.js';
@@ -17,6 +12,7 @@ import { Temporal } from 'temporal-polyfill';
 import { done, superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities } from './contract.js';
 import { finalizeJob } from './replication-work.js';
+import { dropStrays } from './strays.js';
 
 /** The item as the job asked for it: its row names the job. */
 const isOfJob = (item: ProtectedItem, { jobName }: JobWorkflowInput): boolean =>
@@ -66,7 +62,7 @@ function isBehind({ replication }: ProtectedItem): boolean {
 function torn(item: ProtectedItem, compareAll: boolean): ProtectedItem {
   const {
     resync,
-    resyncRequired: _,
+    resyncRequired,
     checkpointAt: _checkpoint,
     baseClosedByCycle: _closed,
     lastError: _error,
@@ -91,7 +87,11 @@ function torn(item: ProtectedItem, compareAll: boolean): ProtectedItem {
       baseCycle: receivedCycle,
       appliedCycle: receivedCycle,
       ...(resync && {
-        resync: holdsWhole && !compareAll ? { ...resync, changedSince: { epoch, cycle: appliedCycle } } : resync,
+        resync: {
+          ...resync,
+          failedAttempts: resyncRequired?.failedAttempts ?? 0,
+          ...(holdsWhole && !compareAll && { changedSince: { epoch, cycle: appliedCycle } }),
+        },
       }),
     },
   };
@@ -104,8 +104,9 @@ const deletedInRunMax = 90;
 export const makeDropSuperseded =
   ({
     table,
+    replicas,
     transfers,
-  }: Pick<ActivityDependencies, 'table' | 'transfers'>): Activity<typeof activities.dropSuperseded> =>
+  }: Pick<ActivityDependencies, 'table' | 'replicas' | 'transfers'>): Activity<typeof activities.dropSuperseded> =>
   async (input) => {
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
     if (!owned(stored, input)) return superseded;
@@ -127,19 +128,9 @@ export const makeDropSuperseded =
         old.map(({ ref, etag }) => ({ kind: 'delete', rowKey: ref.rowKey, etag })),
       );
     }
-    const account = transferStorageAccountId(stored.value);
-    for (let epoch = replication.epoch - 1; epoch >= 1 && epoch >= replication.epoch - epochsBackMax; epoch--) {
-      await transfers.deleteBelow(account, transferPrefixOfEpoch(protectionId, epoch));
-    }
-    // Checksums that no segment asked for, once nobody compares any more.
-    if (replication.phase !== 'resynchronization') {
-      await transfers.deleteBelow(account, digestPrefixOfEpoch(protectionId, replication.epoch));
-    }
+    await dropStrays({ table, replicas, transfers }, input, stored.value);
     return done;
   };
-
-/** Earlier ones were swept by the resynchronizations before. */
-const epochsBackMax = 3;
 
 /** How far it has come, from the item's row alone. */
 export const makeReadResynchronization =

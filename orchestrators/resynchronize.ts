@@ -11,6 +11,8 @@ const catchUpTimeoutSeconds = 30 * 60;
 /** The relay's part: logs and a checkpoint. A merge of an earlier checkpoint may have to end first. */
 const startTimeoutSeconds = 30 * 60;
 const lookSeconds = 60;
+/** Its end rings no bell: the row names the job no longer. */
+const lookAtEndSeconds = 5;
 /** History grows with every look. */
 const looksOfOneRunMax = 15;
 
@@ -91,7 +93,8 @@ function* run(context: OrchestrationContext, input: ResynchronizeInput, job: Job
         yield* startTask(context, job, 'ResyncComplete');
         break;
     }
-    if ((yield* waitForDoorbell(context, lookSeconds)) === 'elapsed' && found.kind !== 'starting') break;
+    const seconds = found.kind === 'completing' ? lookAtEndSeconds : lookSeconds;
+    if ((yield* waitForDoorbell(context, seconds)) === 'elapsed' && found.kind !== 'starting') break;
   }
   return { kind: 'again', epoch };
 }

@@ -42,7 +42,7 @@ export type ReplicationPhase = 'none' | 'initialReplication' | 'delta' | 'resync
 export interface Resynchronization {
   jobName: JobName;
   startedAt: string;
-  /** Of resynchronizing this item, before this one. */
+  /** How often resynchronizing the item had failed before this one. */
   failedAttempts?: number;
   /** Why: the reason of `resyncRequired`, or `requested` where an operator wanted it for a healthy item. */
   cause: string;

@@ -76,7 +76,10 @@ export function acceptManifest(
       replication: {
         ...item.replication,
         receivedCycle: manifest.cycle,
-        receivedTakenAt: manifest.takenAt,
+        // Until the base is closed, what was received adds up to no state of the VM: it does not count for RPO.
+        ...(phase === 'delta' || baseClosedByCycle !== undefined || manifest.closesBase
+          ? { receivedTakenAt: manifest.takenAt }
+          : {}),
         receivedAt,
         ...(manifest.closesBase ? { baseClosedByCycle: manifest.cycle } : {}),
       },

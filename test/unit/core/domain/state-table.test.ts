@@ -59,7 +59,10 @@ test('every pair of state and operation is allowed exactly where its first event
     }
     assert.deepEqual(allowedOperations({ state, activeJob: {}, replication: { resyncRequired } }), []);
   }
-  assert.deepEqual(allowedOperations({ state: 'Protected', replication: {} }), ['UnplannedFailover', 'RepairReplication']);
+  assert.deepEqual(allowedOperations({ state: 'Protected', replication: {} }), [
+    'UnplannedFailover',
+    'RepairReplication',
+  ]);
   assert.deepEqual(allowedOperations({ state: 'FailoverCommitPending', replication: {} }), ['Commit']);
 });
 
