@@ -19,8 +19,16 @@ import {
 } from '../core/domain/relay-protocol/wire.js';
 import type { SiteInventory } from '../core/domain/site/inventory.js';
 import { UnderstudyError } from '../core/domain/errors.js';
-import { AppAnswerUnexpectedError, AppRefusedError, AppUnreachableError, RelayRefusedError } from './errors.js';
+import {
+  AppAnswerUnexpectedError,
+  AppRefusedError,
+  AppUnreachableError,
+  isPassingStatus,
+  RelayRefusedError,
+} from './errors.js';
+import { appCallsAtOnce, slowAppCalls } from './limits.js';
 import { signatureHeaders } from './signing.js';
+import { Turnstile } from './turnstile.js';
 
 /** Tries of one call; what fails longer is the retry schedule's matter. */
 const triesPerCall = 3;
@@ -29,6 +37,8 @@ const firstRetryPauseMilliseconds = 200;
 const answerTimeoutMilliseconds = 30_000;
 /** An answer is small JSON; a longer one is not the app's. */
 const answerBytesMax = 64 * 1024 * 1024;
+
+const itemsPath = '/relay/v1/items/';
 
 const anything = z.unknown();
 type Caller = { relayId: string; privateKey: KeyObject };
@@ -60,9 +70,13 @@ export interface AppClient {
 }
 
 export function openAppClient(endpoint: string, caller: Caller): AppClient {
-  const item = (itemId: string, noun: string) => `/relay/v1/items/${encodeURIComponent(itemId)}/${noun}`;
-  const post = <T>(what: string, path: string, body: unknown, schema: z.ZodType<T>, signal?: AbortSignal) =>
-    call({ endpoint, caller, what, method: 'POST', path, body, schema, ...(signal && { signal }) });
+  const item = (itemId: string, noun: string) => `${itemsPath}${encodeURIComponent(itemId)}/${noun}`;
+  const gate = new Turnstile(appCallsAtOnce, slowAppCalls);
+  const post = <T>(what: string, path: string, body: unknown, schema: z.ZodType<T>, signal?: AbortSignal) => {
+    const send = () => call({ endpoint, caller, what, method: 'POST', path, body, schema, ...(signal && { signal }) });
+    // Of items there are hundreds; the relay's own calls are few, and wait for none of theirs.
+    return path.startsWith(itemsPath) ? gate.pass(send, signal && { signal }) : send();
+  };
   return {
     assignments: (version, waitSeconds, signal) => {
       const query = new URLSearchParams({ waitSeconds: String(waitSeconds) });
@@ -165,7 +179,8 @@ async function call<T>(request: Call<T>): Promise<T> {
       return await callOnce(request);
     } catch (error) {
       request.signal?.throwIfAborted();
-      if (attempt >= tries || !(error instanceof UnderstudyError) || error.retry === 'never') throw error;
+      // A refusal is the same at once: it waits for the retry schedule.
+      if (attempt >= tries || !(error instanceof UnderstudyError) || !isPassingStatus(error.httpStatus)) throw error;
       // Full jitter, so that many relays do not come back in step.
       const pause = firstRetryPauseMilliseconds * 2 ** (attempt - 1) * (0.5 + Math.random());
       await sleep(pause, undefined, request.signal ? { signal: request.signal } : {});

@@ -15,6 +15,7 @@ const lostBaseReasons: Readonly<Record<string, 'checkpointLost' | 'changeRecordL
   US5007: 'checkpointLost',
   US5013: 'checkpointLost',
   US5124: 'changeRecordLost',
+  US3015: 'checkpointLost',
 };
 
 /** The checkpoint that an epoch's base is sent from: taken once, and the same whoever asks, also after a kill. */

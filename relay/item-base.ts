@@ -124,7 +124,8 @@ export class ItemBase {
   }
 
   async #hash(region: DiskRegion, signal: AbortSignal): Promise<void> {
-    const hash = () => this.#context.sendingGate.pass(() => this.#resync.hash(region, signal), { signal });
+    const { itemId: key } = this.#view.assignment;
+    const hash = () => this.#context.sendingGate.pass(() => this.#resync.hash(region, signal), { signal, key });
     await this.#reading(region, hash);
   }
 
@@ -137,7 +138,8 @@ export class ItemBase {
     const { itemId, protectionId, epoch } = assignment;
     const { diskId, fromBytes } = from;
     const startedAt = performance.now();
-    const made = await this.#reading(from, () => this.#context.sendingGate.pass(() => make(signal), { signal }));
+    const pass = () => this.#context.sendingGate.pass(() => make(signal), { signal, key: itemId });
+    const made = await this.#reading(from, pass);
     if (made === undefined) return;
     const { log, toBytes, digestBytes } = made;
     signal.throwIfAborted();

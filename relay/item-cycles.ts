@@ -121,9 +121,7 @@ export class ItemCycles {
     const tracking = await this.#context.host.tracking(vmId, assignment.protectionId);
     this.#onTracking(tracking);
     const closedCycles =
-      tracking.kind === 'tracking'
-        ? await this.#context.host.closedCycles(vmId, assignment.protectionId)
-        : [];
+      tracking.kind === 'tracking' ? await this.#context.host.closedCycles(vmId, assignment.protectionId) : [];
     return { ...base, tracking, closedCycles, switchDueThrough: this.#switchDueThrough };
   }
 
@@ -250,7 +248,7 @@ export class ItemCycles {
           }),
           signal,
         ),
-      { signal },
+      { signal, key: assignment.itemId },
     );
     const { lateCycle } = facts.local;
     const manifest: CycleManifest = {
@@ -286,6 +284,7 @@ export class ItemCycles {
       const ref = await this.#context.coalesceGate.pass(() => this.#upload(assignment, cycle, disk, signal), {
         signal,
         weight: closedLog.entryCount,
+        key: assignment.itemId,
       });
       this.#uploaded.set(key, ref);
       return ref;

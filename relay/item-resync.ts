@@ -58,7 +58,10 @@ export class ItemResync {
     const log = chunks.length === 0 ? null : await this.#upload(region, source, chunks, signal);
     const { diskId, fromBytes, toBytes } = region;
     const digestBytes = readBytes();
-    this.#log.debug({ disk: diskId, fromBytes, toBytes, differingChunks: chunks.length, digestBytes }, 'region compared');
+    this.#log.debug(
+      { disk: diskId, fromBytes, toBytes, differingChunks: chunks.length, digestBytes },
+      'region compared',
+    );
     return { log, toBytes, digestBytes };
   }
 
@@ -177,4 +180,3 @@ export class ItemResync {
     return reader;
   }
 }
-

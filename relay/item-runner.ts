@@ -2,7 +2,9 @@ import type { Logger } from 'pino';
 import { Temporal } from 'temporal-polyfill';
 import type { Assignment, ItemReport } from '../core/domain/relay-protocol/wire.js';
 import type { TrackingStatus } from '../core/ports/hypervisor-host.js';
+import type { UnderstudyError } from '../core/domain/errors.js';
 import { asVmId } from '../core/domain/ids.js';
+import { classify } from '../core/domain/retry/classification.js';
 import { SourceStillRunsError } from './errors.js';
 import { BaseCheckpoint } from './base-checkpoint.js';
 import { ItemBase } from './item-base.js';
@@ -71,7 +73,10 @@ export class ItemRunner {
   /** The app wants something else, or has confirmed more. */
   update(assignment: Assignment): void {
     const before = this.#view.assignment;
-    this.#view.update(assignment);
+    const isNews = this.#view.update(assignment);
+    const lanes = [this.#cycleLane, this.#baseLane];
+    // Each answer of the app names all its items: planning every one for the news of another would grow with their square.
+    if (!isNews && !lanes.some(wasRefused)) return;
     const isOtherOrder =
       before.epoch !== assignment.epoch ||
       before.phase !== assignment.phase ||
@@ -80,10 +85,10 @@ export class ItemRunner {
       before.resumedCount < assignment.resumedCount;
     // Only an order that stops, or starts another epoch, makes the step under way worthless.
     const isWorthless = before.epoch !== assignment.epoch || assignment.paused || assignment.phase === 'stopped';
-    for (const lane of [this.#cycleLane, this.#baseLane]) {
+    for (const lane of lanes) {
       if (isOtherOrder && isWorthless) lane.interrupt('the assignment changed');
       // What the app refused because its view was another may be right now.
-      else if (isOtherOrder || lane.failure?.error.httpStatus === 409) lane.retryNow();
+      else if (isOtherOrder || wasRefused(lane)) lane.retryNow();
       else lane.wake();
     }
     if (!isOtherOrder) return;
@@ -93,11 +98,15 @@ export class ItemRunner {
   }
 
   /**
-   * Contact with the app or the site is back: whatever failed may be over, also what was no use to try again while the app did not trust
-   * this relay, for example because of a wrong clock.
+   * Contact with the app or the site is back: whatever was being tried may succeed, also what was no use to try while the
+   * app did not trust this relay, for example because of a wrong clock. What else an operator must mend waits on.
    */
   retryNow(): void {
-    for (const lane of [this.#cycleLane, this.#baseLane]) if (lane.failure) lane.retryNow();
+    for (const lane of [this.#cycleLane, this.#baseLane]) {
+      if (lane.failure === undefined) continue;
+      const isTrustRestored = classify(lane.failure.error).cause === 'authentication';
+      if (lane.failure.nextAttemptAt !== undefined || isTrustRestored) lane.retryNow();
+    }
   }
 
   /** After the VM was shut down by the app's order; resolves with the last cycle that is closed already. */
@@ -185,12 +194,15 @@ export class ItemRunner {
   }
 
   #lastError(): ItemReport['lastError'] {
-    const failure = this.#baseLane.failure ?? this.#cycleLane.failure;
-    const shown = failure ? { error: failure.error, at: failure.at.toString() } : this.#sourceRuns;
-    if (shown === undefined) return undefined;
-    const { code, message, recommendedAction } = shown.error;
-    const nextAttemptAt = failure?.nextAttemptAt?.toString();
-    return { code, message, recommendedAction, at: shown.at, ...(nextAttemptAt !== undefined && { nextAttemptAt }) };
+    const failures = [this.#baseLane.failure, this.#cycleLane.failure].filter((failure) => failure !== undefined);
+    // What waits for an operator must not hide behind what passes by itself.
+    const failure = failures.find(({ nextAttemptAt }) => nextAttemptAt === undefined) ?? failures[0];
+    if (failure === undefined) return this.#sourceRuns && errorFields(this.#sourceRuns.error, this.#sourceRuns.at);
+    const { error, at, nextAttemptAt } = failure;
+    return {
+      ...errorFields(error, at.toString()),
+      ...(nextAttemptAt === undefined ? { blocking: true } : { nextAttemptAt: nextAttemptAt.toString() }),
+    };
   }
 
   #noteTracking(tracking: TrackingStatus): void {
@@ -220,16 +232,33 @@ export class ItemRunner {
   }
 
   #onFailure({ error, failedAttempts, nextAttemptAt }: LaneFailure): void {
-    const isForOperator = error.retry === 'never';
-    const next = `Tried again at ${nextAttemptAt.toString()}.`;
-    const fields = { code: error.code, failedAttempts, nextAttemptAt: nextAttemptAt.toString(), err: error };
-    this.#log[isForOperator ? 'error' : 'warn'](
-      fields,
-      `${error.message} ${isForOperator ? `${error.recommendedAction} ` : ''}${next}`,
-    );
+    const fields = { code: error.code, failedAttempts, err: error };
+    if (nextAttemptAt === undefined) {
+      const next = 'Not tried again before replication is resumed.';
+      this.#log.error(fields, `${error.message} ${error.recommendedAction} ${next}`);
+    } else {
+      const at = nextAttemptAt.toString();
+      this.#log.warn({ ...fields, nextAttemptAt: at }, `${error.message} Tried again at ${at}.`);
+    }
     this.#context.reportSoon();
   }
 }
+
+/** Refusals in a row that are followed at once when an assignment comes; then the retry schedule paces them. */
+const refusalsFollowedAtOnceMax = 3;
+
+/** The app's view was another than the relay's when it said no: its next answer may be all that was missing. */
+const wasRefused = ({ failure }: Lane): boolean =>
+  failure?.error.httpStatus === 409 &&
+  failure.nextAttemptAt !== undefined &&
+  failure.failedAttempts <= refusalsFollowedAtOnceMax;
+
+const errorFields = ({ code, message, recommendedAction }: UnderstudyError, at: string) => ({
+  code,
+  message,
+  recommendedAction,
+  at,
+});
 
 function describeOrder({ phase, paused, stopReason, epoch, receivedCycle }: Assignment): string {
   if (phase === 'stopped') return `replication is stopped by the app: ${stopReason ?? 'no reason given'}`;

@@ -19,11 +19,16 @@ export class ItemView {
     this.#assignment = assignment;
   }
 
-  /** Takes the app's answer. One that was written before the last confirmation never takes that back. */
-  update(assignment: Assignment): void {
+  /**
+   * Takes the app's answer; false when it says what is known already. One that was written before the last confirmation
+   * never takes that back.
+   */
+  update(assignment: Assignment): boolean {
+    const before = JSON.stringify(this.assignment);
     const { protectionId, epoch } = this.#assignment;
     if (assignment.protectionId !== protectionId || assignment.epoch !== epoch) this.forgetConfirmations();
     this.#assignment = assignment;
+    return JSON.stringify(this.assignment) !== before;
   }
 
   /** The app refused what followed from its confirmations: its next answer counts, whatever was said before. */

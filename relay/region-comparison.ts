@@ -97,7 +97,10 @@ function readRun(disk: DiskReader, { from, to }: ChunkRun): Promise<Buffer> {
  * The chunks of the region in which source and replica differ, ascending, by their place in the region. Groups are compared
  * first; the replica's digests of chunks are read only where a group differs or is only in part looked at.
  */
-export async function differingChunks({ chunkTable, region, record }: HashedRegion, replica: DigestFile): Promise<number[]> {
+export async function differingChunks(
+  { chunkTable, region, record }: HashedRegion,
+  replica: DigestFile,
+): Promise<number[]> {
   const firstChunk = region.fromBytes / resyncChunkBytes;
   const chunkCount = chunkTable.length / digestBytes;
   const isLookedAt = (chunk: number) => record === undefined || record.has(firstChunk + chunk);

@@ -135,6 +135,7 @@ async function checkUploaded(
   if (found?.etag === log.etag && found.lengthBytes === log.lengthBytes) return;
   throw new ApiError({
     code: 'US1113',
+    retry: 'later',
     httpStatus: 409,
     target: blobName,
     message:

@@ -20,9 +20,13 @@ import { readVmState } from './vm-state.js';
  * The simulated site as its clients see it: orders go to the site process, bytes come straight from its folder. While the
  * process is down every order rejects with US5001 (later), and bytes of checkpoints and closed logs stay readable.
  */
-export function openSimulatedSite(options: { siteFolder: string }): HypervisorHost {
+export function openSimulatedSite(options: {
+  siteFolder: string;
+  /** How orders reach the site; by default the process that run.json names. */
+  connection?: Pick<SiteConnection, 'call'>;
+}): HypervisorHost {
   const { siteFolder } = options;
-  const site = new SiteConnection(siteFolder);
+  const site = options.connection ?? new SiteConnection(siteFolder);
   return {
     capabilities: { tracksWhileWaiting: true },
     inventory: (signal) => site.call('inventory', {}, signal),

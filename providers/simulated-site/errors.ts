@@ -78,6 +78,7 @@ export const closedLogGone = (vm: string, cycle: number): UnderstudyError =>
     code: 'US5008',
     message: `Cycle ${cycle} of ${vm} is not closed, or its logs were discarded`,
     recommendedAction: 'Ask for the closed cycles and go on with the first of them.',
+    retry: 'later',
     httpStatus: 404,
     details: { cycle },
   });
@@ -97,6 +98,7 @@ export const cycleOutOfOrder = (vm: string, asked: number, lastClosed: number): 
     message: `Cycle ${asked} of ${vm} cannot be closed: the last closed one is ${lastClosed}`,
     possibleCauses: 'Two relays drive the same VM, or the site folder was brought back from an older copy.',
     recommendedAction: 'Resynchronize the item.',
+    retry: 'later',
     httpStatus: 409,
     details: { asked, lastClosed },
   });
@@ -123,6 +125,7 @@ export const resyncNeeded = (vm: string, message: string): UnderstudyError =>
     code: 'US5014',
     message: `The change logs of ${vm} cannot be closed: ${message}`,
     recommendedAction: 'Resynchronize the item.',
+    retry: 'later',
     httpStatus: 409,
   });
 

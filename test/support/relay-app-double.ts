@@ -25,7 +25,13 @@ import {
   type SegmentAnnouncement,
   type TransferLogRef,
 } from '../../core/domain/relay-protocol/wire.js';
-import { acceptManifest, acceptSegment, checkEpoch, checkScopes, sendsBase } from '../../core/domain/replication/acceptance.js';
+import {
+  acceptManifest,
+  acceptSegment,
+  checkEpoch,
+  checkScopes,
+  sendsBase,
+} from '../../core/domain/replication/acceptance.js';
 import { conflictError } from '../../core/domain/replication/conflict.js';
 import type { SiteInventory } from '../../core/domain/site/inventory.js';
 import { encodeDigestFile, type DigestRegion } from '../../core/dataplane/resync/digest-file.js';

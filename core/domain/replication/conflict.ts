@@ -1,4 +1,5 @@
 import { UnderstudyError } from '../errors.js';
+import { retryAdvice } from '../retry/classification.js';
 
 /**
  * Why something that a relay announced is refused, with the evidence. A conflict is an expected outcome: nothing was
@@ -31,6 +32,7 @@ export function conflictError(conflict: ReplicationConflict): UnderstudyError {
     message,
     recommendedAction,
     possibleCauses,
+    retry: retryAdvice(code),
     httpStatus: 409,
     details: { conflict },
   });

@@ -23,6 +23,8 @@ export class InMemoryStateTable implements StateTable {
   readonly faults = new Faults();
   private readonly partitions = new Map<string, Map<string, Entry>>();
   private version = 0;
+  /** Called after each transaction with the keys of its rows. */
+  onChange: ((rowKeys: readonly string[]) => void) | undefined;
 
   async get(partition: string, rowKey: string): Promise<StateRow | undefined> {
     return this.faults.around('get', () => {
@@ -74,7 +76,7 @@ export class InMemoryStateTable implements StateTable {
         );
       }
       this.partitions.set(partition, rows);
-      return operations.map((operation, index) => {
+      const etags = operations.map((operation, index) => {
         if (operation.kind === 'delete') {
           rows.delete(operation.rowKey);
           return undefined;
@@ -83,6 +85,8 @@ export class InMemoryStateTable implements StateTable {
         rows.set(operation.rowKey, { etag, text: texts[index] ?? '' });
         return etag;
       });
+      this.onChange?.(operations.map(({ rowKey }) => rowKey));
+      return etags;
     });
   }
 }

@@ -19,10 +19,22 @@ export class InMemoryTransferStore implements TransferStore {
     blobName: string,
     ttlSeconds: number,
   ): Promise<{ url: string; expiresAt: string }> {
-    return this.faults.around('grantUpload', () => ({
-      url: `https://memory.invalid/${encodeURIComponent(storageAccountId)}/${blobName}?sig=none`,
-      expiresAt: new Date(Date.now() + ttlSeconds * 1000).toISOString(),
-    }));
+    return this.faults.around('grantUpload', () => {
+      const expiresAt = new Date(Date.now() + ttlSeconds * 1000).toISOString();
+      const url = `https://memory.invalid/${encodeURIComponent(storageAccountId)}/${blobName}?se=${expiresAt}&sig=none`;
+      return { url, expiresAt };
+    });
+  }
+
+  /** The blob as it lies there now, for those who reach it by its URL. */
+  content(storageAccountId: string, blobName: string): Buffer | undefined {
+    return this.blobs.get(keyOf(storageAccountId, blobName))?.data;
+  }
+
+  /** The same by the URL of a grant. */
+  contentAt(url: string): Buffer | undefined {
+    const [account = '', ...name] = new URL(url).pathname.slice(1).split('/');
+    return this.content(decodeURIComponent(account), name.join('/'));
   }
 
   async grantRead(

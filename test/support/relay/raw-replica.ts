@@ -1,7 +1,12 @@
 import { existsSync } from 'node:fs';
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { chunkCountOf, chunkDigest, digestBytes, type DigestRegion } from '../../../core/dataplane/resync/digest-file.js';
+import {
+  chunkCountOf,
+  chunkDigest,
+  digestBytes,
+  type DigestRegion,
+} from '../../../core/dataplane/resync/digest-file.js';
 import { readFrames, readTransferLogIndex } from '../../../core/dataplane/transfer-log/reader.js';
 import type { CycleManifest, SegmentAnnouncement } from '../../../core/domain/relay-protocol/wire.js';
 import { isInScope, resyncChunkBytes } from '../../../core/domain/replication/resync-geometry.js';

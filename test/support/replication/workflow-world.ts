@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Temporal } from 'temporal-polyfill';
-import { activityRegistrations, type RegisteredActivity } from '../../../activities/registration.js';
+import { activityRegistrations } from '../../../activities/registration.js';
 import type { ActivityDependencies } from '../../../activities/activity.js';
-import { activities } from '../../../activities/contract.js';
 import type { HostModes, Worker } from '../../../devhost/contract.js';
 import { asJobName, type JobName } from '../../../core/domain/ids.js';
 import { jobKinds, type Job, type JobKind } from '../../../core/domain/jobs/job.js';
@@ -22,9 +21,7 @@ import { doorbellEvent, workflowNames } from '../../../core/domain/workflows/wor
 import type { Clock } from '../../../core/ports/clock.js';
 import { insert, list, read, replace, type Stored } from '../../../core/records/access.js';
 import { rows, vaultPartition } from '../../../core/records/rows.js';
-import { workflows } from '../../../orchestrators/registration.js';
 import { EngineHarness } from '../durable/engine-harness.js';
-import { df } from '../durable/function-app.js';
 import { ManualClock } from '../durable/manual-clock.js';
 import { InMemoryCloudCompute } from '../in-memory/cloud-compute.js';
 import { InMemoryCloudInventory } from '../in-memory/cloud-inventory.js';
@@ -33,21 +30,9 @@ import { InMemoryStateTable } from '../in-memory/state-table.js';
 import { InMemoryTransferStore } from '../in-memory/transfer-store.js';
 import { sampleItem, sampleStorageAccountId, sampleVaultId } from '../sample-item.js';
 import { sampleVm } from '../sample-site.js';
+import { lendActivities } from './registered-functions.js';
 import { ScriptedSource } from './scripted-source.js';
 import { unreliable, type FaultAtCall } from './unreliable.js';
-
-/** The functions are registered once a process; a test's world lends them its activities. */
-let handlers = new Map<string, RegisteredActivity['handler']>();
-for (const { name } of Object.values(activities)) {
-  df.app.activity(name, {
-    handler: async (input: unknown) => {
-      const handler = handlers.get(name);
-      assert(handler, `no activity ${name}`);
-      return handler(input);
-    },
-  });
-}
-for (const { name, handler } of workflows) df.app.orchestration(name, handler);
 
 export const sampleNetworkId =
   '/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/local/providers/Microsoft.Network/virtualNetworks/prod';
@@ -85,12 +70,7 @@ export class WorkflowWorld {
       this.item,
       this.vm.disks.map(({ sizeBytes }) => sizeBytes),
     );
-    handlers = new Map(
-      activityRegistrations(unreliable(this.dependencies, () => this.fault())).map(({ name, handler }) => [
-        name,
-        handler,
-      ]),
-    );
+    lendActivities(activityRegistrations(unreliable(this.dependencies, () => this.fault())));
   }
 
   get dependencies(): ActivityDependencies {

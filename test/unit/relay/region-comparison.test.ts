@@ -88,8 +88,7 @@ async function resynchronize(source: Buffer, replica: Buffer, record?: ChunkMap)
 const filled = (lengthBytes: number, byte: number) => Buffer.alloc(lengthBytes, byte);
 const differing = (a: Buffer, b: Buffer) =>
   Array.from({ length: Math.ceil(a.length / chunk) }, (_, index) => index).filter(
-    (index) =>
-      !a.subarray(index * chunk, (index + 1) * chunk).equals(b.subarray(index * chunk, (index + 1) * chunk)),
+    (index) => !a.subarray(index * chunk, (index + 1) * chunk).equals(b.subarray(index * chunk, (index + 1) * chunk)),
   );
 
 const sizes = fc.integer({ min: 1, max: 200 * 128 }).map((sectors) => sectors * 512);

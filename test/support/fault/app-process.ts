@@ -1,0 +1,205 @@
+import { Temporal } from 'temporal-polyfill';
+import type { ActivityDependencies } from '../../../activities/activity.js';
+import { activityRegistrations, type RegisteredActivity } from '../../../activities/registration.js';
+import { asItemId, asVaultId } from '../../../core/domain/ids.js';
+import type { Clock } from '../../../core/ports/clock.js';
+import type {
+  DurableEngine,
+  HostModes,
+  InvocationOutcome,
+  InvocationRequest,
+  Worker,
+} from '../../../devhost/contract.js';
+import { createDurableEngine } from '../../../devhost/engine/engine.js';
+import type { DurableStore } from '../../../devhost/engine/store.js';
+import { leaveWork, startWhatRowsAskFor } from '../../../functions/activity-registration.js';
+import type { AppInvocation } from '../../../functions/app.js';
+import { operations } from '../../../functions/arm/operations.js';
+import { Router } from '../../../functions/arm/router.js';
+import { AssignmentChanges } from '../../../functions/relay-api/assignment-changes.js';
+import { assignmentDigest } from '../../../functions/relay-api/assignments.js';
+import { loopbackAuthenticator } from '../../../functions/http/authentication.js';
+import type { ApiRequest, ApiResponse } from '../../../functions/http/exchange.js';
+import { RelayRouter } from '../../../functions/relay-api/relay-router.js';
+import { sweep } from '../../../functions/timers/sweep.js';
+import { durableWorkflows } from '../../../functions/workflows-client.js';
+import { functionAppWorker } from '../durable/function-app.js';
+import { lendActivities } from '../replication/registered-functions.js';
+import { Life, never, portOf } from './life.js';
+import type { Storage } from './line.js';
+import type { VirtualTime } from './virtual-time.js';
+
+/** What outlives an app process. */
+export interface CloudStores extends ActivityDependencies {
+  hub: DurableStore;
+}
+
+const modes: HostModes = { strictTypes: false, activitiesTwice: false, replayEachTurn: false, killAfterTurns: 0 };
+const sweepSeconds = 60;
+
+/** One life of the function app with its durable engine: the real doors, workflows and activities over stores that outlive it. */
+export class AppProcess {
+  readonly life = new Life('app');
+  readonly #engine: DurableEngine;
+  readonly #invocation: AppInvocation;
+  readonly #activities: readonly RegisteredActivity[];
+  readonly #router = new Router(operations);
+  readonly #relayRouter = new RelayRouter();
+
+  constructor(
+    private readonly world: {
+      time: VirtualTime;
+      clock: Clock;
+      stores: CloudStores;
+      storage: Storage;
+      /** Before a transaction of the app: another writer's change of one of its rows. */
+      beforeTransact: (args: readonly unknown[]) => Promise<void>;
+      /** How far this app's system time is off. */
+      skewMs: () => number;
+      /** After an activity: runs it again when it says so. */
+      again: (request: InvocationRequest, run: () => Promise<InvocationOutcome>) => void;
+      log: (message: string) => void;
+    },
+  ) {
+    const { time, stores, storage, log } = world;
+    const life = this.life;
+    const store = <Port extends object>(name: string, port: Port): Port =>
+      portOf(life, port, (method, effect) => storage.call(`${name}.${method}`, effect));
+    const assignmentChanges = new AssignmentChanges(assignmentDigest);
+    const table = portOf(life, stores.table, async (method, effect, args) => {
+      if (method === 'transact') await world.beforeTransact(args);
+      return storage.call(`table.${method}`, effect);
+    });
+    const activities: ActivityDependencies = {
+      table: assignmentChanges.observed(table),
+      replicas: store('replicas', stores.replicas),
+      transfers: store('transfers', stores.transfers),
+      compute: portOf(life, stores.compute),
+      cloudInventory: portOf(life, stores.cloudInventory),
+      clock: portOf(life, world.clock),
+    };
+    this.#engine = createDurableEngine({
+      worker: this.#worker(),
+      clock: {
+        now: () => time.now(),
+        schedule: (atMs, callback) =>
+          time.schedule(atMs, () => {
+            if (!life.isDead) callback();
+          }),
+      },
+      modes,
+      hubName: 'FaultHub',
+      store: portOf(life, stores.hub),
+      log: {
+        info: () => undefined,
+        warn: (message, fields) => log(`engine: ${message} ${JSON.stringify(fields)}`),
+        error: (message, fields) => log(`engine: ${message} ${JSON.stringify(fields)}`),
+      },
+    });
+    this.#invocation = {
+      ...activities,
+      systemNow: () => Temporal.Instant.fromEpochMilliseconds(time.now() + world.skewMs()),
+      assignmentChanges,
+      authenticator: loopbackAuthenticator,
+      retryAfterSeconds: 1,
+      log: (message, error) => log(`app: ${message}${error === undefined ? '' : ` (${String(error)})`}`),
+      workflows: durableWorkflows(this.#durableClient()),
+    };
+    this.#activities = activityRegistrations(activities).map(({ name, handler }) => ({
+      name,
+      handler: leaveWork.has(name) ? this.#leavingWork(handler) : handler,
+    }));
+  }
+
+  async start(): Promise<void> {
+    lendActivities(this.#activities);
+    await this.#engine.start();
+    this.#sweepSoon();
+  }
+
+  /** Nothing of this life has an effect any more. */
+  kill(): void {
+    this.life.kill();
+    // Ends its timers; whatever else it would do on its way out goes through ports that are dead.
+    this.#engine.stop().catch(() => undefined);
+  }
+
+  /** A call of the relay's doors. */
+  relay(request: ApiRequest): Promise<ApiResponse> {
+    return this.#relayRouter.answer(this.#invocation, request);
+  }
+
+  /** A call of an operator. */
+  arm(request: ApiRequest): Promise<ApiResponse> {
+    return this.#router.answer(this.#invocation, request);
+  }
+
+  async ring(instanceId: string): Promise<void> {
+    await this.#invocation.workflows.ring(instanceId);
+  }
+
+  #worker(): Worker {
+    const life = this.life;
+    const { functions } = functionAppWorker;
+    return {
+      functions,
+      invoke: async (request) => {
+        if (life.isDead) return never();
+        const outcome = await functionAppWorker.invoke(request);
+        if (life.isDead) return never();
+        if (functions.get(request.functionName)?.trigger === 'activity') {
+          this.world.again(request, () => (life.isDead ? never() : functionAppWorker.invoke(request)));
+        }
+        return outcome;
+      },
+    };
+  }
+
+  #leavingWork(handler: RegisteredActivity['handler']): RegisteredActivity['handler'] {
+    return async (input) => {
+      const output = await handler(input);
+      const { vaultId, itemId } = input as { vaultId: string; itemId: string };
+      const { workflows } = this.#invocation;
+      await startWhatRowsAskFor(this.#invocation, () => workflows, asVaultId(vaultId), asItemId(itemId));
+      return output;
+    };
+  }
+
+  #sweepSoon(): void {
+    this.world.time.schedule(this.world.time.now() + sweepSeconds * 1000, () => {
+      if (this.life.isDead) return;
+      this.#sweepSoon();
+      sweep(this.#invocation).catch((error: unknown) => this.world.log(`sweep: ${String(error)}`));
+    });
+  }
+
+  /** The engine's webhooks, as the durable client calls them. */
+  #durableClient(): Parameters<typeof durableWorkflows>[0] {
+    const call = async (method: string, path: string, body?: unknown) => {
+      const { status, body: text } = await this.#engine.handleWebhook({
+        method,
+        url: new URL(`http://127.0.0.1:7071/runtime/webhooks/durabletask/${path}`),
+        headers: { 'content-type': 'application/json' },
+        body: Buffer.from(body === undefined ? '' : JSON.stringify(body)),
+      });
+      return { status, text };
+    };
+    const client = {
+      startNew: async (name: string, { instanceId, input }: { instanceId: string; input: unknown }) => {
+        const { status, text } = await call('POST', `orchestrators/${name}/${encodeURIComponent(instanceId)}`, input);
+        if (status !== 202) throw new Error(`HTTP ${status}: ${text}`);
+        return instanceId;
+      },
+      getStatus: async (instanceId: string) => {
+        const { status, text } = await call('GET', `instances/${encodeURIComponent(instanceId)}?showInput=false`);
+        if (status >= 300 && status !== 500) throw new Error(`HTTP ${status}: ${text}`);
+        return JSON.parse(text) as unknown;
+      },
+      raiseEvent: async (instanceId: string, event: string, data: unknown) => {
+        const { status } = await call('POST', `instances/${encodeURIComponent(instanceId)}/raiseEvent/${event}`, data);
+        if (status === 404) throw new Error(`No instance with ID '${instanceId}' found.`);
+      },
+    };
+    return client as unknown as Parameters<typeof durableWorkflows>[0];
+  }
+}

@@ -1,0 +1,255 @@
+import type { StorageFault } from './line.js';
+import type { SeededRandom } from './random.js';
+import type { FaultWorld } from './world.js';
+
+/** What a fault may do to an item for good: reasons of `resyncRequired` that it explains (docs/glossary.md). */
+export type ExplainedReason =
+  | 'hostCrash'
+  | 'logCorrupt'
+  | 'logTooLarge'
+  | 'applyFailed'
+  | 'diskFull'
+  | 'logWriteFailure'
+  | 'diskChangedOffline'
+  | 'reverted';
+
+interface FaultKind {
+  name: string;
+  /** One fault at one instant; what lasts undoes itself. */
+  inject: (world: FaultWorld, random: SeededRandom) => Promise<void> | void;
+  explains: readonly ExplainedReason[];
+}
+
+const minute = 60;
+
+/** Sets something now and takes it back later. */
+function lasting(world: FaultWorld, seconds: number, begin: () => void, end: () => void): void {
+  begin();
+  world.time.schedule(world.time.now() + seconds * 1000, end);
+}
+
+const storage =
+  (ways: readonly StorageFault[]) =>
+  (world: FaultWorld, random: SeededRandom): void => {
+    // Both ends of the service are the same service.
+    const share = random.pick([0.03, 0.1, 0.3, 0.7]);
+    for (const service of [world.storage, world.uploads]) {
+      lasting(
+        world,
+        random.between(1, 20 * minute),
+        () => {
+          service.share = share;
+          service.ways = ways;
+        },
+        () => {
+          service.share = 0;
+        },
+      );
+    }
+  };
+
+/** The process that has this life dies at one of its next steps, and is started anew some time later. */
+function kill(
+  world: FaultWorld,
+  random: SeededRandom,
+  process: { life: { dieAtStep: (count: number, afterEffect: boolean) => void; onDeath: (run: () => void) => void } },
+  end: { bury: () => void; start: () => Promise<void> | void },
+): void {
+  const { life } = process;
+  life.onDeath(() => {
+    end.bury();
+    world.time.schedule(world.time.now() + random.between(1, 10 * minute) * 1000, () => {
+      void (async () => end.start())().catch((error: unknown) => world.fail(error));
+    });
+  });
+  life.dieAtStep(random.between(1, 400), random.chance(0.5));
+}
+
+export const faultKinds = {
+  networkCut: {
+    name: 'network cut',
+    inject: (world, random) =>
+      lasting(
+        world,
+        random.between(1, 30 * minute),
+        () => {
+          world.line.isCut = true;
+        },
+        () => {
+          world.line.isCut = false;
+        },
+      ),
+    explains: ['logTooLarge'],
+  },
+  networkSlow: {
+    name: 'network slow',
+    inject: (world, random) =>
+      lasting(
+        world,
+        random.between(5 * minute, 60 * minute),
+        () => {
+          world.line.slowSeconds = random.pick([1, 5, 12]);
+        },
+        () => {
+          world.line.slowSeconds = 0;
+        },
+      ),
+    explains: ['logTooLarge'],
+  },
+  lateMessages: {
+    name: 'messages late and out of order',
+    inject: (world, random) =>
+      lasting(
+        world,
+        random.between(5 * minute, 60 * minute),
+        () => {
+          world.line.lateShare = random.pick([0.05, 0.2, 0.5]);
+        },
+        () => {
+          world.line.lateShare = 0;
+        },
+      ),
+    explains: [],
+  },
+  storageBefore: { name: 'storage 503 before the effect', inject: storage(['before']), explains: ['logTooLarge'] },
+  storageAfter: { name: 'storage 500 after the effect', inject: storage(['after']), explains: ['logTooLarge'] },
+  storageTimeouts: {
+    name: 'storage timeouts, before and after the effect',
+    inject: storage(['timeoutBefore', 'timeoutAfter']),
+    explains: ['logTooLarge'],
+  },
+  storageLate: { name: 'storage requests that take effect late', inject: storage(['late']), explains: ['logTooLarge'] },
+  sasExpiry: {
+    name: 'SAS expires in mid-transfer',
+    inject: (world, random) =>
+      lasting(
+        world,
+        random.between(20 * minute, 60 * minute),
+        () => {
+          world.blockSeconds = random.between(60, 110);
+        },
+        () => {
+          world.blockSeconds = 0;
+        },
+      ),
+    explains: ['logTooLarge'],
+  },
+  clockSkew: {
+    name: 'clocks off',
+    inject: (world, random) => {
+      const offMs = random.pick([-1, 1]) * random.between(1, 3 * 3600) * 1000;
+      const clock = random.pick(['relayMs', 'siteMs', 'signatureMs'] as const);
+      lasting(
+        world,
+        random.between(1, 60 * minute),
+        () => {
+          world.note(`${clock} off by ${offMs / 1000} s`);
+          world.skew[clock] = offMs;
+        },
+        () => {
+          world.note(`${clock} is right again`);
+          world.skew[clock] = 0;
+        },
+      );
+    },
+    explains: ['logTooLarge'],
+  },
+  relayDiskFull: {
+    name: 'disk full on the relay',
+    inject: (world, random) =>
+      lasting(
+        world,
+        random.between(1, 30 * minute),
+        () => {
+          world.relayDiskIsFull = true;
+        },
+        () => {
+          world.relayDiskIsFull = false;
+        },
+      ),
+    explains: ['logTooLarge'],
+  },
+  relayKilled: {
+    name: 'relay killed',
+    inject: (world, random) => {
+      if (world.relay && !world.relay.life.isDead) {
+        const { relay } = world;
+        kill(world, random, relay, { bury: () => relay.kill(), start: () => world.startRelay() });
+      }
+    },
+    explains: ['logTooLarge'],
+  },
+  appKilled: {
+    name: 'host of the app killed',
+    inject: (world, random) => {
+      if (world.app && !world.app.life.isDead) {
+        const { app } = world;
+        kill(world, random, app, { bury: () => app.kill(), start: () => world.startApp() });
+      }
+    },
+    explains: ['logTooLarge'],
+  },
+  siteKilled: {
+    name: 'Hyper-V host killed',
+    inject: (world, random) => {
+      if (world.site?.isUp === true) {
+        const { site } = world;
+        kill(world, random, site, { bury: () => site.kill(), start: () => world.startSite() });
+      }
+    },
+    explains: ['hostCrash', 'logTooLarge'],
+  },
+  activityTwice: {
+    name: 'activity run twice, at once or later',
+    inject: (world, random) =>
+      lasting(
+        world,
+        random.between(10 * minute, 60 * minute),
+        () => {
+          world.activityAgainShare = random.pick([0.1, 0.5, 1]);
+        },
+        () => {
+          world.activityAgainShare = 0;
+        },
+      ),
+    explains: [],
+  },
+  logCorrupt: {
+    name: 'change log damaged at the site',
+    inject: async (world, random) => {
+      const vm = random.pick(world.vms).listing.name;
+      world.note(`the next log of ${vm} is damaged`);
+      await world.callSite('addFault', { kind: 'log-corrupt', vm }).catch(() => undefined);
+      world.time.schedule(world.time.now() + random.between(1, 10 * minute) * 1000, () => {
+        void world.callSite('clearFaults', {}).catch(() => undefined);
+      });
+    },
+    explains: ['logCorrupt', 'logTooLarge'],
+  },
+  blobDamaged: {
+    name: 'transfer log damaged in storage',
+    inject: (world, random) => {
+      world.damageNextUploads = random.between(1, 2);
+    },
+    explains: ['applyFailed', 'logTooLarge'],
+  },
+  rowChanged: {
+    name: 'table row changed by another',
+    inject: (world, random) =>
+      lasting(
+        world,
+        random.between(5 * minute, 60 * minute),
+        () => {
+          world.rowChangedShare = random.pick([0.05, 0.3, 0.6]);
+        },
+        () => {
+          world.rowChangedShare = 0;
+        },
+      ),
+    explains: [],
+  },
+} as const satisfies Record<string, FaultKind>;
+
+export type FaultName = keyof typeof faultKinds;
+export const faultNames = Object.keys(faultKinds) as FaultName[];
+export const kindOf = (name: FaultName): FaultKind => faultKinds[name];

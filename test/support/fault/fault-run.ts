@@ -1,0 +1,63 @@
+import { FaultWorld, type WorldOptions } from './world.js';
+import { kindOf, type ExplainedReason, type FaultName } from './fault-kinds.js';
+import { judge, type Verdict } from './verdict.js';
+
+export interface FaultRunOptions extends Partial<WorldOptions> {
+  seed: number;
+  /** What may happen; each instant draws one of them. */
+  kinds: readonly FaultName[];
+}
+
+export interface FaultRun extends Verdict {
+  seed: number;
+  kinds: readonly FaultName[];
+  injected: number;
+  cycles: number;
+  log: readonly string[];
+}
+
+const hour = 3600;
+const defaults = { vmCount: 3, diskMebibytes: 4, replicationIntervalSeconds: 300, guestPauseSeconds: 60 } as const;
+/** The longest wait of the relay's and the app's schedules is two hours. */
+const recoveryHours = 5;
+
+/** One run: protection, hours of faults at instants that the seed gives, an end of all faults, and the verdict. */
+export async function runFaults(options: FaultRunOptions): Promise<FaultRun> {
+  const { seed, kinds } = options;
+  return FaultWorld.run({ ...defaults, ...options }, async (world) => {
+    const random = world.random.stream('faults');
+    const explained = new Set<ExplainedReason>();
+    await world.protectAll();
+    world.startGuests();
+    // Some runs meet their faults during initial replication already.
+    const startsEarly = random.chance(0.4);
+    await world.until(
+      async () => (await world.items()).every(({ state }) => startsEarly || state === 'Protected'),
+      startsEarly ? 0 : hour,
+    );
+    await world.advance(random.between(0, startsEarly ? 20 : 600));
+    const faults = random.between(2, 7);
+    for (let count = 0; count < faults; count++) {
+      const kind = kindOf(random.pick(kinds));
+      world.note(`FAULT ${kind.name}`);
+      for (const reason of kind.explains) explained.add(reason);
+      await kind.inject(world, random);
+      await world.advance(random.between(1, 2400));
+    }
+    // What lasts undoes itself within an hour; a process that was to die at a step far off may live on.
+    await world.advance(hour + 15 * 60);
+    const caughtUp = async () =>
+      (await world.items()).every(
+        ({ state, activeJob, replication: { resyncRequired, appliedCycle, receivedCycle, lastError } }) =>
+          resyncRequired !== undefined ||
+          (state === 'Protected' && !activeJob && !lastError && appliedCycle === receivedCycle),
+      );
+    await world.until(caughtUp, recoveryHours * hour, 60);
+    // One more cycle, and time for what comes after it.
+    await world.advance(400);
+    await world.until(caughtUp, 300, 5);
+    const verdict = await judge(world, explained);
+    const cycles = (await world.items()).reduce((sum, { replication }) => sum + replication.appliedCycle, 0);
+    return { ...verdict, seed, kinds, injected: faults, cycles, log: world.log };
+  });
+}
