@@ -6,7 +6,7 @@ import type { AppInvocation } from '../../../functions/app.js';
 import { loopbackAuthenticator } from '../../../functions/http/authentication.js';
 import type { ApiRequest, ApiResponse } from '../../../functions/http/exchange.js';
 import { RelayRouter } from '../../../functions/relay-api/relay-router.js';
-import { textToSign } from '../../../core/domain/relay-protocol/wire.js';
+import { relayProtocolVersion, textToSign } from '../../../core/domain/relay-protocol/wire.js';
 import type { SiteInventory } from '../../../core/domain/site/inventory.js';
 import { UnderstudyError } from '../../../core/domain/errors.js';
 import type { ReplicaStore } from '../../../core/ports/replica-store.js';
@@ -167,7 +167,7 @@ export class TestRelay {
   async register(secret: string): Promise<ApiResponse> {
     const answer = await this.harness.relay(
       this.harness.request('POST', '/relay/v1/register', {
-        protocolVersion: 1,
+        protocolVersion: relayProtocolVersion,
         secret,
         publicKey: this.publicKey,
         relayVersion: '0.1.0',
