@@ -1,6 +1,7 @@
 import pLimit from 'p-limit';
 import type { z } from 'zod';
 import { asItemId } from '../../core/domain/ids.js';
+import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import type { CommandResult, heartbeatRequest, ItemReport } from '../../core/domain/relay-protocol/wire.js';
 import type { SiteInventory } from '../../core/domain/site/inventory.js';
 import { decideAndCommit, read, replace } from '../../core/records/access.js';
@@ -62,21 +63,34 @@ async function storeItemReport(app: App, relay: RegisteredRelay, report: ItemRep
       item.value.protectionId === report.protectionId &&
       item.value.replication.epoch === report.epoch;
     if (!current) return { operations: [], result: undefined };
-    // Absent is not "cleared": the error may be of the apply side, which clears what it overcame.
-    const lastError = report.lastError && {
-      code: report.lastError.code,
-      message: report.lastError.message,
-      recommendedAction: report.lastError.recommendedAction,
-      at: report.lastError.at,
-    };
-    const replication = {
-      ...item.value.replication,
-      lastHeartbeatAt: now,
-      backlogBytes: report.backlogBytes,
-      ...(lastError === undefined ? {} : { lastError }),
-    };
-    return { operations: [replace(item, { ...item.value, replication })], result: undefined };
+    return { operations: [replace(item, withReport(item.value, report, now))], result: undefined };
   });
+}
+
+/**
+ * The item as its relay reports it at `now`. The report is the whole truth of the relay's side: what it does not tell is over. The
+ * app's own errors are not the relay's to clear.
+ */
+export function withReport(item: ProtectedItem, report: ItemReport, now: string): ProtectedItem {
+  const { relayError: _error, resyncProgress: _progress, ...rest } = item.replication;
+  const { backlogBytes, lastError, resynchronization } = report;
+  const relayError = lastError && {
+    code: lastError.code,
+    message: lastError.message,
+    recommendedAction: lastError.recommendedAction,
+    at: lastError.at,
+    ...(lastError.blocking === true ? { blocking: true } : {}),
+  };
+  return {
+    ...item,
+    replication: {
+      ...rest,
+      lastHeartbeatAt: now,
+      backlogBytes,
+      ...(relayError === undefined ? {} : { relayError }),
+      ...(resynchronization === undefined ? {} : { resyncProgress: resynchronization }),
+    },
+  };
 }
 
 /** Stores a command's result and wakes its workflow. A command that no one waits for any more is no error. */
