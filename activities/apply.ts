@@ -75,9 +75,12 @@ export const makeApplySegments =
         const announcement = segment?.value.announcement;
         // Gone: another run of this activity was faster, and its mark has moved.
         if (announcement?.protectionId !== input.protectionId || announcement.epoch !== input.epoch) continue;
+        // Nothing in this piece differed.
+        if (announcement.log === null) continue;
         const target: UploadTarget = { kind: 'segment', fromBytes, diskId: disk.diskId };
         const source = { item, disk, announcedEpoch: announcement.epoch, target, log: announcement.log };
-        await applyLog(stores, source, { epoch: input.epoch, cycle: 0 }, { sliceIndex: 0, sliceCount: 1 });
+        const fence = { epoch: input.epoch, cycle: item.replication.baseCycle };
+        await applyLog(stores, source, fence, { sliceIndex: 0, sliceCount: 1 });
       }
     });
   };

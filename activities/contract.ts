@@ -33,7 +33,8 @@ export type ItemOutcome = { kind: 'done' } | { kind: 'superseded' };
 export type ApplyOutcome = ItemOutcome | { kind: 'damaged'; failure: WorkflowFailure };
 export type PrerequisiteOutcome = { kind: 'met' } | { kind: 'failed'; failures: PrerequisiteFailure[] };
 export type CheckOutcome = { kind: 'met' } | { kind: 'failed'; failures: WorkflowFailure[] };
-export type JobOutcome = { kind: 'succeeded' } | { kind: 'failed'; failures: WorkflowFailure[] };
+/** `cancelled`: ended by something that was wanted more, for example a failover. */
+export type JobOutcome = { kind: 'succeeded' } | { kind: 'failed' | 'cancelled'; failures: WorkflowFailure[] };
 
 /** One stretch of one failover disk to copy. */
 export interface CopySlice {
@@ -117,6 +118,34 @@ export const activities = {
     'recordReplicationFailure',
   ),
 
+  /** Resynchronization. */
+  /** Takes a new epoch and marks the disks torn. `behind`: what was received before is not applied yet. */
+  beginResynchronization: activity<
+    JobWorkflowInput & { compareAll: boolean },
+    { kind: 'begun'; epoch: number } | { kind: 'behind' } | { kind: 'superseded' }
+  >('beginResynchronization'),
+  dropSuperseded: activity<JobWorkflowInput, ItemOutcome>('dropSuperseded'),
+  readResynchronization: activity<
+    JobWorkflowInput & { epoch: number },
+    | { kind: 'starting' | 'comparing' | 'completing' | 'finished' | 'superseded' }
+    | { kind: 'failed'; reason: string; message: string }
+  >('readResynchronization'),
+  /** The regions of one disk to checksum next, by their first bytes; with them the marks reach `throughBytes`. */
+  readDigestWork: activity<
+    EpochWorkflowInput,
+    | { kind: 'digest'; diskIndex: number; fromBytes: number[]; throughBytes: number }
+    | { kind: 'idle' | 'finished' | 'superseded' }
+  >('readDigestWork'),
+  digestRegion: activity<EpochWorkflowInput & { diskIndex: number; fromBytes: number }, ItemOutcome>('digestRegion'),
+  commitDigests: activity<EpochWorkflowInput & { diskIndex: number; throughBytes: number }, ItemOutcome>(
+    'commitDigests',
+  ),
+  /** `jobName`: of the job that finalizes protection, where this was the item's first whole base. */
+  finishResynchronization: activity<EpochWorkflowInput & { jobName: JobName }, ItemOutcome>('finishResynchronization'),
+  abandonResynchronization: activity<JobWorkflowInput & { failure: WorkflowFailure }, Record<string, never>>(
+    'abandonResynchronization',
+  ),
+
   /** Failover. */
   checkFailover: activity<JobWorkflowInput & { recoveryPoint: RecoveryPointChoice }, CheckOutcome>('checkFailover'),
   readReceived: activity<ItemWorkflowInput, { receivedCycle: number; receivedTakenAt: string | null; now: string }>(
@@ -135,7 +164,12 @@ export const activities = {
   /** Deletes what a failover made, lets go of its point, and says how the item's state takes it. */
   undoFailover: activity<
     JobWorkflowInput,
-    { event: Extract<ProtectionEvent, 'unplannedFailoverRefused' | 'unplannedFailoverFailed'> }
+    {
+      event: Extract<
+        ProtectionEvent,
+        'unplannedFailoverRefused' | 'unplannedFailoverRefusedInResync' | 'unplannedFailoverFailed'
+      >;
+    }
   >('undoFailover'),
   checkCommit: activity<JobWorkflowInput, CheckOutcome>('checkCommit'),
   /** Deletes points, snapshots and what was received, a bounded number a call. */

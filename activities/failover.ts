@@ -114,12 +114,14 @@ export const makeBeginFailover =
     const change = await changeItem(table, input, (item) => {
       if (item.replication.ownedBy === input.jobName) return { kind: 'unchanged' };
       if (item.activeJob?.jobName !== input.jobName) return { kind: 'superseded' };
+      // A resynchronization that runs is over: its job finds the item taken.
+      const { resync: _, ...replication } = item.replication;
       return {
         kind: 'changed',
         item: {
           ...item,
           replication: {
-            ...item.replication,
+            ...replication,
             phase: 'stopped',
             stopReason: 'failedOver',
             epoch: item.replication.epoch + 1,
@@ -225,9 +227,9 @@ export const makeUndoFailover =
     }
     await unpinPoints(table, input);
     // As long as no epoch was taken, replication goes on as if nothing had been.
-    return {
-      event: stored.value.replication.phase === 'stopped' ? 'unplannedFailoverFailed' : 'unplannedFailoverRefused',
-    };
+    const { phase, resync } = stored.value.replication;
+    if (phase === 'stopped') return { event: 'unplannedFailoverFailed' };
+    return { event: resync === undefined ? 'unplannedFailoverRefused' : 'unplannedFailoverRefusedInResync' };
   };
 
 /** The VM that a failover of this item makes. */

@@ -1,4 +1,4 @@
-import { failJob, startTask, succeedJob, warnInJob } from '../core/domain/jobs/transitions.js';
+import { endJob, startTask, succeedJob, warnInJob } from '../core/domain/jobs/transitions.js';
 import type { Job } from '../core/domain/jobs/job.js';
 import type { JobName, VaultId } from '../core/domain/ids.js';
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
@@ -49,7 +49,9 @@ export const makeConcludeJob =
       const job = await read(table, rows.job(vaultId, jobName));
       if (job) {
         const ended =
-          outcome.kind === 'succeeded' ? succeedJob(job.value, now) : failJob(job.value, outcome.failures, now);
+          outcome.kind === 'succeeded'
+            ? succeedJob(job.value, now)
+            : endJob(job.value, outcome.kind === 'failed' ? 'Failed' : 'Cancelled', outcome.failures, now);
         if (ended !== job.value) operations.push(replace(job, ended));
       }
       if (concluded) {

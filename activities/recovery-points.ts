@@ -3,6 +3,7 @@ import type { ProtectedItem, ReplicaDisk } from '../core/domain/protected-item/p
 import type { RecoveryPoint } from '../core/domain/recovery-point/recovery-point.js';
 import { planRetention } from '../core/domain/recovery-point/retention.js';
 import {
+  digestBlobName,
   transferPrefixOfCycle,
   transferPrefixOfSegment,
   transferStorageAccountId,
@@ -19,6 +20,7 @@ import type { EpochWorkflowInput } from '../core/domain/workflows/workflows.js';
 import { done, superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities } from './contract.js';
 import { readCycle, withAppliedCycle } from './replication-work.js';
+import { dropStrays } from './strays.js';
 
 type SealInput = EpochWorkflowInput & { cycle: number; recoveryPointId: string };
 
@@ -61,7 +63,10 @@ export const makeSealRecoveryPoint =
       const row = await read(table, pointRef);
       // A newer epoch took the intent over: the point is its to make.
       if (row?.value.recoveryPointId !== intent.recoveryPointId) return { kind: 'superseded' };
-      const applied = withSnapshots(withAppliedCycle(current, received.value, now), snapshots, fence);
+      const applied = withPoint(withAppliedCycle(current, received.value), snapshots, fence, {
+        appliedTakenAt: manifest.takenAt,
+        appliedAt: now,
+      });
       const point: RecoveryPoint = {
         ...row.value,
         state: 'ready',
@@ -141,9 +146,15 @@ const replicaMissing = (disk: ReplicaDisk): UnderstudyError =>
     recommendedAction: 'Disable replication of the virtual machine and enable it again.',
   });
 
-function withSnapshots(item: ProtectedItem, snapshots: ReadonlyMap<number, string>, fence: Fence): ProtectedItem {
+function withPoint(
+  item: ProtectedItem,
+  snapshots: ReadonlyMap<number, string>,
+  fence: Fence,
+  times: { appliedTakenAt: string; appliedAt: string },
+): ProtectedItem {
   return {
     ...item,
+    replication: { ...item.replication, ...times },
     disks: item.disks.map((disk, diskIndex) => {
       const snapshotId = snapshots.get(diskIndex);
       return snapshotId === undefined ? disk : { ...disk, lastSnapshot: { snapshotId, ...fence } };
@@ -170,11 +181,17 @@ export const makeCleanUpTransferred =
     const disk = item.disks[input.segments?.diskIndex ?? -1];
     for (const fromBytes of input.segments?.fromBytes ?? []) {
       if (!disk || fromBytes >= disk.baseAppliedThroughBytes) continue;
-      const prefix = transferPrefixOfSegment(input.protectionId, input.epoch, disk.diskId, fromBytes);
-      await transfers.deleteBelow(accountId, prefix);
+      const { protectionId, epoch } = input;
+      await transfers.deleteBelow(accountId, transferPrefixOfSegment(protectionId, epoch, disk.diskId, fromBytes));
+      if (item.replication.phase === 'resynchronization') {
+        await transfers.deleteBelow(accountId, digestBlobName(protectionId, epoch, disk.diskId, fromBytes));
+      }
     }
     return {};
   };
+
+/** What crashes leave behind is small: one cycle in so many looks for it. */
+const strayLookCycles = 12;
 
 /** Points that one run drops: bounds an activity after a policy's history was shortened. */
 const dropsInRunMax = 25;
@@ -183,8 +200,11 @@ export const makeApplyRetention =
   ({
     table,
     replicas,
+    transfers,
     clock,
-  }: Pick<ActivityDependencies, 'table' | 'replicas' | 'clock'>): Activity<typeof activities.applyRetention> =>
+  }: Pick<ActivityDependencies, 'table' | 'replicas' | 'transfers' | 'clock'>): Activity<
+    typeof activities.applyRetention
+  > =>
   async (input) => {
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
     if (!owned(stored, input)) return { droppedCount: 0 };
@@ -204,6 +224,9 @@ export const makeApplyRetention =
     let droppedCount = 0;
     for (const point of dropping.slice(0, dropsInRunMax)) {
       if (await dropPoint(table, replicas, stored.value, point)) droppedCount++;
+    }
+    if (stored.value.replication.appliedCycle % strayLookCycles === 0) {
+      await dropStrays({ table, replicas, transfers }, input, stored.value);
     }
     return { droppedCount };
   };

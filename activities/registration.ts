@@ -1,6 +1,7 @@
 import { failureToError } from '../core/domain/workflows/failure.js';
 import type { Activity, ActivityDependencies } from './activity.js';
 import { makeApplyCycleSlices, makeApplySegments } from './apply.js';
+import { makeCommitDigests, makeDigestRegion, makeReadDigestWork } from './digest.js';
 import { makeCheckCommit, makeDropReplicationLeftovers } from './commit.js';
 import { activities } from './contract.js';
 import {
@@ -23,6 +24,13 @@ import { makeConcludeJob, makeStartJobTask, makeWarnInJob, makeWriteOperationRow
 import { makeEvaluatePrerequisites } from './prerequisites.js';
 import { makeApplyRetention, makeCleanUpTransferred, makeSealRecoveryPoint } from './recovery-points.js';
 import { makeDropRelayCommand, makeReadCommandResult, makeSendRelayCommand } from './relay-commands.js';
+import {
+  makeAbandonResynchronization,
+  makeBeginResynchronization,
+  makeDropSuperseded,
+  makeFinishResynchronization,
+  makeReadResynchronization,
+} from './resynchronize.js';
 import {
   makeCommitAppliedCycle,
   makeCommitSegments,
@@ -61,6 +69,14 @@ const implement = (dependencies: ActivityDependencies): Implementations => ({
   applyRetention: makeApplyRetention(dependencies),
   finishInitialReplication: makeFinishInitialReplication(dependencies),
   recordReplicationFailure: makeRecordReplicationFailure(dependencies),
+  beginResynchronization: makeBeginResynchronization(dependencies),
+  dropSuperseded: makeDropSuperseded(dependencies),
+  readResynchronization: makeReadResynchronization(dependencies),
+  readDigestWork: makeReadDigestWork(dependencies),
+  digestRegion: makeDigestRegion(dependencies),
+  commitDigests: makeCommitDigests(dependencies),
+  finishResynchronization: makeFinishResynchronization(dependencies),
+  abandonResynchronization: makeAbandonResynchronization(dependencies),
   checkFailover: makeCheckFailover(dependencies),
   readReceived: makeReadReceived(dependencies),
   beginFailover: makeBeginFailover(dependencies),

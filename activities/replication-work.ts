@@ -9,6 +9,7 @@ import {
   planNextStep,
   segmentsInRoundMax,
 } from '../core/domain/replication/next-step.js';
+import { sendsBase } from '../core/domain/replication/acceptance.js';
 import { workflowNames, type EpochWorkflowInput, type JobWorkflowInput } from '../core/domain/workflows/workflows.js';
 import { FencedError } from '../core/ports/replica-store.js';
 import type { StateTable } from '../core/ports/state-table.js';
@@ -66,12 +67,10 @@ export const makeReadReplicationWork =
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
     if (!owned(stored, input)) return superseded;
     const item = stored.value;
-    const { phase, appliedCycle, resyncRequired } = item.replication;
+    const { phase, appliedCycle } = item.replication;
     const nextManifest = (await readCycle(table, input.vaultId, item, appliedCycle + 1))?.value.manifest;
-    if (input.failover === true) {
-      return resyncRequired?.reason === applyFailedReason ? { kind: 'blocked' } : cycleStep(item, nextManifest);
-    }
-    const segments = phase === 'initialReplication' ? await waitingSegments(table, input, item) : [];
+    if (input.failover === true) return cycleStep(item, nextManifest);
+    const segments = sendsBase(phase) ? await waitingSegments(table, input, item) : [];
     return planNextStep(item, input, { nextManifest, segments });
   };
 
@@ -105,7 +104,7 @@ export const makeCommitSegments =
     const change = await changeItem(table, input, (item) => {
       const disk = item.disks[input.diskIndex];
       if (!disk || disk.baseAppliedThroughBytes >= input.throughBytes) return { kind: 'unchanged' };
-      const bytes = applied.reduce((sum, { value }) => sum + value.announcement.log.lengthBytes, 0);
+      const bytes = applied.reduce((sum, { value }) => sum + (value.announcement.log?.lengthBytes ?? 0), 0);
       const { lastError: _, ...replication } = item.replication;
       return {
         kind: 'changed',
@@ -125,7 +124,7 @@ export const makeCommitSegments =
   };
 
 /** What an applied cycle changes in the item's row, whether or not it became a recovery point. */
-export function withAppliedCycle(item: ProtectedItem, { manifest }: ReceivedCycle, appliedAt: string): ProtectedItem {
+export function withAppliedCycle(item: ProtectedItem, { manifest }: ReceivedCycle): ProtectedItem {
   const { lastError: _, ...replication } = item.replication;
   return {
     ...item,
@@ -133,21 +132,20 @@ export function withAppliedCycle(item: ProtectedItem, { manifest }: ReceivedCycl
       const log = manifest.disks.find(({ diskId }) => diskId === disk.diskId)?.log;
       return log ? { ...disk, bytesReceived: disk.bytesReceived + log.lengthBytes } : disk;
     }),
-    replication: { ...replication, appliedCycle: manifest.cycle, appliedTakenAt: manifest.takenAt, appliedAt },
+    replication: { ...replication, appliedCycle: manifest.cycle },
   };
 }
 
 export const makeCommitAppliedCycle =
-  ({ table, clock }: Pick<ActivityDependencies, 'table' | 'clock'>): Activity<typeof activities.commitAppliedCycle> =>
+  ({ table }: Pick<ActivityDependencies, 'table'>): Activity<typeof activities.commitAppliedCycle> =>
   async (input) => {
-    const now = (await clock.now()).toString();
     const change = await changeItem(table, input, async (item) => {
       if (item.replication.appliedCycle >= input.cycle) return { kind: 'unchanged' };
       const received = await readCycle(table, input.vaultId, item, input.cycle);
       if (!received || item.replication.appliedCycle !== input.cycle - 1) return { kind: 'superseded' };
       return {
         kind: 'changed',
-        item: withAppliedCycle(item, received.value, now),
+        item: withAppliedCycle(item, received.value),
         operations: [{ kind: 'delete', rowKey: rows.cycle(input.vaultId, input.itemId, input.cycle - 1).rowKey }],
       };
     });
@@ -181,7 +179,7 @@ export const makeFinishInitialReplication =
     return change.kind === 'superseded' ? superseded : done;
   };
 
-function finalizeJob(input: JobWorkflowInput, item: ProtectedItem, now: string): Job {
+export function finalizeJob(input: JobWorkflowInput, item: ProtectedItem, now: string): Job {
   const { vaultId, itemId, protectionId, jobName } = input;
   const intent: JobWorkflowInput = { vaultId, itemId, protectionId, jobName };
   const { scenarioName, friendlyName } = jobKinds.finalizeProtection;

@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { z } from 'zod';
+import { speedMax } from './clock/business-clock.js';
 import { DevhostError, toError } from './errors.js';
 import { startHost, type RunningHost } from './host.js';
 import { logLevels } from './log.js';
@@ -46,7 +47,7 @@ settings come from the environment, or else from local.settings.json in the app'
 
 Prints the functions with their URLs, then "devhost ready http://127.0.0.1:7071". Endpoints beside the app's own:
   /runtime/webhooks/durabletask/…   the durable client's HTTP API
-  GET  /admin/devhost/clock         business time; POST {"advance":"PT30M"} moves it forward
+  GET  /admin/devhost/clock         business time; POST {"advance":"PT30M"} moves it forward, {"speed":10} changes its pace
   GET  /admin/devhost/functions     the functions, as JSON
   POST /admin/functions/{name}      runs a timer function now
   GET  /admin/host/status
@@ -161,7 +162,7 @@ function toPort(text: string): number {
 
 function toSpeed(text: string): number {
   const speed = Number(text);
-  if (!(speed > 0 && speed <= 100_000)) throw new InvalidArgumentError('a speed is over 0 and up to 100000');
+  if (!(speed > 0 && speed <= speedMax)) throw new InvalidArgumentError(`a speed is over 0 and up to ${speedMax}`);
   return speed;
 }
 

@@ -5,6 +5,7 @@ import type { ReplicaStore } from '../core/ports/replica-store.js';
 import type { StateTable } from '../core/ports/state-table.js';
 import type { TransferStore } from '../core/ports/transfer-store.js';
 import type { Authenticator } from './http/authentication.js';
+import type { AssignmentChanges } from './relay-api/assignment-changes.js';
 import type { Workflows } from './workflows-client.js';
 
 /** What the doors work with: the ports, and what differs between a laptop and Azure. */
@@ -17,6 +18,8 @@ export interface App {
   cloudInventory: CloudInventory;
   transfers: TransferStore;
   replicas: ReplicaStore;
+  /** Hears of what this process writes through `table`. */
+  assignmentChanges: AssignmentChanges;
   authenticator: Authenticator;
   /** Seconds that clients are told to wait between polls. */
   retryAfterSeconds: number;

@@ -9,6 +9,8 @@ import { startTelemetry } from '../providers/telemetry/application-insights.js';
 import { Temporal } from 'temporal-polyfill';
 import type { App } from './app.js';
 import { closedAuthenticator, loopbackAuthenticator } from './http/authentication.js';
+import { AssignmentChanges } from './relay-api/assignment-changes.js';
+import { assignmentDigest } from './relay-api/assignments.js';
 import type { Settings } from './settings.js';
 
 /** The app's state, in its own storage account. */
@@ -23,7 +25,8 @@ const retryAfterSeconds = { loopback: 1, entra: 10 } as const;
 export async function compose(settings: Settings): Promise<{ app: App; activities: ActivityDependencies }> {
   const connectionString = settings.storageConnectionString;
   const cloudInventory = openLocalAzure(settings.azureInventoryPath);
-  const table = openTableStateTable({ tableName: stateTableName, connectionString });
+  const assignmentChanges = new AssignmentChanges(assignmentDigest);
+  const table = assignmentChanges.observed(openTableStateTable({ tableName: stateTableName, connectionString }));
   const replicas = await openReplicaStore({ inventory: cloudInventory });
   const transfers = openTransferStore({ inventory: cloudInventory });
   const clock = openBusinessClock(settings.clockUrl);
@@ -44,6 +47,7 @@ export async function compose(settings: Settings): Promise<{ app: App; activitie
       cloudInventory,
       transfers,
       replicas,
+      assignmentChanges,
       authenticator: settings.authentication === 'loopback' ? loopbackAuthenticator : closedAuthenticator,
       retryAfterSeconds: retryAfterSeconds[settings.authentication],
       log: (message, error) => {

@@ -5,30 +5,34 @@ import type { ReplicationStep } from '../core/domain/replication/next-step.js';
 import { workflowNames, type EpochWorkflowInput } from '../core/domain/workflows/workflows.js';
 import { applyCycle, appliesAtOnceMax, worstOf } from './apply-cycle.js';
 import { waitForDoorbell } from './doorbell.js';
-import { call, callEach, orchestrator, sleep, type Steps } from './orchestrator.js';
-import { runOnSchedule, type Attempt, type LoopState } from './replication-loop.js';
+import { call, callEach, orchestrator, sleep, type Steps, type Workflow } from './orchestrator.js';
+import { runOnSchedule, type Attempt, type LoopState, type RunEnd } from './replication-loop.js';
 
 /** History grows with every round: so the workflow begins anew after this many. */
 const roundsOfOneRunMax = 12;
 const lookSeconds = 60;
 const settleSeconds = 5;
 
-type RunEnd = { kind: 'ended' } | { kind: 'again'; failedAttempts: number };
-
 /**
  * Applies the base as its pieces arrive, disk by disk, then the cycles that were closed meanwhile up to the one that closes
  * the base: with it applied to every disk the first recovery point is made, and delta replication begins.
  */
-export const initialReplication = orchestrator<LoopState, { ended: 'superseded' | 'finished' } | undefined>(
-  workflowNames.initialReplication,
-  function* (context, { failedAttempts = 0, vaultId, itemId, protectionId, epoch }) {
-    const key = { vaultId, itemId, protectionId, epoch };
-    const end = yield* runOnSchedule(context, key, failedAttempts, run);
-    if (end.kind === 'ended') return { ended: 'finished' };
-    context.df.continueAsNew({ ...key, failedAttempts: end.failedAttempts });
-    return undefined;
-  },
-);
+export const initialReplication = baseWorkflow(workflowNames.initialReplication);
+/** The same for the base of a resynchronization, of which only what differs arrives. */
+export const applyResynchronization = baseWorkflow(workflowNames.applyResynchronization);
+
+function baseWorkflow(name: string): Workflow {
+  return orchestrator<LoopState, { ended: 'superseded' | 'finished' } | undefined>(
+    name,
+    function* (context, { failedAttempts = 0, vaultId, itemId, protectionId, epoch }) {
+      const key = { vaultId, itemId, protectionId, epoch };
+      const end = yield* runOnSchedule(context, key, failedAttempts, run);
+      if (end.kind === 'ended') return { ended: 'finished' };
+      context.df.continueAsNew({ ...key, failedAttempts: end.failedAttempts });
+      return undefined;
+    },
+  );
+}
 
 function* run(context: OrchestrationContext, key: EpochWorkflowInput, attempt: Attempt): Steps<RunEnd> {
   for (let round = 0; round < roundsOfOneRunMax; round++) {
@@ -47,9 +51,10 @@ function* run(context: OrchestrationContext, key: EpochWorkflowInput, attempt: A
         yield* call(context, activities.cleanUpTransferred, { ...key, cycles: [step.cycle] });
         break;
       }
-      case 'finishInitialReplication': {
+      case 'finishInitialReplication':
+      case 'finishResynchronization': {
         const jobName = jobNameAt(context.df.currentUtcDateTime.getTime(), context.df.newGuid(context.df.instanceId));
-        const outcome = yield* call(context, activities.finishInitialReplication, { ...key, jobName });
+        const outcome = yield* call(context, activities[step.kind], { ...key, jobName });
         if (outcome.kind === 'done') return { kind: 'ended' };
         yield* sleep(context, settleSeconds);
         break;

@@ -1,10 +1,12 @@
 import { applyReceived } from './apply-received.js';
 import { commitFailover } from './commit-failover.js';
+import { digestReplica } from './digest-replica.js';
 import { enableProtection } from './enable-protection.js';
 import { finalizeProtection } from './finalize-protection.js';
-import { initialReplication } from './initial-replication.js';
+import { applyResynchronization, initialReplication } from './initial-replication.js';
 import type { Workflow } from './orchestrator.js';
 import { replicationLoop } from './replication-loop.js';
+import { resynchronize } from './resynchronize.js';
 import { runOperation } from './run-operation.js';
 import { unplannedFailover } from './unplanned-failover.js';
 
@@ -14,6 +16,9 @@ export const workflows: readonly Workflow[] = [
   initialReplication,
   finalizeProtection,
   replicationLoop,
+  resynchronize,
+  digestReplica,
+  applyResynchronization,
   unplannedFailover,
   applyReceived,
   commitFailover,

@@ -2,7 +2,7 @@ import type { OrchestrationContext } from 'durable-functions';
 import { activities } from '../activities/contract.js';
 import { lastingWaitMinutes, retryWaitMinutes } from '../core/domain/retry/retry-schedule.js';
 import { secondsAfter } from '../core/domain/workflows/dates.js';
-import { workflowNames, type EpochWorkflowInput } from '../core/domain/workflows/workflows.js';
+import { resumedEvent, workflowNames, type EpochWorkflowInput } from '../core/domain/workflows/workflows.js';
 import { applyCycle } from './apply-cycle.js';
 import { waitForDoorbell } from './doorbell.js';
 import { ActivityFailedError, call, orchestrator, sleep, type Steps } from './orchestrator.js';
@@ -28,7 +28,7 @@ export interface LoopState extends EpochWorkflowInput {
 }
 
 /** How one run of the loop ends: for good, or into the next run. */
-type RunEnd = { kind: 'ended' } | { kind: 'again'; failedAttempts: number };
+export type RunEnd = { kind: 'ended' } | { kind: 'again'; failedAttempts: number };
 
 /** Applies what arrives and makes recovery points, for one epoch of one item, until the rows speak of another. */
 export const replicationLoop = orchestrator<LoopState, { ended: 'superseded' } | undefined>(
@@ -44,7 +44,7 @@ export const replicationLoop = orchestrator<LoopState, { ended: 'superseded' } |
 
 /**
  * One run; a failure waits out the retry schedule, counted from the start of the attempt. What does not pass by itself is
- * Critical at once, and is tried at the schedule's longest wait, until an operator mended it.
+ * Critical at once, and is not tried again before an operator resumes replication.
  */
 export function* runOnSchedule(
   context: OrchestrationContext,
@@ -60,8 +60,12 @@ export function* runOnSchedule(
     const failed = attempt.failedAttempts + 1;
     const waitMinutes = error.failure.retry === 'never' ? lastingWaitMinutes : retryWaitMinutes(failed);
     const dueAt = secondsAfter(attempt.startedAt, waitMinutes * 60);
-    yield* noteFailure(context, key, error);
-    if (dueAt.getTime() > context.df.currentUtcDateTime.getTime()) yield context.df.createTimer(dueAt);
+    const isNoted = yield* noteFailure(context, key, error);
+    // With the note in its row the item is blocked until an operator resumes it: the next look finds that.
+    const waitsForOperator = isNoted && error.failure.retry === 'never';
+    if (!waitsForOperator && dueAt.getTime() > context.df.currentUtcDateTime.getTime()) {
+      yield* waitForResume(context, dueAt);
+    }
     return { kind: 'again', failedAttempts: failed };
   }
 }
@@ -72,12 +76,26 @@ export interface Attempt {
   failedAttempts: number;
 }
 
+/** Until the next attempt is due, or an operator wants it now. */
+function* waitForResume(context: OrchestrationContext, dueAt: Date): Steps<void> {
+  const timer = context.df.createTimer(dueAt);
+  const resumed = context.df.waitForExternalEvent(resumedEvent);
+  const winner = yield context.df.Task.any([resumed, timer]);
+  if (winner === resumed) timer.cancel();
+}
+
 /** The note is for the operator; when the table itself is out of reach, the schedule goes on without it. */
-function* noteFailure(context: OrchestrationContext, key: EpochWorkflowInput, error: ActivityFailedError): Steps<void> {
+function* noteFailure(
+  context: OrchestrationContext,
+  key: EpochWorkflowInput,
+  error: ActivityFailedError,
+): Steps<boolean> {
   try {
     yield* call(context, activities.recordReplicationFailure, { ...key, failure: error.failure, resync: false });
+    return true;
   } catch (second) {
     if (!(second instanceof ActivityFailedError)) throw second;
+    return false;
   }
 }
 
@@ -112,6 +130,7 @@ function* run(context: OrchestrationContext, key: EpochWorkflowInput, attempt: A
       case 'superseded':
       case 'applySegments':
       case 'finishInitialReplication':
+      case 'finishResynchronization':
         return { kind: 'ended' };
     }
   }

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import {
   assignmentsResponse,
   cycleResponse,
+  digestResponse,
   registerResponse,
   relayError,
   segmentResponse,
@@ -12,13 +13,22 @@ import {
   type CommandResult,
   type CycleManifest,
   type ItemReport,
+  type ResyncScope,
   type SegmentAnnouncement,
   type UploadTarget,
 } from '../core/domain/relay-protocol/wire.js';
 import type { SiteInventory } from '../core/domain/site/inventory.js';
 import { UnderstudyError } from '../core/domain/errors.js';
-import { AppAnswerUnexpectedError, AppRefusedError, AppUnreachableError, RelayRefusedError } from './errors.js';
+import {
+  AppAnswerUnexpectedError,
+  AppRefusedError,
+  AppUnreachableError,
+  isPassingStatus,
+  RelayRefusedError,
+} from './errors.js';
+import { appCallsAtOnce, slowAppCalls } from './limits.js';
 import { signatureHeaders } from './signing.js';
+import { Turnstile } from './turnstile.js';
 
 /** Tries of one call; what fails longer is the retry schedule's matter. */
 const triesPerCall = 3;
@@ -28,12 +38,14 @@ const answerTimeoutMilliseconds = 30_000;
 /** An answer is small JSON; a longer one is not the app's. */
 const answerBytesMax = 64 * 1024 * 1024;
 
+const itemsPath = '/relay/v1/items/';
+
 const anything = z.unknown();
 type Caller = { relayId: string; privateKey: KeyObject };
 type Epoch = { protectionId: string; epoch: number };
 
 /**
- * The relay API, version 1, as a relay calls it. Every call may be repeated: the app answers a repeat as it did at first.
+ * The relay API (wire.ts), as a relay calls it. Every call may be repeated: the app answers a repeat as it did at first.
  * Answers are checked against the wire's schemas. Failures are UnderstudyErrors, never with a secret in them.
  */
 export interface AppClient {
@@ -46,16 +58,25 @@ export interface AppClient {
     request: Epoch & { target: UploadTarget; uploadId?: string },
     signal?: AbortSignal,
   ): Promise<z.infer<typeof uploadResponse>>;
+  requestDigests(
+    itemId: string,
+    request: Epoch & { diskId: string; fromBytes: number },
+    signal?: AbortSignal,
+  ): Promise<z.infer<typeof digestResponse>>;
   announceSegment(itemId: string, segment: SegmentAnnouncement): Promise<z.infer<typeof segmentResponse>>;
   announceCycle(itemId: string, manifest: CycleManifest): Promise<z.infer<typeof cycleResponse>>;
   reportResyncRequired(itemId: string, report: Epoch & { reason: string; message: string; at: string }): Promise<void>;
-  reportInitialReplicationStarted(itemId: string, report: Epoch & { checkpointAt: string }): Promise<void>;
+  reportBaseStarted(itemId: string, report: Epoch & { checkpointAt: string; scopes?: ResyncScope[] }): Promise<void>;
 }
 
 export function openAppClient(endpoint: string, caller: Caller): AppClient {
-  const item = (itemId: string, noun: string) => `/relay/v1/items/${encodeURIComponent(itemId)}/${noun}`;
-  const post = <T>(what: string, path: string, body: unknown, schema: z.ZodType<T>, signal?: AbortSignal) =>
-    call({ endpoint, caller, what, method: 'POST', path, body, schema, ...(signal && { signal }) });
+  const item = (itemId: string, noun: string) => `${itemsPath}${encodeURIComponent(itemId)}/${noun}`;
+  const gate = new Turnstile(appCallsAtOnce, slowAppCalls);
+  const post = <T>(what: string, path: string, body: unknown, schema: z.ZodType<T>, signal?: AbortSignal) => {
+    const send = () => call({ endpoint, caller, what, method: 'POST', path, body, schema, ...(signal && { signal }) });
+    // Of items there are hundreds; the relay's own calls are few, and wait for none of theirs.
+    return path.startsWith(itemsPath) ? gate.pass(send, signal && { signal }) : send();
+  };
   return {
     assignments: (version, waitSeconds, signal) => {
       const query = new URLSearchParams({ waitSeconds: String(waitSeconds) });
@@ -94,6 +115,14 @@ export function openAppClient(endpoint: string, caller: Caller): AppClient {
     },
     requestUpload: (itemId, request, signal) =>
       post('asking for a place to upload to', item(itemId, 'uploads'), request, uploadResponse, signal),
+    requestDigests: (itemId, request, signal) =>
+      post(
+        `asking for the checksums of disk ${request.diskId} from byte ${request.fromBytes} on`,
+        item(itemId, 'digests'),
+        request,
+        digestResponse,
+        signal,
+      ),
     announceSegment: (itemId, segment) =>
       post(
         `announcing bytes ${segment.fromBytes} to ${segment.toBytes} of disk ${segment.diskId}`,
@@ -106,9 +135,9 @@ export function openAppClient(endpoint: string, caller: Caller): AppClient {
     reportResyncRequired: async (itemId, report) => {
       await post('reporting that a resync is required', item(itemId, 'resyncRequired'), report, anything);
     },
-    reportInitialReplicationStarted: async (itemId, report) => {
-      const path = item(itemId, 'initialReplicationStarted');
-      await post('reporting that initial replication has started', path, report, anything);
+    reportBaseStarted: async (itemId, report) => {
+      const path = item(itemId, 'baseStarted');
+      await post('reporting that the base has started', path, report, anything);
     },
   };
 }
@@ -150,7 +179,8 @@ async function call<T>(request: Call<T>): Promise<T> {
       return await callOnce(request);
     } catch (error) {
       request.signal?.throwIfAborted();
-      if (attempt >= tries || !(error instanceof UnderstudyError) || error.retry === 'never') throw error;
+      // A refusal is the same at once: it waits for the retry schedule.
+      if (attempt >= tries || !(error instanceof UnderstudyError) || !isPassingStatus(error.httpStatus)) throw error;
       // Full jitter, so that many relays do not come back in step.
       const pause = firstRetryPauseMilliseconds * 2 ** (attempt - 1) * (0.5 + Math.random());
       await sleep(pause, undefined, request.signal ? { signal: request.signal } : {});

@@ -51,15 +51,14 @@ export class AssignmentFeed {
       const askedAt = performance.now();
       try {
         const answer = await client.assignments(version, version === undefined ? 0 : pollSeconds, signal);
-        const unchanged = answer.version === version;
         version = answer.version;
         failures = 0;
         if (!contact) events.onContact();
         contact = true;
         events.onAnswer(answer);
-        // An app that answers at once without news (a command that is still being carried out, say) is not asked in a spin.
-        if (unchanged && performance.now() - askedAt < firstPauseMilliseconds)
-          await this.#pause(firstPauseMilliseconds);
+        // An app that answers at once is not asked in a spin: it may have no news (a command that is still being carried out,
+        // say), or of hundreds of items always some.
+        if (performance.now() - askedAt < firstPauseMilliseconds) await this.#pause(firstPauseMilliseconds);
       } catch (error) {
         if (signal.aborted) continue;
         if (contact || failures === 0) events.onContactLost(error);

@@ -1,4 +1,5 @@
 import { UnderstudyError } from '../core/domain/errors.js';
+import { retryAdvice } from '../core/domain/retry/classification.js';
 
 /** The relay’s failures: US51xx. Each code has a paragraph in docs/errors.md, section "Relay". */
 
@@ -118,6 +119,9 @@ export class AppAnswerUnexpectedError extends UnderstudyError {
   }
 }
 
+/** The app, or what stands before it, could not answer now. */
+export const isPassingStatus = (status: number): boolean => status >= 500 || status === 429 || status === 408;
+
 /** The app understood and said no. `code` is the app's own, US5113 where it gave none. */
 export class AppRefusedError extends UnderstudyError {
   constructor(
@@ -129,7 +133,7 @@ export class AppRefusedError extends UnderstudyError {
       code: body.code ?? 'US5113',
       message: `${what}: refused by the app (${status}): ${body.message}`,
       recommendedAction: body.recommendedAction ?? 'See the job and the events of the item in the vault.',
-      retry: status >= 500 || status === 429 || status === 408 ? 'later' : 'never',
+      retry: isPassingStatus(status) ? 'later' : retryAdvice(body.code ?? 'US5113'),
       httpStatus: status,
       details: body.details ?? {},
     });
@@ -167,7 +171,6 @@ export class SourceDiskUnreadableError extends UnderstudyError {
       message: `Disk ${diskId} of ${vmName} cannot be read from byte ${fromBytes} on: ${cause.message} (${cause.code})`,
       possibleCauses: cause.possibleCauses,
       recommendedAction: cause.recommendedAction,
-      retry: cause.retry,
       cause,
     });
   }
@@ -181,6 +184,18 @@ export class SourceStillRunsError extends UnderstudyError {
       possibleCauses: 'The site came back after a failover, and its host started the virtual machine by itself.',
       recommendedAction:
         'Shut the on-premises virtual machine down, so that the two copies do not serve at the same time.',
+    });
+  }
+}
+
+/** What a resynchronization may leave out is no longer known; the app has checksums of the rest only. */
+export class ChangeRecordLostError extends UnderstudyError {
+  constructor(vmName: string) {
+    super({
+      code: 'US5124',
+      message: `The site no longer has the record of changed chunks of ${vmName} with which this resynchronization began.`,
+      possibleCauses: 'A file at the host was damaged or deleted.',
+      recommendedAction: 'Resynchronize the virtual machine again: everything is compared then.',
     });
   }
 }

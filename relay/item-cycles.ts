@@ -8,9 +8,12 @@ import { asDiskId, asVmId } from '../core/domain/ids.js';
 import type { Assignment, CycleManifest, TransferLogRef } from '../core/domain/relay-protocol/wire.js';
 import type { ClosedCycle, TrackingStatus } from '../core/ports/hypervisor-host.js';
 import { allOrNone } from './all-or-none.js';
+import type { BaseCheckpoint } from './base-checkpoint.js';
 import { DiskMismatchError, RelationshipMissingError } from './errors.js';
 import type { ItemView } from './item-view.js';
 import type { LaneStep } from './lane.js';
+import type { ItemState } from './item-state.js';
+import { sendsBase } from './plan-base-step.js';
 import { planNextStep, type ItemFacts, type ItemStep } from './plan-next-step.js';
 import type { RelayContext } from './relay-context.js';
 import { uploadTransferLog } from './upload-transfer-log.js';
@@ -33,6 +36,7 @@ export class ItemCycles {
   readonly #context: RelayContext;
   readonly #log: Logger;
   readonly #view: ItemView;
+  readonly #checkpoint: BaseCheckpoint;
   readonly #onTracking: (tracking: TrackingStatus) => void;
   #unusableLog: ItemFacts['unusableLog'];
   #switchDueThrough = 0;
@@ -41,10 +45,17 @@ export class ItemCycles {
   /** Logs of the cycle under way that lie in storage already: a further attempt sends only the rest. */
   readonly #uploaded = new Map<string, TransferLogRef | null>();
 
-  constructor(context: RelayContext, log: Logger, view: ItemView, onTracking: (tracking: TrackingStatus) => void) {
+  constructor(
+    context: RelayContext,
+    log: Logger,
+    view: ItemView,
+    checkpoint: BaseCheckpoint,
+    onTracking: (tracking: TrackingStatus) => void,
+  ) {
     this.#context = context;
     this.#log = log;
     this.#view = view;
+    this.#checkpoint = checkpoint;
     this.#onTracking = onTracking;
   }
 
@@ -71,8 +82,8 @@ export class ItemCycles {
       case 'requireResync':
         if (this.#reportedResync === resyncKey(facts, step.reason)) return { kind: 'rest' };
         return { kind: 'work', attempt: 'report resync', run: () => this.#requireResync(facts, step) };
-      case 'startInitialReplication':
-        return { kind: 'work', attempt: 'start initial replication', run: () => this.#start(facts) };
+      case 'startBase':
+        return { kind: 'work', attempt: `start ${phaseWords(facts.assignment)}`, run: () => this.#start(facts) };
       case 'releaseCheckpoint':
         return { kind: 'work', attempt: 'release checkpoint', run: () => this.#release(facts, step.checkpointId) };
       case 'discardCycles':
@@ -83,7 +94,7 @@ export class ItemCycles {
         return {
           kind: 'work',
           attempt: `send cycle ${step.cycle.cycle}`,
-          run: (signal) => this.#send(facts, step.cycle, step.closesInitialReplication, signal),
+          run: (signal) => this.#send(facts, step.cycle, step.closesBase, signal),
         };
       case 'relationshipMissing':
         throw new RelationshipMissingError(facts.assignment.vmName);
@@ -92,39 +103,49 @@ export class ItemCycles {
 
   async #facts(): Promise<ItemFacts> {
     const { assignment } = this.#view;
-    const local = await this.#view.local();
     const now = await this.#context.clock.now();
-    const unusable = this.#unusableLog && { unusableLog: this.#unusableLog };
-    const isActive = !assignment.paused && (assignment.phase === 'initialReplication' || assignment.phase === 'delta');
-    if (!isActive) {
-      return { assignment, local, now, tracking: { kind: 'notReplicated' }, closedCycles: [], ...unusable };
+    const local = await this.#notePause(now);
+    const { lost } = this.#checkpoint;
+    const base = {
+      assignment,
+      local,
+      now,
+      ...(this.#unusableLog && { unusableLog: this.#unusableLog }),
+      ...(lost && { lostBase: lost }),
+    };
+    // A paused item sends nothing, but what becomes of its logs meanwhile is watched.
+    if (assignment.phase !== 'delta' && !sendsBase(assignment.phase)) {
+      return { ...base, tracking: { kind: 'notReplicated' }, closedCycles: [] };
     }
     const vmId = asVmId(assignment.vmId);
     const tracking = await this.#context.host.tracking(vmId, assignment.protectionId);
     this.#onTracking(tracking);
     const closedCycles =
       tracking.kind === 'tracking' ? await this.#context.host.closedCycles(vmId, assignment.protectionId) : [];
-    const switchDueThrough = this.#switchDueThrough;
-    return { assignment, local, now, tracking, closedCycles, switchDueThrough, ...unusable };
+    return { ...base, tracking, closedCycles, switchDueThrough: this.#switchDueThrough };
   }
 
-  async #start({ assignment, local }: ItemFacts): Promise<void> {
-    const { itemId, protectionId, epoch, vmName, vmId } = assignment;
-    const baseCycle = local.baseCycle ?? assignment.receivedCycle;
-    await this.#view.note({ baseCycle });
-    const order = { protectionId, epoch, baseCycle };
-    const checkpoint = await this.#context.host.startInitialReplication(asVmId(vmId), order);
-    for (const { diskId, sizeBytes } of assignment.disks) {
-      const disk = checkpoint.disks.find((each) => each.diskId === diskId);
-      if (disk === undefined) throw new DiskMismatchError(vmName, diskId, 'the checkpoint does not have it');
-      if (disk.sizeBytes !== sizeBytes) {
-        throw new DiskMismatchError(vmName, diskId, `it has ${disk.sizeBytes} bytes now, ${sizeBytes} then`);
-      }
+  /** Keeps account of the time that replication is paused: no cycle is missed in it. */
+  async #notePause(now: Temporal.Instant): Promise<ItemState> {
+    const { assignment } = this.#view;
+    const { pausedAt, pausedSeconds = 0 } = await this.#view.local();
+    if (assignment.paused && pausedAt === undefined) {
+      await this.#view.note(assignment, { pausedAt: now.toString() });
+    } else if (!assignment.paused && pausedAt !== undefined) {
+      const seconds = now.since(Temporal.Instant.from(pausedAt)).total('seconds');
+      await this.#view.note(assignment, { pausedAt: undefined, pausedSeconds: pausedSeconds + seconds });
     }
-    const checkpointAt = checkpoint.takenAt;
-    await this.#context.client.reportInitialReplicationStarted(itemId, { protectionId, epoch, checkpointAt });
-    await this.#view.note({ checkpointAt });
-    this.#log.info({ epoch, checkpoint: checkpoint.checkpointId }, 'initial replication started');
+    return this.#view.local();
+  }
+
+  async #start({ assignment }: ItemFacts): Promise<void> {
+    try {
+      await this.#checkpoint.start();
+      this.#log.info({ epoch: assignment.epoch }, `${phaseWords(assignment)} started`);
+    } catch (error) {
+      // Planned again, the lost checkpoint asks for a resync.
+      if (!(await this.#checkpoint.noticeLoss(error))) throw error;
+    }
     this.#context.reportSoon();
   }
 
@@ -150,26 +171,30 @@ export class ItemCycles {
   async #switch(facts: ItemFacts, step: Extract<ItemStep, { kind: 'switchLogs' }>): Promise<void> {
     const { assignment, local } = facts;
     const { cycle, consistency, missedCycleCount } = step;
-    // The choice stands before the logs are closed: whatever dies, the same cycle closes initial replication.
-    if (step.closesInitialReplication && local.closingCycle !== cycle) await this.#view.note({ closingCycle: cycle });
+    // The choice stands before the logs are closed: whatever dies, the same cycle closes the base, and what was missed counts.
+    if (step.closesBase && local.closingCycle !== cycle) await this.#view.note(assignment, { closingCycle: cycle });
+    if (missedCycleCount > 0) await this.#view.note(assignment, { lateCycle: { cycle, missedCycleCount } });
     const { protectionId } = assignment;
     const closed = await this.#context.host.switchLogs(asVmId(assignment.vmId), { protectionId, cycle, consistency });
     // The rhythm goes by this machine's clock alone: the host's may be another, and a cycle due at once would follow at once.
     const lastSwitchAt = facts.now.toString();
-    await this.#view.note({
+    await this.#view.note(assignment, {
       lastSwitchAt,
-      missedCycleCount: local.missedCycleCount + missedCycleCount,
+      pausedSeconds: undefined,
       ...(closed.consistency === 'applicationConsistent' && { lastApplicationConsistentAt: lastSwitchAt }),
     });
     if (missedCycleCount > 0)
       this.#log.warn({ cycle, missedCycleCount }, `cycle ${cycle} is late: ${missedCycleCount} missed`);
+    if (closed.freezeFailure !== undefined) {
+      this.#log.warn({ cycle }, `cycle ${cycle} is crash-consistent only: ${closed.freezeFailure}`);
+    }
   }
 
   async #send(facts: ItemFacts, closed: ClosedCycle, closes: boolean, signal: AbortSignal): Promise<void> {
     const { assignment, local } = facts;
     const startedAt = performance.now();
     const pending = local.pendingManifest;
-    const isPrepared = pending?.cycle === closed.cycle && pending.closesInitialReplication === closes;
+    const isPrepared = pending?.cycle === closed.cycle && pending.closesBase === closes;
     const manifest = isPrepared ? pending : await this.#prepareUsable(facts, closed, closes, signal);
     signal.throwIfAborted();
     // Planned again, the unusable log asks for a resync.
@@ -178,18 +203,23 @@ export class ItemCycles {
       const { receivedCycle } = await this.#context.client.announceCycle(assignment.itemId, manifest);
       this.#view.confirmCycle(Math.max(receivedCycle, closed.cycle));
     } catch (error) {
-      await this.#refused(error);
+      await this.#refused(assignment, error);
       throw error;
     }
     this.#uploaded.clear();
     // A relay that died right after the switch has no note of it.
     const switchedAt = earlier(closed.takenAt, facts.now.toString());
-    await this.#view.note({ pendingManifest: undefined, lastSwitchAt: later(local.lastSwitchAt, switchedAt) });
+    await this.#view.note(assignment, {
+      pendingManifest: undefined,
+      lateCycle: undefined,
+      missedCycleCount: local.missedCycleCount + (manifest.missedCycleCount ?? 0),
+      lastSwitchAt: later(local.lastSwitchAt, switchedAt),
+    });
     const sentBytes = manifest.disks.reduce((sum, { log }) => sum + (log?.lengthBytes ?? 0), 0);
     const seconds = (performance.now() - startedAt) / 1000;
     this.#log.info(
       { epoch: assignment.epoch, cycle: closed.cycle, sentBytes, seconds },
-      `cycle ${closed.cycle} sent: ${sentBytes} bytes in ${seconds.toFixed(1)} s${closes ? '; it completes initial replication' : ''}`,
+      `cycle ${closed.cycle} sent: ${sentBytes} bytes in ${seconds.toFixed(1)} s${closes ? `; it completes ${phaseWords(assignment)}` : ''}`,
     );
   }
 
@@ -222,19 +252,22 @@ export class ItemCycles {
           }),
           signal,
         ),
-      { signal },
+      { signal, key: assignment.itemId },
     );
+    const { lateCycle } = facts.local;
     const manifest: CycleManifest = {
       protectionId,
       epoch,
       cycle: closed.cycle,
       takenAt: Temporal.Instant.from(closed.takenAt).toString(),
       consistency: closed.consistency,
-      closesInitialReplication: closes,
+      closesBase: closes,
       final: false,
       disks,
+      ...(lateCycle?.cycle === closed.cycle && { missedCycleCount: lateCycle.missedCycleCount }),
+      ...(closed.freezeFailure !== undefined && { freezeFailure: closed.freezeFailure.slice(0, 1000) }),
     };
-    await this.#view.note({ pendingManifest: manifest });
+    await this.#view.note(assignment, { pendingManifest: manifest });
     return manifest;
   }
 
@@ -255,6 +288,7 @@ export class ItemCycles {
       const ref = await this.#context.coalesceGate.pass(() => this.#upload(assignment, cycle, disk, signal), {
         signal,
         weight: closedLog.entryCount,
+        key: assignment.itemId,
       });
       this.#uploaded.set(key, ref);
       return ref;
@@ -302,16 +336,16 @@ export class ItemCycles {
   }
 
   /** The app said no to the manifest: what it says it has decides what comes next. */
-  async #refused(error: unknown): Promise<void> {
+  async #refused(assignment: Assignment, error: unknown): Promise<void> {
     if (!(error instanceof UnderstudyError) || error.httpStatus !== 409) return;
     if (error.code === logNotThere) {
       // The logs must go up again under new names: announcing these once more would be refused for ever.
       this.#uploaded.clear();
-      await this.#view.note({ pendingManifest: undefined });
+      await this.#view.note(assignment, { pendingManifest: undefined });
     }
     const conflict = conflictOf(error);
     if (conflict?.kind === 'baseAlreadyClosed') {
-      await this.#view.note({ closingCycle: conflict.byCycle, pendingManifest: undefined });
+      await this.#view.note(assignment, { closingCycle: conflict.byCycle, pendingManifest: undefined });
     }
     this.#view.forgetConfirmations();
     this.#context.refreshAssignments();
@@ -320,6 +354,9 @@ export class ItemCycles {
 
 const resyncKey = ({ assignment }: ItemFacts, reason: string) =>
   `${assignment.protectionId}/${assignment.epoch}/${reason}`;
+
+const phaseWords = ({ phase }: Assignment): string =>
+  phase === 'resynchronization' ? 'resynchronization' : 'initial replication';
 
 const isLater = (a: string, b: string): boolean =>
   Temporal.Instant.compare(Temporal.Instant.from(a), Temporal.Instant.from(b)) > 0;

@@ -1,13 +1,18 @@
 import type { Logger } from 'pino';
+import { Temporal } from 'temporal-polyfill';
 import type { Assignment, ItemReport } from '../core/domain/relay-protocol/wire.js';
 import type { TrackingStatus } from '../core/ports/hypervisor-host.js';
+import type { UnderstudyError } from '../core/domain/errors.js';
 import { asVmId } from '../core/domain/ids.js';
+import { classify } from '../core/domain/retry/classification.js';
 import { SourceStillRunsError } from './errors.js';
+import { BaseCheckpoint } from './base-checkpoint.js';
 import { ItemBase } from './item-base.js';
 import { ItemCycles } from './item-cycles.js';
 import { ItemView } from './item-view.js';
 import { Lane, type LaneFailure } from './lane.js';
-import { isBaseReceived } from './plan-next-step.js';
+import { isBaseReceived, sendsBase } from './plan-base-step.js';
+import { missedCycleCount } from './plan-next-step.js';
 import type { RelayContext } from './relay-context.js';
 
 /**
@@ -23,6 +28,7 @@ export class ItemRunner {
   readonly #cycleLane: Lane;
   readonly #baseLane: Lane;
   #tracking: TrackingStatus = { kind: 'notReplicated' };
+  #observedAt: Temporal.Instant | undefined;
   #sourceRuns: { error: SourceStillRunsError; at: string } | undefined;
 
   constructor(context: RelayContext, assignment: Assignment) {
@@ -30,13 +36,17 @@ export class ItemRunner {
     const { itemId, vmName, protectionId } = assignment;
     this.#log = context.log.child({ item: itemId, vm: vmName, protection: protectionId });
     this.#view = new ItemView(context.states, assignment);
-    this.#cycles = new ItemCycles(context, this.#log, this.#view, (tracking) => {
+    const checkpoint = new BaseCheckpoint(context, this.#view);
+    this.#cycles = new ItemCycles(context, this.#log, this.#view, checkpoint, (tracking) => {
       this.#noteTracking(tracking);
     });
-    this.#base = new ItemBase(context, this.#log, this.#view, {
+    this.#base = new ItemBase(context, this.#log, this.#view, checkpoint, {
       tracking: () => this.#tracking,
       onSent: () => {
         this.#onSegmentSent();
+      },
+      onLost: () => {
+        this.#cycleLane.wake();
       },
     });
     const events = {
@@ -63,29 +73,40 @@ export class ItemRunner {
   /** The app wants something else, or has confirmed more. */
   update(assignment: Assignment): void {
     const before = this.#view.assignment;
-    this.#view.update(assignment);
+    const isNews = this.#view.update(assignment);
+    const lanes = [this.#cycleLane, this.#baseLane];
+    // Each answer of the app names all its items: planning every one for the news of another would grow with their square.
+    if (!isNews && !lanes.some(wasRefused)) return;
     const isOtherOrder =
-      before.epoch !== assignment.epoch || before.phase !== assignment.phase || before.paused !== assignment.paused;
+      before.epoch !== assignment.epoch ||
+      before.phase !== assignment.phase ||
+      before.paused !== assignment.paused ||
+      before.resyncRequired !== assignment.resyncRequired ||
+      before.resumedCount < assignment.resumedCount;
     // Only an order that stops, or starts another epoch, makes the step under way worthless.
     const isWorthless = before.epoch !== assignment.epoch || assignment.paused || assignment.phase === 'stopped';
-    for (const lane of [this.#cycleLane, this.#baseLane]) {
+    for (const lane of lanes) {
       if (isOtherOrder && isWorthless) lane.interrupt('the assignment changed');
       // What the app refused because its view was another may be right now.
-      else if (isOtherOrder || lane.failure?.error.httpStatus === 409) lane.retryNow();
+      else if (isOtherOrder || wasRefused(lane)) lane.retryNow();
       else lane.wake();
     }
     if (!isOtherOrder) return;
     this.#log.info({ epoch: assignment.epoch }, describeOrder(assignment));
-    if (assignment.phase !== 'initialReplication') this.#context.progress.drop(assignment.itemId);
+    if (!sendsBase(assignment.phase)) this.#context.progress.drop(assignment.itemId);
     this.#context.reportSoon();
   }
 
   /**
-   * Contact with the app or the site is back: whatever failed may be over, also what was no use to try again while the app did not trust
-   * this relay, for example because of a wrong clock.
+   * Contact with the app or the site is back: whatever was being tried may succeed, also what was no use to try while the
+   * app did not trust this relay, for example because of a wrong clock. What else an operator must mend waits on.
    */
   retryNow(): void {
-    for (const lane of [this.#cycleLane, this.#baseLane]) if (lane.failure) lane.retryNow();
+    for (const lane of [this.#cycleLane, this.#baseLane]) {
+      if (lane.failure === undefined) continue;
+      const isTrustRestored = classify(lane.failure.error).cause === 'authentication';
+      if (lane.failure.nextAttemptAt !== undefined || isTrustRestored) lane.retryNow();
+    }
   }
 
   /** After the VM was shut down by the app's order; resolves with the last cycle that is closed already. */
@@ -109,6 +130,7 @@ export class ItemRunner {
         this.#log.warn({ code: this.#sourceRuns.error.code }, this.#sourceRuns.error.message);
       }
     } else this.#sourceRuns = undefined;
+    this.#observedAt = Temporal.Instant.from(at);
     const before = this.#tracking.kind;
     this.#noteTracking(await this.#context.host.tracking(asVmId(vmId), protectionId));
     if (this.#tracking.kind !== before) this.#cycleLane.wake();
@@ -119,6 +141,8 @@ export class ItemRunner {
     const lastError = this.#lastError();
     const sum = (of: (disk: Assignment['disks'][number]) => number) =>
       disks.reduce((total, disk) => total + of(disk), 0);
+    const doneBytes = sum((disk) => Math.min(disk.receivedThroughBytes, disk.sizeBytes));
+    const totalBytes = sum((disk) => disk.sizeBytes);
     return {
       itemId,
       protectionId,
@@ -126,19 +150,19 @@ export class ItemRunner {
       activity: this.#activity(),
       backlogBytes:
         this.#tracking.kind === 'tracking' ? this.#tracking.openLogBytes + this.#tracking.closedLogBytes : 0,
-      ...(phase === 'initialReplication' && {
-        initialReplication: {
-          sentBytes: sum((disk) => Math.min(disk.receivedThroughBytes, disk.sizeBytes)),
-          totalBytes: sum((disk) => disk.sizeBytes),
-        },
+      ...(phase === 'initialReplication' && { initialReplication: { sentBytes: doneBytes, totalBytes } }),
+      ...(phase === 'resynchronization' && {
+        resynchronization: { comparedBytes: doneBytes, totalBytes, sentBytes: this.#differingBytes() },
       }),
+      missedCycleCount: this.#missedCycleCount(),
       ...(lastError && { lastError }),
     };
   }
 
-  /** For `relay status`. */
+  /** For `relay status`: the cycles missed in all. */
   describe(): { vmName: string; missedCycleCount: number } {
-    return { vmName: this.#view.assignment.vmName, missedCycleCount: this.#view.missedCycleCount };
+    const missedCycleCount = (this.#view.known?.missedCycleCount ?? 0) + this.#missedCycleCount();
+    return { vmName: this.#view.assignment.vmName, missedCycleCount };
   }
 
   async stop(): Promise<void> {
@@ -147,52 +171,94 @@ export class ItemRunner {
     this.#context.progress.drop(this.#view.assignment.itemId);
   }
 
+  #differingBytes(): number {
+    const { known, assignment } = this.#view;
+    return known?.epoch === assignment.epoch ? (known.resynchronization?.differingBytes ?? 0) : 0;
+  }
+
+  /** Since the last cycle was announced: before one that is closed, and since then. */
+  #missedCycleCount(): number {
+    const { known, assignment } = this.#view;
+    if (known === undefined || this.#observedAt === undefined || assignment.phase === 'stopped') return 0;
+    return (known.lateCycle?.missedCycleCount ?? 0) + missedCycleCount(assignment, known, this.#observedAt);
+  }
+
   #activity(): ItemReport['activity'] {
     const { assignment } = this.#view;
     if (assignment.phase === 'stopped') return 'stopped';
     if (assignment.paused) return 'paused';
-    if (this.#cycles.isResyncReported) return 'resyncRequired';
+    if (this.#cycles.isResyncReported || assignment.resyncRequired) return 'resyncRequired';
     if (this.#cycleLane.failure ?? this.#baseLane.failure) return 'waitingToRetry';
-    if (assignment.phase === 'initialReplication' && !isBaseReceived(assignment)) return 'initialReplication';
+    if (sendsBase(assignment.phase) && !isBaseReceived(assignment)) return assignment.phase;
     return this.#cycleLane.attempt?.startsWith('send') === true ? 'sending' : 'idle';
   }
 
   #lastError(): ItemReport['lastError'] {
-    const failure = this.#baseLane.failure ?? this.#cycleLane.failure;
-    const shown = failure ? { error: failure.error, at: failure.at.toString() } : this.#sourceRuns;
-    if (shown === undefined) return undefined;
-    const { code, message, recommendedAction } = shown.error;
-    const nextAttemptAt = failure?.nextAttemptAt?.toString();
-    return { code, message, recommendedAction, at: shown.at, ...(nextAttemptAt !== undefined && { nextAttemptAt }) };
+    const failures = [this.#baseLane.failure, this.#cycleLane.failure].filter((failure) => failure !== undefined);
+    // What waits for an operator must not hide behind what passes by itself.
+    const failure = failures.find(({ nextAttemptAt }) => nextAttemptAt === undefined) ?? failures[0];
+    if (failure === undefined) return this.#sourceRuns && errorFields(this.#sourceRuns.error, this.#sourceRuns.at);
+    const { error, at, nextAttemptAt } = failure;
+    return {
+      ...errorFields(error, at.toString()),
+      ...(nextAttemptAt === undefined ? { blocking: true } : { nextAttemptAt: nextAttemptAt.toString() }),
+    };
   }
 
   #noteTracking(tracking: TrackingStatus): void {
     this.#tracking = tracking;
     // The base waits for tracking to have started; planning it costs nothing.
-    if (this.#view.assignment.phase === 'initialReplication') this.#baseLane.wake();
+    if (sendsBase(this.#view.assignment.phase)) this.#baseLane.wake();
   }
 
   #onSegmentSent(): void {
-    const { initialReplication } = this.report();
+    const { initialReplication, resynchronization } = this.report();
     const { assignment } = this.#view;
+    const { itemId, vmName } = assignment;
     if (initialReplication) {
-      this.#context.progress.show(assignment, initialReplication.sentBytes, initialReplication.totalBytes);
+      const { sentBytes, totalBytes } = initialReplication;
+      this.#context.progress.show({ itemId, vmName, what: 'initial replication' }, sentBytes, totalBytes);
     }
-    // With the last piece received, the cycle that completes initial replication is due at once.
-    if (isBaseReceived(assignment)) this.#cycleLane.wake();
+    if (resynchronization) {
+      const { comparedBytes, totalBytes } = resynchronization;
+      this.#context.progress.show({ itemId, vmName, what: 'resynchronization' }, comparedBytes, totalBytes);
+    }
+    if (!isBaseReceived(assignment)) return;
+    if (resynchronization) {
+      this.#log.info({ epoch: assignment.epoch, ...this.#view.known?.resynchronization }, 'all disks are compared');
+    }
+    // With the last piece received, the cycle that completes the base is due at once.
+    this.#cycleLane.wake();
   }
 
   #onFailure({ error, failedAttempts, nextAttemptAt }: LaneFailure): void {
-    const isForOperator = error.retry === 'never';
-    const next = `Tried again at ${nextAttemptAt.toString()}.`;
-    const fields = { code: error.code, failedAttempts, nextAttemptAt: nextAttemptAt.toString(), err: error };
-    this.#log[isForOperator ? 'error' : 'warn'](
-      fields,
-      `${error.message} ${isForOperator ? `${error.recommendedAction} ` : ''}${next}`,
-    );
+    const fields = { code: error.code, failedAttempts, err: error };
+    if (nextAttemptAt === undefined) {
+      const next = 'Not tried again before replication is resumed.';
+      this.#log.error(fields, `${error.message} ${error.recommendedAction} ${next}`);
+    } else {
+      const at = nextAttemptAt.toString();
+      this.#log.warn({ ...fields, nextAttemptAt: at }, `${error.message} Tried again at ${at}.`);
+    }
     this.#context.reportSoon();
   }
 }
+
+/** Refusals in a row that are followed at once when an assignment comes; then the retry schedule paces them. */
+const refusalsFollowedAtOnceMax = 3;
+
+/** The app's view was another than the relay's when it said no: its next answer may be all that was missing. */
+const wasRefused = ({ failure }: Lane): boolean =>
+  failure?.error.httpStatus === 409 &&
+  failure.nextAttemptAt !== undefined &&
+  failure.failedAttempts <= refusalsFollowedAtOnceMax;
+
+const errorFields = ({ code, message, recommendedAction }: UnderstudyError, at: string) => ({
+  code,
+  message,
+  recommendedAction,
+  at,
+});
 
 function describeOrder({ phase, paused, stopReason, epoch, receivedCycle }: Assignment): string {
   if (phase === 'stopped') return `replication is stopped by the app: ${stopReason ?? 'no reason given'}`;

@@ -15,14 +15,25 @@ const itemState = z.object({
   epoch: z.number().int(),
   /** The cycle that this epoch's checkpoint stands for: what the app had received when it was taken. */
   baseCycle: z.number().int().optional(),
-  /** The app knows that this epoch's initial replication has started, with this checkpoint. */
+  /** The app knows that this epoch's base has started, with this checkpoint. */
   checkpointAt: z.string().optional(),
+  /** The app was told which chunks changed, and makes checksums of no others. */
+  usesRecords: z.boolean().optional(),
+  /** Of this epoch's resynchronization so far: bytes that differed, what they took on the line, and the checksums read. */
+  resynchronization: z
+    .object({ differingBytes: z.number().int(), sentBytes: z.number().int(), digestBytes: z.number().int() })
+    .optional(),
   /** Business time of the last log switch: the next is due an interval later. */
   lastSwitchAt: z.string().optional(),
   lastApplicationConsistentAt: z.string().optional(),
-  /** The cycle that completes initial replication: chosen before its logs are switched, and never changed afterwards. */
+  /** Business time at which the relay learned of the pause that lasts, and what earlier ones took since the last log switch. */
+  pausedAt: z.string().optional(),
+  pausedSeconds: z.number().optional(),
+  /** A cycle that comes late, with the intervals before it that had none: on disk before its logs are switched. */
+  lateCycle: z.object({ cycle: z.number().int(), missedCycleCount: z.number().int() }).optional(),
+  /** The cycle that completes the base: chosen before its logs are switched, and never changed afterwards. */
   closingCycle: z.number().int().optional(),
-  /** Intervals that passed without a log switch of their own, because the cycle before was late. */
+  /** Intervals that passed without a cycle of their own, of all cycles announced so far. */
   missedCycleCount: z.number().int(),
   /** A manifest whose logs are uploaded: on disk before it is announced, so that a repeat is identical. */
   pendingManifest: cycleManifest.optional(),
@@ -71,10 +82,12 @@ export function stateForAssignment(
   if (stored?.protectionId === protectionId && stored.epoch === epoch) return stored;
   const fresh: ItemState = { version: 1, itemId, protectionId, epoch, missedCycleCount: 0 };
   if (stored?.protectionId !== protectionId) return fresh;
-  const { lastSwitchAt, lastApplicationConsistentAt, missedCycleCount } = stored;
+  const { lastSwitchAt, lastApplicationConsistentAt, missedCycleCount, pausedAt, pausedSeconds } = stored;
   return {
     ...fresh,
     missedCycleCount,
+    ...(pausedAt !== undefined && { pausedAt }),
+    ...(pausedSeconds !== undefined && { pausedSeconds }),
     ...(lastSwitchAt !== undefined && { lastSwitchAt }),
     ...(lastApplicationConsistentAt !== undefined && { lastApplicationConsistentAt }),
   };

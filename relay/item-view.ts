@@ -9,8 +9,9 @@ export class ItemView {
   readonly #states: ItemStateStore;
   #assignment: Assignment;
   #local: ItemState | undefined;
-  #isLoaded = false;
+  #loading: Promise<void> | undefined;
   #receivedCycle = 0;
+  #lastNote: Promise<void> = Promise.resolve();
   #disks = new Map<string, { receivedThroughBytes: number; appliedThroughBytes: number }>();
 
   constructor(states: ItemStateStore, assignment: Assignment) {
@@ -18,11 +19,16 @@ export class ItemView {
     this.#assignment = assignment;
   }
 
-  /** Takes the app's answer. One that was written before the last confirmation never takes that back. */
-  update(assignment: Assignment): void {
+  /**
+   * Takes the app's answer; false when it says what is known already. One that was written before the last confirmation
+   * never takes that back.
+   */
+  update(assignment: Assignment): boolean {
+    const before = JSON.stringify(this.assignment);
     const { protectionId, epoch } = this.#assignment;
     if (assignment.protectionId !== protectionId || assignment.epoch !== epoch) this.forgetConfirmations();
     this.#assignment = assignment;
+    return JSON.stringify(this.assignment) !== before;
   }
 
   /** The app refused what followed from its confirmations: its next answer counts, whatever was said before. */
@@ -51,30 +57,52 @@ export class ItemView {
     this.#receivedCycle = Math.max(this.#receivedCycle, receivedCycle);
   }
 
-  confirmSegment(diskId: string, confirmed: { receivedThroughBytes: number; appliedThroughBytes: number }): void {
-    this.#disks.set(diskId, confirmed);
+  confirmSegment(
+    under: Pick<Assignment, 'epoch'>,
+    diskId: string,
+    confirmed: { receivedThroughBytes: number; appliedThroughBytes: number },
+  ): void {
+    // An answer that comes after another epoch began speaks of another base.
+    if (under.epoch === this.#assignment.epoch) this.#disks.set(diskId, confirmed);
   }
 
-  get missedCycleCount(): number {
-    return this.#local?.missedCycleCount ?? 0;
+  /** The durable notes as far as they were read already, for reports. */
+  get known(): ItemState | undefined {
+    return this.#local;
   }
 
   /** The durable notes under the present assignment. */
   async local(): Promise<ItemState> {
-    if (!this.#isLoaded) {
-      this.#local = await this.#states.load(this.#assignment.itemId);
-      this.#isLoaded = true;
-    }
+    await (this.#loading ??= this.#load());
     this.#local = stateForAssignment(this.#local, this.#assignment);
     return this.#local;
   }
 
-  /** Durable when it resolves. A property that is undefined in `change` is taken away. */
-  async note(change: { [Name in keyof ItemState]?: ItemState[Name] | undefined }): Promise<void> {
-    const merged: Record<string, unknown> = { ...(await this.local()), ...change };
-    for (const [name, value] of Object.entries(merged)) if (value === undefined) delete merged[name];
-    const next = merged as ItemState;
-    await this.#states.save(next);
-    this.#local = next;
+  /**
+   * Durable when it resolves. A property that is undefined in `change` is taken away. Both of an item's lanes write notes:
+   * one after the other, so that neither loses the other's. What was found under another epoch is refused: it would be
+   * taken for this one's.
+   */
+  note(under: Pick<Assignment, 'epoch'>, change: { [Name in keyof ItemState]?: ItemState[Name] | undefined }) {
+    const noted = this.#lastNote.then(async () => {
+      const local = await this.local();
+      if (local.epoch !== under.epoch) throw new Error(`epoch ${under.epoch} is over`);
+      const merged: Record<string, unknown> = { ...local, ...change };
+      for (const [name, value] of Object.entries(merged)) if (value === undefined) delete merged[name];
+      const next = merged as ItemState;
+      await this.#states.save(next);
+      this.#local = next;
+    });
+    this.#lastNote = noted.catch(() => undefined);
+    return noted;
+  }
+
+  async #load(): Promise<void> {
+    try {
+      this.#local = await this.#states.load(this.#assignment.itemId);
+    } catch (error) {
+      this.#loading = undefined;
+      throw error;
+    }
   }
 }

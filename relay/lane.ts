@@ -1,7 +1,8 @@
 import type { Temporal } from 'temporal-polyfill';
 import { UnderstudyError } from '../core/domain/errors.js';
 import type { Clock } from '../core/ports/clock.js';
-import { lastingWaitMinutes, nextAttemptAt } from '../core/domain/retry/retry-schedule.js';
+import { isUnrecoverable } from '../core/domain/retry/classification.js';
+import { nextAttemptAt } from '../core/domain/retry/retry-schedule.js';
 import { UnexpectedRelayError } from './errors.js';
 import { waitAtMostUntil } from './bounded-wait.js';
 import { pauseUnless } from './interruptible-pause.js';
@@ -16,7 +17,8 @@ export interface LaneFailure {
   error: UnderstudyError;
   failedAttempts: number;
   at: Temporal.Instant;
-  nextAttemptAt: Temporal.Instant;
+  /** Undefined: it does not pass by itself, and is not tried again before someone acts. */
+  nextAttemptAt: Temporal.Instant | undefined;
 }
 
 export interface LaneEvents {
@@ -26,8 +28,7 @@ export interface LaneEvents {
 
 /**
  * Runs an item's steps one after another, for ever: plan, carry out, plan again. A recoverable failure is followed by a wait
- * of the retry schedule, in business time; one that an operator must mend by the schedule's longest, since nobody tells the
- * relay when it is mended.
+ * of the retry schedule, in business time; one that an operator must mend by a wait that only `retryNow` ends.
  */
 export class Lane {
   readonly #clock: Clock;
@@ -134,10 +135,7 @@ export class Lane {
       error,
       failedAttempts,
       at,
-      nextAttemptAt:
-        error.retry === 'never'
-          ? at.add({ minutes: lastingWaitMinutes })
-          : nextAttemptAt(startedAt ?? at, failedAttempts, at),
+      nextAttemptAt: isUnrecoverable(error) ? undefined : nextAttemptAt(startedAt ?? at, failedAttempts, at),
     };
     this.#events.onFailure(this.#failure);
   }

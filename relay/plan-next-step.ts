@@ -2,7 +2,7 @@ import { Temporal } from 'temporal-polyfill';
 import type { ClosedCycle, TrackingStatus } from '../core/ports/hypervisor-host.js';
 import type { Assignment } from '../core/domain/relay-protocol/wire.js';
 import type { ItemState } from './item-state.js';
-import { segmentsAheadMax } from './limits.js';
+import { isBaseApplied, isBaseReceived, isBaseStarted, sendsBase } from './plan-base-step.js';
 
 /** All that the next step of an item depends on. */
 export interface ItemFacts {
@@ -16,21 +16,31 @@ export interface ItemFacts {
   /** Cycles through this one are closed without waiting for the interval: the VM is off, and its last writes are wanted. */
   switchDueThrough?: number;
   /** A closed log that turned out to be unusable when it was read. */
-  unusableLog?: { epoch: number; cycle: number; reason: string; message: string; at: string };
+  unusableLog?: LostPart & { cycle: number };
+  /** The checkpoint that a base is sent from, or what belongs to it, turned out to be gone. */
+  lostBase?: LostPart;
+}
+
+/** What only a resynchronization can replace. */
+export interface LostPart {
+  epoch: number;
+  reason: string;
+  message: string;
+  at: string;
 }
 
 export type ItemStep =
-  | { kind: 'rest'; why: 'idle' | 'paused' | 'stopped' | 'nextCycle'; until?: Temporal.Instant }
-  | { kind: 'startInitialReplication' }
+  | { kind: 'rest'; why: 'idle' | 'paused' | 'stopped' | 'resyncRequired' | 'nextCycle'; until?: Temporal.Instant }
+  | { kind: 'startBase' }
   | { kind: 'requireResync'; reason: string; message: string; at: string }
   | { kind: 'releaseCheckpoint'; checkpointId: string }
   | { kind: 'discardCycles'; throughCycle: number }
-  | { kind: 'sendCycle'; cycle: ClosedCycle; closesInitialReplication: boolean }
+  | { kind: 'sendCycle'; cycle: ClosedCycle; closesBase: boolean }
   | {
       kind: 'switchLogs';
       cycle: number;
       consistency: 'crashConsistent' | 'applicationConsistent';
-      closesInitialReplication: boolean;
+      closesBase: boolean;
       missedCycleCount: number;
     }
   | { kind: 'relationshipMissing' };
@@ -41,21 +51,36 @@ export type ItemStep =
  * delays the next, and at most one cycle waits on-premises beside the open logs.
  */
 export function planNextStep(facts: ItemFacts): ItemStep {
-  const { assignment, tracking, local, now } = facts;
+  const { assignment, tracking, local, now, lostBase } = facts;
   if (assignment.phase === 'stopped') return { kind: 'rest', why: 'stopped' };
-  if (assignment.paused) return { kind: 'rest', why: 'paused' };
   if (assignment.phase === 'idle') return { kind: 'rest', why: 'idle' };
-  if (assignment.phase === 'initialReplication' && local.checkpointAt === undefined) {
-    return { kind: 'startInitialReplication' };
-  }
-  if (tracking.kind === 'notReplicated') return { kind: 'relationshipMissing' };
-  if (tracking.kind === 'resyncRequired') {
+  const isStartDue = sendsBase(assignment.phase) && !isBaseStarted(local) && !isBaseApplied(assignment);
+  // What the site lost is told whatever the item waits for; before a base it is the epoch before that lost it.
+  if (tracking.kind === 'resyncRequired' && !isStartDue) {
     return { kind: 'requireResync', reason: tracking.reason, message: tracking.message, at: tracking.at };
   }
+  const isHeld = assignment.paused || assignment.resyncRequired;
+  if (isHeld && isStartDue) return rest(assignment);
+  if (isHeld) return planDiscard(facts) ?? rest(assignment);
+  if (lostBase?.epoch === assignment.epoch) {
+    return { kind: 'requireResync', reason: lostBase.reason, message: lostBase.message, at: lostBase.at };
+  }
+  if (isStartDue) return { kind: 'startBase' };
+  if (tracking.kind !== 'tracking') return { kind: 'relationshipMissing' };
   if (tracking.checkpointId !== undefined && isBaseApplied(assignment)) {
     return { kind: 'releaseCheckpoint', checkpointId: tracking.checkpointId };
   }
   return planCycle(facts, tracking.lastClosedCycle) ?? planSwitch(facts, tracking.lastClosedCycle, now);
+}
+
+const rest = ({ paused }: Assignment): ItemStep => ({ kind: 'rest', why: paused ? 'paused' : 'resyncRequired' });
+
+/** What the app has need not be kept, and must not count as logged and unacknowledged. */
+function planDiscard({ assignment, closedCycles }: ItemFacts): ItemStep | undefined {
+  const { receivedCycle } = assignment;
+  return closedCycles.some(({ cycle }) => cycle <= receivedCycle)
+    ? { kind: 'discardCycles', throughCycle: receivedCycle }
+    : undefined;
 }
 
 /** What to do about the cycles that are closed, if anything. */
@@ -69,7 +94,8 @@ function planCycle(facts: ItemFacts, lastClosedCycle: number): ItemStep | undefi
     at: now.toString(),
   });
   if (lastClosedCycle < received) return gap(`the site has closed only those through ${lastClosedCycle}`);
-  if (closedCycles.some(({ cycle }) => cycle <= received)) return { kind: 'discardCycles', throughCycle: received };
+  const discard = planDiscard(facts);
+  if (discard) return discard;
   const [next] = closedCycles;
   if (next === undefined) {
     return lastClosedCycle > received
@@ -80,33 +106,56 @@ function planCycle(facts: ItemFacts, lastClosedCycle: number): ItemStep | undefi
   if (unusableLog?.epoch === assignment.epoch && unusableLog.cycle === next.cycle) {
     return { kind: 'requireResync', reason: unusableLog.reason, message: unusableLog.message, at: unusableLog.at };
   }
-  return { kind: 'sendCycle', cycle: next, closesInitialReplication: local.closingCycle === next.cycle };
+  return { kind: 'sendCycle', cycle: next, closesBase: local.closingCycle === next.cycle };
 }
 
-/** When the logs are to be switched next: at once to complete initial replication, else an interval after the last time. */
-function planSwitch(
-  { assignment, local, switchDueThrough = 0 }: ItemFacts,
-  lastClosedCycle: number,
-  now: Temporal.Instant,
-): ItemStep {
+/** When the logs are to be switched next: at once to complete a base, else an interval after the last time. */
+function planSwitch(facts: ItemFacts, lastClosedCycle: number, now: Temporal.Instant): ItemStep {
+  const { assignment, local, switchDueThrough = 0 } = facts;
   const cycle = lastClosedCycle + 1;
-  const base = { kind: 'switchLogs', cycle, closesInitialReplication: false, missedCycleCount: 0 } as const;
-  if (assignment.phase === 'initialReplication') {
+  const base = { kind: 'switchLogs', cycle, closesBase: false, missedCycleCount: 0 } as const;
+  if (sendsBase(assignment.phase)) {
     const chosen = local.closingCycle;
     if (chosen === undefined ? isBaseReceived(assignment) : chosen === cycle) {
-      return { ...base, consistency: 'crashConsistent', closesInitialReplication: true };
+      return { ...base, consistency: 'crashConsistent', closesBase: true };
     }
   }
   const consistency = isApplicationConsistentDue(assignment, local, now) ? 'applicationConsistent' : 'crashConsistent';
-  const last = local.lastSwitchAt ?? local.checkpointAt;
-  if (last === undefined || cycle <= switchDueThrough) return { ...base, consistency };
-  const lastAt = Temporal.Instant.from(last);
-  // The clock was set back: the interval is not waited for twice.
-  if (Temporal.Instant.compare(now, lastAt) < 0) return { ...base, consistency };
-  const due = lastAt.add({ seconds: assignment.replicationIntervalSeconds });
+  const due = nextSwitchDue(assignment, local, now);
+  if (due === undefined || cycle <= switchDueThrough) return { ...base, consistency };
   if (Temporal.Instant.compare(now, due) < 0) return { kind: 'rest', why: 'nextCycle', until: due };
-  const lateSeconds = now.since(due).total('seconds');
-  return { ...base, consistency, missedCycleCount: Math.floor(lateSeconds / assignment.replicationIntervalSeconds) };
+  return { ...base, consistency, missedCycleCount: missedCycleCount(assignment, local, now) };
+}
+
+/**
+ * An interval after the logs were last closed, or begun; undefined where that was never. A clock that was set back makes it
+ * now, and the checkpoint of a host whose clock runs ahead counts for nothing: nobody waits for the same time twice.
+ */
+function nextSwitchDue(
+  { replicationIntervalSeconds }: Pick<Assignment, 'replicationIntervalSeconds'>,
+  { lastSwitchAt, checkpointAt }: Pick<ItemState, 'lastSwitchAt' | 'checkpointAt'>,
+  now: Temporal.Instant,
+): Temporal.Instant | undefined {
+  const isToCome = (at: string) => Temporal.Instant.compare(Temporal.Instant.from(at), now) > 0;
+  if (lastSwitchAt !== undefined && isToCome(lastSwitchAt)) return now;
+  const starts = [lastSwitchAt, checkpointAt].flatMap((at) =>
+    at === undefined || isToCome(at) ? [] : [Temporal.Instant.from(at)],
+  );
+  const [last] = starts.sort((a, b) => Temporal.Instant.compare(b, a));
+  return last?.add({ seconds: replicationIntervalSeconds });
+}
+
+/** Whole intervals since a cycle was due. While replication was paused none was. */
+export function missedCycleCount(
+  assignment: Pick<Assignment, 'replicationIntervalSeconds'>,
+  local: Pick<ItemState, 'lastSwitchAt' | 'checkpointAt' | 'pausedSeconds' | 'pausedAt'>,
+  now: Temporal.Instant,
+): number {
+  const due = nextSwitchDue(assignment, local, now);
+  if (due === undefined) return 0;
+  const pausedUntil = local.pausedAt === undefined ? now : Temporal.Instant.from(local.pausedAt);
+  const lateSeconds = pausedUntil.since(due).total('seconds') - (local.pausedSeconds ?? 0);
+  return Math.max(0, Math.floor(lateSeconds / assignment.replicationIntervalSeconds));
 }
 
 function isApplicationConsistentDue(assignment: Assignment, local: ItemState, now: Temporal.Instant): boolean {
@@ -115,35 +164,4 @@ function isApplicationConsistentDue(assignment: Assignment, local: ItemState, no
   if (local.lastApplicationConsistentAt === undefined) return true;
   const hoursSince = now.since(Temporal.Instant.from(local.lastApplicationConsistentAt)).total('hours');
   return hoursSince < 0 || hoursSince >= hours;
-}
-
-/** Every byte of the base is acknowledged by the app. */
-export function isBaseReceived(assignment: Assignment): boolean {
-  return assignment.disks.every((disk) => disk.receivedThroughBytes >= disk.sizeBytes);
-}
-
-/** The base can no longer be asked for again: its checkpoint has served. */
-function isBaseApplied(assignment: Assignment): boolean {
-  return assignment.phase === 'delta' || assignment.disks.every((disk) => disk.appliedThroughBytes >= disk.sizeBytes);
-}
-
-export type BaseStep = { kind: 'rest' } | { kind: 'sendSegment'; diskId: string; fromBytes: number };
-
-/**
- * Which piece of the base to send next: disk by disk from where the app has received, and no more than a few segments
- * ahead of what it has applied. `announced` are the ends of segments that this process announced.
- */
-export function planBaseStep(
-  { assignment, tracking, local }: Pick<ItemFacts, 'assignment' | 'tracking' | 'local'>,
-  announced: readonly { diskId: string; toBytes: number }[],
-): BaseStep {
-  const rest: BaseStep = { kind: 'rest' };
-  if (assignment.phase !== 'initialReplication' || assignment.paused || local.checkpointAt === undefined) return rest;
-  if (tracking.kind !== 'tracking') return rest;
-  const next = assignment.disks.find((disk) => disk.receivedThroughBytes < disk.sizeBytes);
-  if (next === undefined) return rest;
-  const applied = new Map(assignment.disks.map((disk) => [disk.diskId, disk.appliedThroughBytes]));
-  const waiting = announced.filter(({ diskId, toBytes }) => toBytes > (applied.get(diskId) ?? 0));
-  if (waiting.length >= segmentsAheadMax) return rest;
-  return { kind: 'sendSegment', diskId: next.diskId, fromBytes: next.receivedThroughBytes };
 }

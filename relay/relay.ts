@@ -10,7 +10,16 @@ import { Heartbeat } from './heartbeat.js';
 import { pauseUnless } from './interruptible-pause.js';
 import { ItemRunner } from './item-runner.js';
 import { ItemStateStore } from './item-state.js';
-import { coalescedEntriesAtOnce, itemsSendingAtOnce, uploadsAtOnce } from './limits.js';
+import {
+  coalescedEntriesAtOnce,
+  itemsSendingAtOnce,
+  observedAtOnce,
+  slowCoalescing,
+  slowItemsSending,
+  slowObservations,
+  slowUploads,
+  uploadsAtOnce,
+} from './limits.js';
 import type { Progress } from './progress.js';
 import type { RelayContext } from './relay-context.js';
 import { writeStatus, type RelayStatus } from './status-file.js';
@@ -20,6 +29,8 @@ import { relayVersion } from './version.js';
 /** The host's failure when nobody serves it (docs/errors.md). */
 const siteUnreachableCode = 'US5001';
 const siteProbeMilliseconds = 3000;
+/** A heartbeat waits no longer than this for a site that does not answer about some item. */
+const observeMilliseconds = 5000;
 
 export interface RelayOptions {
   client: AppClient;
@@ -47,6 +58,9 @@ export class Relay {
   readonly #stopping = new Set<Promise<void>>();
   readonly #stop = new AbortController();
   readonly #siteWatch: Promise<void>;
+  readonly #observeGate = new Turnstile(observedAtOnce, slowObservations);
+  /** Items that the site is being asked about. */
+  readonly #observing = new Map<ItemRunner, Promise<void>>();
   #sentInventory: string | undefined;
   #contact: RelayStatus['contact'] = 'disconnected';
   #memoryRssPeakBytes = 0;
@@ -62,9 +76,9 @@ export class Relay {
       log,
       progress,
       states: new ItemStateStore(dataFolder),
-      sendingGate: new Turnstile(itemsSendingAtOnce),
-      uploadGate: new Turnstile(uploadsAtOnce),
-      coalesceGate: new Turnstile(coalescedEntriesAtOnce),
+      sendingGate: new Turnstile(itemsSendingAtOnce, slowItemsSending),
+      uploadGate: new Turnstile(uploadsAtOnce, slowUploads),
+      coalesceGate: new Turnstile(coalescedEntriesAtOnce, slowCoalescing),
       refreshAssignments: () => {
         this.#feed.refresh();
       },
@@ -182,6 +196,26 @@ export class Relay {
     await client.heartbeat({ relayVersion, memoryRssBytes: rss, items: reports.map(({ report }) => report) });
   }
 
+  /** An item that the site cannot be asked about, or does not answer about in time, keeps no other from being reported. */
+  async #observeItems(running: ReadonlySet<string>, at: string): Promise<void> {
+    const { signal } = this.#stop;
+    for (const runner of this.#runners.values()) {
+      if (this.#observing.has(runner)) continue;
+      const look = this.#observeGate
+        .pass(() => runner.observe(running.has(runner.vmId), at), { signal })
+        .catch((error: unknown) => {
+          if (!signal.aborted) this.#options.log.debug({ err: error }, 'looking at an item');
+        })
+        .finally(() => this.#observing.delete(runner));
+      this.#observing.set(runner, look);
+    }
+    const enough = new AbortController();
+    const all = Promise.all(this.#observing.values()).finally(() => {
+      enough.abort();
+    });
+    await Promise.race([all, pauseUnless(AbortSignal.any([signal, enough.signal]), observeMilliseconds)]);
+  }
+
   /** Reads the inventory and every item's tracking; a host that does not answer is reported by the items' own steps. */
   async #observe(): Promise<void> {
     const { host, client, clock, log } = this.#options;
@@ -189,7 +223,7 @@ export class Relay {
       const inventory = await host.inventory();
       const at = (await clock.now()).toString();
       const running = new Set(inventory.vms.filter((vm) => vm.powerState === 'running').map((vm) => vm.vmId));
-      for (const runner of this.#runners.values()) await runner.observe(running.has(runner.vmId), at);
+      await this.#observeItems(running, at);
       const text = JSON.stringify(inventory);
       if (text === this.#sentInventory) return;
       await client.putInventory(inventory);

@@ -32,6 +32,6 @@ export async function uploadTransferLog(
       const { digest, changedBytes, frameCount } = log.summary();
       return { uploadId, lengthBytes, digest, etag, changedBytes, frameCount };
     },
-    { signal },
+    { signal, key: itemId },
   );
 }

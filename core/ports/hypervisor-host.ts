@@ -1,4 +1,5 @@
 import type { DiskReader, RandomReader } from '../dataplane/random-access.js';
+import type { ChunkMap } from '../domain/replication/chunk-map.js';
 import type { SiteInventory } from '../domain/site/inventory.js';
 import type { DiskId, VmId } from '../domain/ids.js';
 
@@ -7,10 +8,11 @@ import type { DiskId, VmId } from '../domain/ids.js';
  *
  * Promises (docs/architecture.md, rule 1): the change log of a disk starts at or before the checkpoint's instant; a log
  * switch closes the logs of all replicated disks of a VM at one instant and is there whole or not at all; what is closed
- * stays readable until it is discarded; every method may be called twice with the same arguments and then answers the same.
+ * stays readable until it is discarded or a resync is required; every method may be called twice with the same arguments and then answers the same.
  * Failures are UnderstudyErrors with codes US5xxx and `retry` advice.
  */
 export interface HypervisorHost {
+  /** tracksWhileWaiting: while a VM waits for its resync the host records which chunks change (`changedChunks`). */
   readonly capabilities: { tracksWhileWaiting: boolean };
   inventory(signal?: AbortSignal): Promise<SiteInventory>;
   /** Marks the VM as replicated under this protection; a VM can have one. Another protection's is refused with US5010. */
@@ -21,12 +23,38 @@ export interface HypervisorHost {
    * Starts change tracking and takes a checkpoint of all disks, at one instant: the base of this epoch, cycle `baseCycle`
    * (default 0); the first cycle to be closed is the one after it. Logs of earlier epochs go.
    * Called again with the same epoch it returns the same checkpoint, if that is still there; else an epoch that is not
-   * later than the last one is refused with US5013.
+   * later than the last one is refused with US5013. A disk that has not the size that it is replicated with refuses it
+   * with US5021, before anything changes.
    */
   startInitialReplication(
     vmId: VmId,
     options: { protectionId: string; epoch: number; baseCycle?: number },
   ): Promise<Checkpoint>;
+  /**
+   * Starts change tracking anew and takes a checkpoint of all disks, at one instant, as startInitialReplication does: logs
+   * of earlier epochs go, the first cycle to be closed follows `baseCycle`, the same epoch asked again gives the same
+   * checkpoint, an epoch that is not later than the last one is refused with US5013, a resized disk with US5021. It may be
+   * called whatever the tracking status is: tracking, resyncRequired, or not replicated yet under this relationship.
+   *
+   * `changedSince` names what the replica holds whole. If the host has a record of changed chunks without a gap from a
+   * start in the same epoch, at or before that cycle, up to the checkpoint's instant, it keeps the record with the
+   * checkpoint. A cycle that the host has not closed is none that it can vouch for: then there is no record.
+   */
+  startResynchronization(
+    vmId: VmId,
+    options: {
+      protectionId: string;
+      epoch: number;
+      baseCycle: number;
+      changedSince?: { epoch: number; cycle: number };
+    },
+  ): Promise<Checkpoint>;
+  /**
+   * The record that startResynchronization kept with the checkpoint: outside of its marked chunks the disk at the
+   * checkpoint's instant equals the disk of `changedSince`. Undefined: not known, every chunk is to be compared. Rejects
+   * with US5007 once the checkpoint is released.
+   */
+  changedChunks(vmId: VmId, checkpointId: string, diskId: DiskId): Promise<ChunkMap | undefined>;
   /** The disk as it was at the checkpoint's instant. Opening and reading reject with US5007 once it is released. Close it. */
   openCheckpointDisk(
     vmId: VmId,
@@ -37,7 +65,8 @@ export interface HypervisorHost {
   releaseCheckpoint(vmId: VmId, checkpointId: string): Promise<void>;
   /**
    * Closes the VM's logs as cycle `cycle` and opens new ones. If that cycle is already closed, returns it as it was closed.
-   * A number that does not follow the last closed cycle is refused with US5011.
+   * A number that does not follow the last closed cycle is refused with US5011, a resized disk with US5021.
+   * An application-consistent switch whose guest does not freeze closes a crash-consistent cycle that says why.
    */
   switchLogs(
     vmId: VmId,
@@ -67,13 +96,15 @@ export interface ClosedCycle {
   /** Business time of the switch, ISO-8601. */
   takenAt: string;
   consistency: 'crashConsistent' | 'applicationConsistent';
+  /** In words: why the cycle is crash-consistent although an application-consistent one was asked for. */
+  freezeFailure?: string;
   logs: { diskId: DiskId; lengthBytes: number; entryCount: number }[];
 }
 
 export type TrackingStatus =
   | { kind: 'notReplicated' }
   | { kind: 'tracking'; lastClosedCycle: number; openLogBytes: number; closedLogBytes: number; checkpointId?: string }
-  /** The logs no longer tell all changes since the last cycle; only a resync helps. `reason` is one of the words of docs/glossary.md. */
+  /** The logs no longer tell all changes since the last cycle; only a resync helps. */
   | { kind: 'resyncRequired'; reason: ResyncReason; message: string; at: string };
 
 export type ResyncReason =

@@ -21,8 +21,12 @@ export interface ReplicaStore {
   clearPages(blob: ReplicaBlob, offsetBytes: number, lengthBytes: number, fence: Fence): Promise<void>;
   /** Exactly `lengthBytes` bytes. `snapshotId` reads the snapshot. */
   readPages(blob: ReplicaBlob, offsetBytes: number, lengthBytes: number, snapshotId?: string): Promise<Buffer>;
-  /** Ranges that were written, ascending, merged where they touch. */
-  allocatedRanges(blob: ReplicaBlob, snapshotId?: string): AsyncIterable<{ offsetBytes: number; lengthBytes: number }>;
+  /** Ranges that were written, ascending, merged where they touch; with `within` only what of them lies in it. */
+  allocatedRanges(
+    blob: ReplicaBlob,
+    snapshotId?: string,
+    within?: { fromBytes: number; toBytes: number },
+  ): AsyncIterable<{ offsetBytes: number; lengthBytes: number }>;
   properties(blob: ReplicaBlob): Promise<ReplicaProperties | undefined>;
   /**
    * Snapshot on condition that the blob still has `ifMatch`; metadata carries the fence. Rejects with `FencedError` when

@@ -12,6 +12,17 @@ export interface TransferStore {
     blobName: string,
     ttlSeconds: number,
   ): Promise<{ url: string; expiresAt: string }>;
+  /** A SAS to read one blob and nothing else, under the same terms. */
+  grantRead(
+    storageAccountId: string,
+    blobName: string,
+    ttlSeconds: number,
+  ): Promise<{ url: string; expiresAt: string }>;
+  /**
+   * Writes a small blob unless one is there already: what was written first stays, whatever a second call brings. Resolves
+   * with whether this call wrote it.
+   */
+  putOnce(storageAccountId: string, blobName: string, content: Buffer): Promise<{ written: boolean }>;
   stat(storageAccountId: string, blobName: string): Promise<{ etag: string; lengthBytes: number } | undefined>;
   /** Reads with ifMatch: rejects with US3011 when the blob is not the one that was announced. */
   openReader(storageAccountId: string, blobName: string, expected: { etag: string; lengthBytes: number }): RandomReader;

@@ -3,12 +3,13 @@ import { UnderstudyError } from '../domain/errors.js';
 import type { ItemId, VaultId } from '../domain/ids.js';
 import type { ProtectedItem } from '../domain/protected-item/protected-item.js';
 import { nextState } from '../domain/protected-item/state-table.js';
-import type { CycleManifest, SegmentAnnouncement } from '../domain/relay-protocol/wire.js';
-import { acceptManifest, acceptSegment, checkEpoch } from '../domain/replication/acceptance.js';
+import type { z } from 'zod';
+import type { baseStartedRequest, CycleManifest, SegmentAnnouncement } from '../domain/relay-protocol/wire.js';
+import { acceptManifest, acceptSegment, checkEpoch, checkScopes, sendsBase } from '../domain/replication/acceptance.js';
 import type { ReplicationConflict } from '../domain/replication/conflict.js';
 import type { Clock } from '../ports/clock.js';
 import type { StateTable } from '../ports/state-table.js';
-import { decideAndCommit, insert, read, replace, type Stored } from './access.js';
+import { decideAndCommit, insert, read, replace, upsert, type Stored } from './access.js';
 import { rows, vaultPartition } from './rows.js';
 
 /**
@@ -102,12 +103,12 @@ export async function receiveSegment(
   });
 }
 
-/** The relay has logs and a checkpoint for every disk: initial replication runs from here on. */
-export async function markInitialReplicationStarted(
+/** The relay has logs and a checkpoint for every disk: the base is sent from here on. */
+export async function markBaseStarted(
   table: StateTable,
   vaultId: VaultId,
   itemId: ItemId,
-  report: { protectionId: string; epoch: number; checkpointAt: string },
+  report: z.output<typeof baseStartedRequest>,
 ): Promise<Received> {
   return decideAndCommit<Received>(table, vaultPartition(vaultId), async () => {
     const stored = await readItem(table, vaultId, itemId);
@@ -115,11 +116,11 @@ export async function markInitialReplicationStarted(
     const { phase, stopReason, checkpointAt } = item.replication;
     const conflict: ReplicationConflict | undefined =
       checkEpoch(item, report) ??
-      (phase !== 'initialReplication' && phase !== 'delta'
+      (phase !== 'delta' && !sendsBase(phase)
         ? { kind: 'notReplicating', phase, stopReason }
         : checkpointAt !== undefined && checkpointAt !== report.checkpointAt
-          ? { kind: 'initialReplicationRestarted', startedAt: checkpointAt, announcedAt: report.checkpointAt }
-          : undefined);
+          ? { kind: 'baseRestarted', startedAt: checkpointAt, announcedAt: report.checkpointAt }
+          : checkScopes(item, report.scopes));
     if (conflict) return { operations: [], result: { kind: 'conflict', item, conflict } };
     if (checkpointAt !== undefined) return { operations: [], result: { kind: 'repeat', item } };
     const changed: ProtectedItem = {
@@ -127,7 +128,16 @@ export async function markInitialReplicationStarted(
       state: nextState(item.state, 'protectionEnabled') ?? item.state,
       replication: { ...item.replication, checkpointAt: report.checkpointAt },
     };
-    return { operations: [replace(stored, changed)], result: { kind: 'accepted', item: changed } };
+    // Only where the app offered a start for the site's record is that record good for anything.
+    const scopes = item.replication.resync?.changedSince === undefined ? [] : (report.scopes ?? []);
+    const operations = scopes.map(({ diskId, groupBytes, bitmap }) => {
+      const diskIndex = item.disks.findIndex((disk) => disk.diskId === diskId);
+      return upsert(rows.resyncScope(vaultId, itemId, diskIndex), { epoch: report.epoch, groupBytes, bitmap });
+    });
+    return {
+      operations: [replace(stored, changed), ...operations],
+      result: { kind: 'accepted', item: changed },
+    };
   });
 }
 

@@ -6,6 +6,9 @@ import type { HostClock } from '../contract.js';
 const anchorSchema = z.object({ wallMs: z.number(), businessMs: z.number(), speed: z.number().positive() });
 type Anchor = z.infer<typeof anchorSchema>;
 
+/** Faster, and the timers of a day would come within a millisecond. */
+export const speedMax = 100_000;
+
 interface Scheduled {
   atMs: number;
   callback: () => void;
@@ -58,6 +61,13 @@ export class BusinessClock implements HostClock {
   advance(byMs: number): void {
     const businessMs = this.now() + byMs;
     this.#anchor = { ...this.#anchor, wallMs: this.#wallNow(), businessMs };
+    this.save();
+    this.#arm();
+  }
+
+  /** From now on business time runs at another speed. */
+  setSpeed(speed: number): void {
+    this.#anchor = { wallMs: this.#wallNow(), businessMs: this.now(), speed };
     this.save();
     this.#arm();
   }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { BusinessClock } from '../clock/business-clock.js';
+import { speedMax, type BusinessClock } from '../clock/business-clock.js';
 import { parseDurationMs } from '../clock/duration.js';
 import { DevhostError } from '../errors.js';
 import type { HttpAnswer } from './conversion.js';
@@ -26,16 +26,21 @@ export interface AdminApi {
   handle(method: string, url: URL, body: Buffer): HttpAnswer;
 }
 
-const advanceSchema = z.strictObject({ advance: z.string() });
+const clockOrder = z.union([
+  z.strictObject({ advance: z.string() }),
+  z.strictObject({ speed: z.number().positive().max(speedMax) }),
+]);
 
 /** The clock's two endpoints; undefined for anything else. They answer before the app is loaded: it may ask the time. */
 export function answerClock(clock: BusinessClock, method: string, url: URL, body: Buffer): HttpAnswer | undefined {
   if (url.pathname.toLowerCase().replace(/\/$/, '') !== '/admin/devhost/clock') return undefined;
   if (method === 'POST') {
     try {
-      clock.advance(parseDurationMs(advanceSchema.parse(JSON.parse(body.toString())).advance));
+      const order = clockOrder.parse(JSON.parse(body.toString()));
+      if ('advance' in order) clock.advance(parseDurationMs(order.advance));
+      else clock.setSpeed(order.speed);
     } catch (error) {
-      const why = error instanceof DevhostError ? error.message : 'send {"advance":"PT30M"} as JSON';
+      const why = error instanceof DevhostError ? error.message : 'send {"advance":"PT30M"} or {"speed":10} as JSON';
       return jsonAnswer(400, { error: why });
     }
   } else if (method !== 'GET') {

@@ -2,8 +2,9 @@ import { randomUUID } from 'node:crypto';
 import {
   commandResult,
   cycleManifest,
+  digestRequest,
   heartbeatRequest,
-  initialReplicationStartedRequest,
+  baseStartedRequest,
   inventoryRequest,
   registerRequest,
   resyncRequiredRequest,
@@ -22,9 +23,10 @@ import { NonceCache, relayCaller } from './relay-caller.js';
 import { storeCommandResult, storeHeartbeat, storeInventory } from './reports.js';
 import {
   announceCycle,
-  announceInitialReplication,
+  announceBaseStarted,
   announceResyncRequired,
   announceSegment,
+  grantDigests,
   grantUpload,
 } from './transfers.js';
 
@@ -80,6 +82,12 @@ export const relayOperations: readonly RelayOperation[] = [
   },
   {
     method: 'POST',
+    path: '/items/{id}/digests',
+    summary: 'A SAS to read the checksums of one region of a replica disk',
+    handle: ({ app, relay, id, json }) => grantDigests(app, relay, id, checkShape(digestRequest, json())),
+  },
+  {
+    method: 'POST',
     path: '/items/{id}/segments',
     summary: "A piece of a disk's base lies in blob storage",
     handle: ({ app, relay, id, json }) => announceSegment(app, relay, id, checkShape(segmentRequest, json())),
@@ -92,10 +100,9 @@ export const relayOperations: readonly RelayOperation[] = [
   },
   {
     method: 'POST',
-    path: '/items/{id}/initialReplicationStarted',
+    path: '/items/{id}/baseStarted',
     summary: 'Tracking runs and the checkpoint stands',
-    handle: ({ app, relay, id, json }) =>
-      announceInitialReplication(app, relay, id, checkShape(initialReplicationStartedRequest, json())),
+    handle: ({ app, relay, id, json }) => announceBaseStarted(app, relay, id, checkShape(baseStartedRequest, json())),
   },
   {
     method: 'POST',

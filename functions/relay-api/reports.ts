@@ -1,16 +1,25 @@
 import pLimit from 'p-limit';
+import { Temporal } from 'temporal-polyfill';
 import type { z } from 'zod';
 import { asItemId } from '../../core/domain/ids.js';
+import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import type { CommandResult, heartbeatRequest, ItemReport } from '../../core/domain/relay-protocol/wire.js';
 import type { SiteInventory } from '../../core/domain/site/inventory.js';
-import { decideAndCommit, read, replace } from '../../core/records/access.js';
+import { StateConflictError } from '../../core/ports/state-table.js';
+import { decideAndCommit, list, read, replace, type Stored } from '../../core/records/access.js';
 import { rows, type Fabric, type RegisteredRelay } from '../../core/records/rows.js';
 import type { App, AppInvocation } from '../app.js';
 import { ApiError } from '../http/api-error.js';
 import { fabricNameOf } from './register.js';
 
-/** Items whose reports are written at the same time. */
-const reportsAtOnce = 8;
+/** Reports that are written in one transaction: few, since one item that changed meanwhile spoils it. */
+const reportsOfTransaction = 20;
+/** Transactions at the same time; after a conflict, reports. */
+const writesAtOnce = 4;
+/** A report without news is written this often, so that the row shows that the relay is in contact. */
+const restatedAfterSeconds = 120;
+/** A backlog that moved by this much is news. */
+const backlogNewsBytes = 16 * 1024 * 1024;
 
 async function changeFabric(app: App, relay: RegisteredRelay, change: (fabric: Fabric) => Fabric): Promise<void> {
   const ref = rows.fabric(relay.vaultId, relay.fabricName);
@@ -48,35 +57,99 @@ export async function storeHeartbeat(
     lastHeartbeatAt: now,
     relayVersion: heartbeat.relayVersion,
   }));
-  const limit = pLimit(reportsAtOnce);
-  await Promise.all(heartbeat.items.map((report) => limit(() => storeItemReport(app, relay, report, now))));
+  if (heartbeat.items.length === 0) return;
+  const items = new Map((await list(app.table, rows.items(relay.vaultId))).map((item) => [item.value.itemId, item]));
+  const byItem = new Map<string, { item: Stored<ProtectedItem>; report: ItemReport }>();
+  for (const report of heartbeat.items) {
+    const item = items.get(asItemId(report.itemId));
+    if (isCurrent(item, relay, report) && isWorthWriting(item.value, report, now)) {
+      byItem.set(report.itemId, { item, report });
+    }
+  }
+  const due = [...byItem.values()];
+  const limit = pLimit(writesAtOnce);
+  const parts = Array.from({ length: Math.ceil(due.length / reportsOfTransaction) }, (_, index) =>
+    due.slice(index * reportsOfTransaction, (index + 1) * reportsOfTransaction),
+  );
+  const spoiled = await Promise.all(parts.map((part) => limit(() => storeReports(app, relay, part, now))));
+  await Promise.all(spoiled.flat().map((report) => limit(() => storeItemReport(app, relay, report, now))));
 }
 
-/** What the relay says of an item that it carries now. A report on another life or epoch is old news and is dropped. */
+/** A report on another life or epoch is old news and is dropped. */
+function isCurrent(
+  item: Stored<ProtectedItem> | undefined,
+  relay: RegisteredRelay,
+  report: ItemReport,
+): item is Stored<ProtectedItem> {
+  return (
+    item?.value.relayId === relay.relayId &&
+    item.value.protectionId === report.protectionId &&
+    item.value.replication.epoch === report.epoch
+  );
+}
+
+/** Hundreds of items that do well have nothing to say each half minute that is worth a write. */
+function isWorthWriting({ replication }: ProtectedItem, { lastError, backlogBytes }: ItemReport, now: string): boolean {
+  const { lastHeartbeatAt } = replication;
+  if (lastHeartbeatAt === undefined) return true;
+  const written = Temporal.Instant.from(lastHeartbeatAt);
+  if (Temporal.Instant.from(now).since(written).total('seconds') >= restatedAfterSeconds) return true;
+  if (Math.abs(backlogBytes - replication.backlogBytes) >= backlogNewsBytes) return true;
+  return lastError !== undefined && lastError.at !== replication.lastError?.at;
+}
+
+/** Several reports in one transaction; resolves with those that are still to be stored, since another writer was faster. */
+async function storeReports(
+  app: App,
+  relay: RegisteredRelay,
+  part: readonly { item: Stored<ProtectedItem>; report: ItemReport }[],
+  now: string,
+): Promise<ItemReport[]> {
+  try {
+    await app.table.transact(
+      rows.items(relay.vaultId).partition,
+      part.map(({ item, report }) => replace(item, withReport(item.value, report, now))),
+    );
+    return [];
+  } catch (error) {
+    if (!(error instanceof StateConflictError)) throw error;
+    return part.map(({ report }) => report);
+  }
+}
+
 async function storeItemReport(app: App, relay: RegisteredRelay, report: ItemReport, now: string): Promise<void> {
   const ref = rows.item(relay.vaultId, asItemId(report.itemId));
   await decideAndCommit(app.table, ref.partition, async () => {
     const item = await read(app.table, ref);
-    const current =
-      item?.value.relayId === relay.relayId &&
-      item.value.protectionId === report.protectionId &&
-      item.value.replication.epoch === report.epoch;
-    if (!current) return { operations: [], result: undefined };
-    // Absent is not "cleared": the error may be of the apply side, which clears what it overcame.
-    const lastError = report.lastError && {
-      code: report.lastError.code,
-      message: report.lastError.message,
-      recommendedAction: report.lastError.recommendedAction,
-      at: report.lastError.at,
-    };
-    const replication = {
-      ...item.value.replication,
-      lastHeartbeatAt: now,
-      backlogBytes: report.backlogBytes,
-      ...(lastError === undefined ? {} : { lastError }),
-    };
-    return { operations: [replace(item, { ...item.value, replication })], result: undefined };
+    if (!isCurrent(item, relay, report)) return { operations: [], result: undefined };
+    return { operations: [replace(item, withReport(item.value, report, now))], result: undefined };
   });
+}
+
+/**
+ * The item as its relay reports it at `now`. The report is the whole truth of the relay's side: what it does not tell is over. The
+ * app's own errors are not the relay's to clear.
+ */
+export function withReport(item: ProtectedItem, report: ItemReport, now: string): ProtectedItem {
+  const { relayError: _error, resyncProgress: _progress, ...rest } = item.replication;
+  const { backlogBytes, lastError, resynchronization } = report;
+  const relayError = lastError && {
+    code: lastError.code,
+    message: lastError.message,
+    recommendedAction: lastError.recommendedAction,
+    at: lastError.at,
+    ...(lastError.blocking === true ? { blocking: true } : {}),
+  };
+  return {
+    ...item,
+    replication: {
+      ...rest,
+      lastHeartbeatAt: now,
+      backlogBytes,
+      ...(relayError === undefined ? {} : { relayError }),
+      ...(resynchronization === undefined ? {} : { resyncProgress: resynchronization }),
+    },
+  };
 }
 
 /** Stores a command's result and wakes its workflow. A command that no one waits for any more is no error. */

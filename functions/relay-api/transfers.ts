@@ -8,19 +8,26 @@ import type {
   TransferLogRef,
   UploadTarget,
   cycleResponse,
-  initialReplicationStartedRequest,
+  digestRequest,
+  digestResponse,
+  baseStartedRequest,
   resyncRequiredRequest,
   segmentResponse,
   uploadRequest,
   uploadResponse,
 } from '../../core/domain/relay-protocol/wire.js';
-import { checkEpoch } from '../../core/domain/replication/acceptance.js';
-import { transferBlobName, transferStorageAccountId } from '../../core/domain/replication/blob-names.js';
+import { checkEpoch, sendsBase } from '../../core/domain/replication/acceptance.js';
+import {
+  digestBlobName,
+  transferBlobName,
+  transferStorageAccountId,
+} from '../../core/domain/replication/blob-names.js';
 import { conflictError, type ReplicationConflict } from '../../core/domain/replication/conflict.js';
+import { resyncRegionBytes } from '../../core/domain/replication/resync-geometry.js';
 import { uploadGrantSeconds } from '../../core/ports/transfer-store.js';
 import { read } from '../../core/records/access.js';
 import {
-  markInitialReplicationStarted,
+  markBaseStarted,
   markResyncRequired,
   receiveCycle,
   receiveSegment,
@@ -52,7 +59,7 @@ function uploadConflict(item: ProtectedItem, request: z.output<typeof uploadRequ
   const superseded = checkEpoch(item, request);
   if (superseded !== undefined) return superseded;
   const { phase, stopReason, receivedCycle } = item.replication;
-  if (phase !== 'initialReplication' && phase !== 'delta') return { kind: 'notReplicating', phase, stopReason };
+  if (phase !== 'delta' && !sendsBase(phase)) return { kind: 'notReplicating', phase, stopReason };
   const { target } = request;
   const disk = item.disks.find(({ diskId }) => diskId === target.diskId);
   if (disk === undefined) return { kind: 'diskMismatch', missing: [], unexpected: [target.diskId] };
@@ -64,7 +71,7 @@ function uploadConflict(item: ProtectedItem, request: z.output<typeof uploadRequ
       }
       return undefined;
     case 'segment':
-      if (phase !== 'initialReplication') return { kind: 'notReplicating', phase, stopReason };
+      if (!sendsBase(phase)) return { kind: 'notReplicating', phase, stopReason };
       if (target.fromBytes < disk.sourceSizeBytes) return undefined;
       return {
         kind: 'badRange',
@@ -92,6 +99,29 @@ export async function grantUpload(
   return { uploadId, url: grant.url, expiresAt: grant.expiresAt };
 }
 
+/** What the replica's side of a comparison found, for the relay to read. */
+export async function grantDigests(
+  app: App,
+  relay: RegisteredRelay,
+  itemId: string,
+  request: z.output<typeof digestRequest>,
+): Promise<z.output<typeof digestResponse>> {
+  const item = await ownItem(app, relay, itemId);
+  const superseded = checkEpoch(item, request);
+  if (superseded !== undefined) throw conflictError(superseded);
+  const { phase, stopReason } = item.replication;
+  if (phase !== 'resynchronization') throw conflictError({ kind: 'notReplicating', phase, stopReason });
+  const { diskId, fromBytes } = request;
+  const disk = item.disks.find((each) => each.diskId === diskId);
+  if (disk === undefined) throw conflictError({ kind: 'diskMismatch', missing: [], unexpected: [diskId] });
+  const { digestedThroughBytes } = disk;
+  if (fromBytes % resyncRegionBytes !== 0 || fromBytes >= digestedThroughBytes) {
+    throw conflictError({ kind: 'notDigested', diskId, fromBytes, digestedThroughBytes });
+  }
+  const blobName = digestBlobName(item.protectionId, request.epoch, disk.diskId, fromBytes);
+  return app.transfers.grantRead(transferStorageAccountId(item), blobName, uploadGrantSeconds);
+}
+
 /** The relay deletes its logs on our word: so the blob must lie there as announced before the row is committed. */
 async function checkUploaded(
   app: App,
@@ -105,6 +135,7 @@ async function checkUploaded(
   if (found?.etag === log.etag && found.lengthBytes === log.lengthBytes) return;
   throw new ApiError({
     code: 'US1113',
+    retry: 'later',
     httpStatus: 409,
     target: blobName,
     message:
@@ -132,7 +163,9 @@ export async function announceSegment(
   const item = await ownItem(app, relay, itemId);
   const disk = (of: ProtectedItem) => of.disks.find(({ diskId }) => diskId === segment.diskId);
   // A repeat of what is applied already has no blob any more.
-  if (checkEpoch(item, segment) === undefined && segment.toBytes > (disk(item)?.baseReceivedThroughBytes ?? 0)) {
+  const isNew =
+    checkEpoch(item, segment) === undefined && segment.toBytes > (disk(item)?.baseReceivedThroughBytes ?? 0);
+  if (isNew && segment.log !== null) {
     const target = { kind: 'segment', fromBytes: segment.fromBytes, diskId: segment.diskId } as const;
     await checkUploaded(app, item, segment.epoch, target, segment.log);
   }
@@ -172,14 +205,14 @@ export async function announceCycle(
   return { receivedCycle: stored.replication.receivedCycle, appliedCycle: stored.replication.appliedCycle };
 }
 
-export async function announceInitialReplication(
+export async function announceBaseStarted(
   app: AppInvocation,
   relay: RegisteredRelay,
   itemId: string,
-  report: z.output<typeof initialReplicationStartedRequest>,
+  report: z.output<typeof baseStartedRequest>,
 ): Promise<void> {
   const item = await ownItem(app, relay, itemId);
-  await settled(app, relay, await markInitialReplicationStarted(app.table, relay.vaultId, item.itemId, report));
+  await settled(app, relay, await markBaseStarted(app.table, relay.vaultId, item.itemId, report));
 }
 
 export async function announceResyncRequired(

@@ -1,5 +1,7 @@
+import pLimit from 'p-limit';
 import { Temporal } from 'temporal-polyfill';
 import type { VaultId } from '../../core/domain/ids.js';
+import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import {
   ensureJobWorkflow,
   ensureWorkflows,
@@ -7,11 +9,20 @@ import {
 } from '../../core/domain/workflows/ensure-workflows.js';
 import { decideAndCommit, list, read, remove, replace } from '../../core/records/access.js';
 import { rows, type PointExport } from '../../core/records/rows.js';
+import { transactionOperationsMax } from '../../core/ports/state-table.js';
 import type { AppInvocation } from '../app.js';
+
+/** Workflows that are asked for at the same time. */
+const checksAtOnce = 8;
+/** An item that waits for its next cycle is looked at once in this many sweeps. */
+const sweepsPerIdleItem = 10;
+const eventsKeptHours = 30 * 24;
+/** In one run; the next goes on. A vault that makes more than this an hour has other worries. */
+const eventsForgottenMax = 500;
 
 /**
  * Once a minute: what a door meant to start and could not, and what died, is started; exports that were left open let go of
- * their points. Everything here may run twice, and a failure of one vault or item stops no other.
+ * their points; old events are forgotten. Everything here may run twice, and a failure of one vault or item stops no other.
  */
 export async function sweep(app: AppInvocation): Promise<void> {
   for (const { value } of await list(app.table, rows.vaultIndexes())) {
@@ -28,16 +39,24 @@ async function attempt(app: AppInvocation, what: string, run: () => Promise<void
 }
 
 async function sweepVault(app: AppInvocation, vaultId: VaultId): Promise<void> {
-  for (const { value: job } of await list(app.table, rows.jobs(vaultId))) {
+  const limit = pLimit(checksAtOnce);
+  const jobs = (await list(app.table, rows.jobs(vaultId))).flatMap(({ value: job }) => {
     const workflow = ensureJobWorkflow(job);
     // A completed workflow wrote its job's end itself: it is never run again.
-    if (workflow !== undefined) await attempt(app, `job ${job.jobName}`, () => start(app, workflow, false));
-  }
-  for (const { value: item } of await list(app.table, rows.items(vaultId))) {
-    for (const workflow of ensureWorkflows(vaultId, item)) {
-      await attempt(app, `item ${item.itemId}`, () => start(app, workflow, true));
-    }
-  }
+    return workflow === undefined
+      ? []
+      : [limit(() => attempt(app, `job ${job.jobName}`, () => start(app, workflow, false)))];
+  });
+  const minute = Math.floor((await app.clock.now()).epochMilliseconds / 60_000);
+  const items = (await list(app.table, rows.items(vaultId)))
+    .filter(({ value: item }) => !isIdle(item) || isTurnOf(item, minute))
+    .flatMap(({ value: item }) =>
+      ensureWorkflows(vaultId, item).map((workflow) =>
+        limit(() => attempt(app, `item ${item.itemId}`, () => start(app, workflow, true))),
+      ),
+    );
+  await Promise.all([...jobs, ...items]);
+  await attempt(app, `the events of ${vaultId}`, () => forgetEvents(app, vaultId));
   const now = app.systemNow();
   for (const { value } of await list(app.table, rows.pointExports(vaultId))) {
     if (Temporal.Instant.compare(now, Temporal.Instant.from(value.expiresAt)) < 0) continue;
@@ -45,10 +64,38 @@ async function sweepVault(app: AppInvocation, vaultId: VaultId): Promise<void> {
   }
 }
 
+/**
+ * Nothing waits to be applied: should its workflow have died, the next cycle that arrives finds that out. Of hundreds of
+ * items nearly all are so.
+ */
+const isIdle = ({ activeJob, replication }: ProtectedItem): boolean =>
+  activeJob === undefined && replication.phase === 'delta' && replication.receivedCycle === replication.appliedCycle;
+
+/** Item ids are hex digits of a digest: evenly spread. */
+const isTurnOf = ({ itemId }: ProtectedItem, minute: number): boolean =>
+  (Number.parseInt(itemId.slice(0, 8), 16) + minute) % sweepsPerIdleItem === 0;
+
 async function start(app: AppInvocation, workflow: WorkflowToRun, evenIfCompleted: boolean): Promise<void> {
   const { orchestrator, instanceId, input } = workflow;
   const started = await app.workflows.ensure(orchestrator, instanceId, input as object, evenIfCompleted);
   if (started) app.log(`the sweep started ${orchestrator} ${instanceId}`);
+}
+
+/** Events older than the last 30 days, once an hour; a day late does no harm, so that the newer ones need not be read. */
+async function forgetEvents(app: AppInvocation, vaultId: VaultId): Promise<void> {
+  const { partition } = rows.events(vaultId);
+  const now = await app.clock.now();
+  if (now.toZonedDateTimeISO('UTC').minute !== 0) return;
+  const oldest = now.subtract({ hours: eventsKeptHours });
+  let leftCount = eventsForgottenMax;
+  for (const range of rows.eventsBefore(vaultId, oldest)) {
+    const old = await list(app.table, range, leftCount);
+    for (let from = 0; from < old.length; from += transactionOperationsMax) {
+      await app.table.transact(partition, old.slice(from, from + transactionOperationsMax).map(remove));
+    }
+    leftCount -= old.length;
+    if (leftCount <= 0) return;
+  }
 }
 
 /** Name under which an export pins its point. */

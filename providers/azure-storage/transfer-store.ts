@@ -29,6 +29,30 @@ class BlockBlobTransferStore implements TransferStore {
     return this.accounts.grant(storageAccountId, transferContainer, blobName, permissions, ttlSeconds);
   }
 
+  async grantRead(
+    storageAccountId: string,
+    blobName: string,
+    ttlSeconds: number,
+  ): Promise<{ url: string; expiresAt: string }> {
+    const permissions = BlobSASPermissions.parse('r');
+    return this.accounts.grant(storageAccountId, transferContainer, blobName, permissions, ttlSeconds);
+  }
+
+  async putOnce(storageAccountId: string, blobName: string, content: Buffer): Promise<{ written: boolean }> {
+    await this.accounts.ensureContainer(storageAccountId, transferContainer);
+    const container = await this.accounts.container(storageAccountId, transferContainer);
+    try {
+      await container
+        .getBlockBlobClient(blobName)
+        .upload(content, content.length, { conditions: { ifNoneMatch: '*' } });
+      return { written: true };
+    } catch (error) {
+      const { statusCode } = serviceAnswer(error);
+      if (statusCode === 409 || statusCode === 412) return { written: false };
+      throw storageFailure('writing', `${transferContainer}/${blobName}`, error);
+    }
+  }
+
   async stat(storageAccountId: string, blobName: string): Promise<{ etag: string; lengthBytes: number } | undefined> {
     const client = await this.client(storageAccountId, blobName);
     try {

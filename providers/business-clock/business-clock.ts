@@ -40,12 +40,13 @@ interface Reading {
 
 class ServedClock implements Clock {
   private asking: Promise<Reading> | undefined;
+  private askingNext: Promise<Reading> | undefined;
   private last: Reading | undefined;
 
   constructor(private readonly url: string) {}
 
   async now(): Promise<Temporal.Instant> {
-    return (await this.fetchReading()).now;
+    return (await this.fresh()).now;
   }
 
   async waitUntil(instant: Temporal.Instant, signal?: AbortSignal): Promise<void> {
@@ -68,8 +69,22 @@ class ServedClock implements Clock {
   private async recent(): Promise<Reading> {
     const { last } = this;
     if (last && performance.now() - last.atMs < pollMs / 4) return last;
-    this.asking ??= this.fetchReading().finally(() => (this.asking = undefined));
-    return this.asking;
+    return this.fresh();
+  }
+
+  /** Not older than the call. However many ask, one question is under way, and the next one is asked for all who came meanwhile. */
+  private fresh(): Promise<Reading> {
+    if (this.asking === undefined) {
+      this.asking = this.fetchReading().finally(() => (this.asking = undefined));
+      return this.asking;
+    }
+    this.askingNext ??= this.asking
+      .catch(() => undefined)
+      .then(() => {
+        this.askingNext = undefined;
+        return this.fresh();
+      });
+    return this.askingNext;
   }
 
   private async fetchReading(): Promise<Reading> {

@@ -32,6 +32,7 @@ const closedCycle = z.object({
   cycle: z.number().int(),
   takenAt: z.string(),
   consistency,
+  freezeFailure: z.string().optional(),
   logs: z.array(z.object({ diskId, lengthBytes: count, entryCount: count })),
 });
 
@@ -81,6 +82,14 @@ export const siteOperations = {
     request: ofProtection.extend({ epoch: z.number().int().min(1), baseCycle: count }),
     response: checkpoint,
   },
+  startResynchronization: {
+    request: ofProtection.extend({
+      epoch: z.number().int().min(1),
+      baseCycle: count,
+      changedSince: z.object({ epoch: z.number().int().min(1), cycle: count }).optional(),
+    }),
+    response: checkpoint,
+  },
   releaseCheckpoint: { request: ofVm.extend({ checkpointId: z.string() }), response: nothing },
   switchLogs: {
     request: ofProtection.extend({ cycle: z.number().int().min(1), consistency }),
@@ -114,7 +123,7 @@ export const siteOperations = {
     response: z.object({ diskId: z.string() }),
   },
   diskAt: {
-    request: byName.extend({ cycle: count, outFolder: z.string().min(1) }),
+    request: byName.extend({ cycle: count, epoch: z.number().int().min(1).optional(), outFolder: z.string().min(1) }),
     response: z.object({ disks: z.array(z.object({ disk: z.string(), path: z.string() })) }),
   },
   addFault: { request: z.object({ kind: faultKind, vm: z.string().optional() }), response: nothing },

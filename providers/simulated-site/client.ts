@@ -1,14 +1,18 @@
-import { access } from 'node:fs/promises';
+import { access, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DiskReader, RandomReader } from '../../core/dataplane/random-access.js';
 import { openVhdxReader } from '../../core/dataplane/vhdx/reader.js';
+import type { ChunkMap } from '../../core/domain/replication/chunk-map.js';
 import type { DiskId, VmId } from '../../core/domain/ids.js';
-import type { HypervisorHost } from '../../core/ports/hypervisor-host.js';
+import type { ClosedCycle, HypervisorHost } from '../../core/ports/hypervisor-host.js';
 import { openFileReader } from '../local-files/random-access-file.js';
+import type { SiteResponse } from './api.js';
 import { SiteConnection } from './connection.js';
+import { readChanges } from './change-record.js';
 import { readCycleFile } from './cycle-file.js';
 import { isAbsent } from './durable-file.js';
 import { checkpointGone, closedLogGone, notFound, siteUnreachable } from './errors.js';
+import { Faults } from './faults.js';
 import { readSiteFile, sitePaths, vmPaths } from './site-file.js';
 import { readVmState } from './vm-state.js';
 
@@ -24,8 +28,7 @@ export function openSimulatedSite(options: {
   const { siteFolder } = options;
   const site = options.connection ?? new SiteConnection(siteFolder);
   return {
-    // Tracking ends where a resync is marked; which chunks change from then on is not recorded yet.
-    capabilities: { tracksWhileWaiting: false },
+    capabilities: { tracksWhileWaiting: true },
     inventory: (signal) => site.call('inventory', {}, signal),
     createReplicationRelationship: async (vmId, protectionId) => {
       await site.call('createReplicationRelationship', { vmId, protectionId });
@@ -35,13 +38,16 @@ export function openSimulatedSite(options: {
     },
     startInitialReplication: (vmId, { protectionId, epoch, baseCycle }) =>
       site.call('startInitialReplication', { vmId, protectionId, epoch, baseCycle: baseCycle ?? 0 }),
+    startResynchronization: (vmId, options) => site.call('startResynchronization', { vmId, ...options }),
+    changedChunks: (vmId, checkpointId, diskId) => changedChunks(siteFolder, vmId, checkpointId, diskId),
     openCheckpointDisk: (vmId, checkpointId, diskId) => openCheckpointDisk(siteFolder, vmId, checkpointId, diskId),
     releaseCheckpoint: async (vmId, checkpointId) => {
       await site.call('releaseCheckpoint', { vmId, checkpointId });
     },
-    switchLogs: (vmId, { protectionId, cycle, consistency }) =>
-      site.call('switchLogs', { vmId, protectionId, cycle, consistency }),
-    closedCycles: async (vmId, protectionId) => (await site.call('closedCycles', { vmId, protectionId })).cycles,
+    switchLogs: async (vmId, { protectionId, cycle, consistency }) =>
+      toClosedCycle(await site.call('switchLogs', { vmId, protectionId, cycle, consistency })),
+    closedCycles: async (vmId, protectionId) =>
+      (await site.call('closedCycles', { vmId, protectionId })).cycles.map(toClosedCycle),
     openLog: (vmId, cycle, diskId) => openLog(siteFolder, vmId, cycle, diskId),
     discardCyclesThrough: async (vmId, protectionId, cycle) => {
       await site.call('discardCyclesThrough', { vmId, protectionId, cycle });
@@ -58,10 +64,55 @@ export function openSimulatedSite(options: {
   };
 }
 
+/** How long a reading of the faults is taken for the present: a send should not wait for a file. */
+const lineFaultsFreshMs = 200;
+
+export type LineFault = 'none' | 'cut' | 'slow';
+
+/**
+ * The line between a VM's host and the cloud, as the faults network-cut and network-slow have it; without a VM only those
+ * of the whole site count. Whoever sends asks before each send: the site process need not run for the answer.
+ */
+export function openLineFaults(options: { siteFolder: string }): { current(vmId?: VmId): Promise<LineFault> } {
+  const path = sitePaths.faultsFile(options.siteFolder);
+  let read: { atMs: number; faults: Promise<Faults> } | undefined;
+  let known: { version: string; faults: Faults } | undefined;
+  const load = async (): Promise<Faults> => {
+    // The file is replaced whole: a new one has another inode or another time.
+    const { ino, mtimeMs } = (await statIfThere(path)) ?? { ino: 0, mtimeMs: 0 };
+    const version = `${ino} ${mtimeMs}`;
+    if (known?.version !== version) known = { version, faults: await Faults.load(options.siteFolder) };
+    return known.faults;
+  };
+  return {
+    current: async (vmId) => {
+      const nowMs = performance.now();
+      if (read === undefined || nowMs - read.atMs > lineFaultsFreshMs) read = { atMs: nowMs, faults: load() };
+      const faults = await read.faults;
+      if (faults.has('network-cut', vmId)) return 'cut';
+      return faults.has('network-slow', vmId) ? 'slow' : 'none';
+    },
+  };
+}
+
+async function statIfThere(path: string): Promise<{ ino: number; mtimeMs: number } | undefined> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (isAbsent(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Without the keys that are only there with `undefined` in them. */
+function toClosedCycle({ freezeFailure, ...closed }: SiteResponse<'switchLogs'>): ClosedCycle {
+  return freezeFailure === undefined ? closed : { ...closed, freezeFailure };
+}
+
 interface FoundVm {
   name: string;
   folder: string;
-  diskName(diskId: DiskId): string;
+  disk(diskId: DiskId): { name: string; sizeBytes: number };
 }
 
 async function findVm(siteFolder: string, vmId: VmId): Promise<FoundVm> {
@@ -69,12 +120,32 @@ async function findVm(siteFolder: string, vmId: VmId): Promise<FoundVm> {
   if (site === undefined) throw siteUnreachable(siteFolder);
   const vm = site.vms.find((candidate) => candidate.vmId === vmId);
   if (vm === undefined) throw notFound(`VM with the id ${vmId}`);
-  const diskName = (diskId: DiskId) => {
+  const findDisk = (diskId: DiskId) => {
     const disk = vm.disks.find((candidate) => candidate.diskId === diskId);
     if (disk === undefined) throw notFound(`disk ${diskId} in VM ${vm.name}`);
-    return disk.name;
+    return disk;
   };
-  return { name: vm.name, folder: sitePaths.vmFolder(siteFolder, vm.name), diskName };
+  return { name: vm.name, folder: sitePaths.vmFolder(siteFolder, vm.name), disk: findDisk };
+}
+
+/** The record lies beside the disk until the checkpoint's release; one that is absent or damaged tells nothing. */
+async function changedChunks(
+  siteFolder: string,
+  vmId: VmId,
+  checkpointId: string,
+  diskId: DiskId,
+): Promise<ChunkMap | undefined> {
+  const vm = await findVm(siteFolder, vmId);
+  const { name, sizeBytes } = vm.disk(diskId);
+  const changes = await readChanges(vmPaths.checkpointChanges(vm.folder, name, checkpointId), sizeBytes);
+  // Asked afterwards: a file that was not found may have gone with its checkpoint meanwhile.
+  await requireCheckpoint(vm, checkpointId);
+  return changes?.map;
+}
+
+async function requireCheckpoint(vm: FoundVm, checkpointId: string): Promise<void> {
+  const { checkpoint } = (await readVmState(vm.folder))?.replication ?? {};
+  if (checkpoint?.checkpointId !== checkpointId || checkpoint.releasing) throw checkpointGone(vm.name, checkpointId);
 }
 
 /**
@@ -88,9 +159,8 @@ async function openCheckpointDisk(
   diskId: DiskId,
 ): Promise<DiskReader & { close(): Promise<void> }> {
   const vm = await findVm(siteFolder, vmId);
-  const name = vm.diskName(diskId);
-  const { checkpoint } = (await readVmState(vm.folder))?.replication ?? {};
-  if (checkpoint?.checkpointId !== checkpointId || checkpoint.releasing) throw checkpointGone(vm.name, checkpointId);
+  const { name } = vm.disk(diskId);
+  await requireCheckpoint(vm, checkpointId);
   const stillFrozen = async () => {
     try {
       await access(vmPaths.redirect(vm.folder, name, checkpointId));

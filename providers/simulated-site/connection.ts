@@ -1,9 +1,12 @@
-import { request } from 'node:http';
+import { Agent, request } from 'node:http';
 import { z } from 'zod';
 import { UnderstudyError } from '../../core/domain/errors.js';
 import { siteErrorBody, siteOperations, type SiteOperation, type SiteRequest, type SiteResponse } from './api.js';
 import { siteUnreachable } from './errors.js';
 import { readRunFile, type RunFile } from './run-file.js';
+
+/** Hundreds of VMs may be asked about at once; the others' calls wait for a socket. */
+const agent = new Agent({ keepAlive: true, maxSockets: 64 });
 
 /** Calls of the site process. run.json is read for each call: the port and token change when the site starts again. */
 export class SiteConnection {
@@ -46,6 +49,7 @@ function post(
         port: run.port,
         path: `/v1/${name}`,
         method: 'POST',
+        agent,
         headers: {
           authorization: `Bearer ${run.token}`,
           'content-type': 'application/json',

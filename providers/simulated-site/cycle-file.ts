@@ -13,6 +13,7 @@ export const cycleFile = z.object({
   epoch: z.number().int().min(1),
   takenAt: z.string(),
   consistency: z.enum(['crashConsistent', 'applicationConsistent']),
+  freezeFailure: z.string().optional(),
   logs: z.array(
     z.object({
       diskId: z.string(),
@@ -29,6 +30,7 @@ export const toClosedCycle = (file: CycleFile): ClosedCycle => ({
   cycle: file.cycle,
   takenAt: file.takenAt,
   consistency: file.consistency,
+  ...(file.freezeFailure !== undefined && { freezeFailure: file.freezeFailure }),
   logs: file.logs.map(({ diskId, lengthBytes, entryCount }) => ({ diskId: asDiskId(diskId), lengthBytes, entryCount })),
 });
 

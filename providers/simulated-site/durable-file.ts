@@ -6,13 +6,13 @@ import { unreadableFile } from './errors.js';
 /** Temporary names end in this; what is found under such a name at start was never committed. */
 export const temporarySuffix = '.tmp';
 
-/** The new text is there whole or not at all, also after a power failure: temporary name, flush, rename, flush of the folder. */
-export async function writeWhole(path: string, text: string, mode = 0o644): Promise<void> {
+/** The new content is there whole or not at all, also after a power failure: temporary name, flush, rename, flush of the folder. */
+export async function writeWhole(path: string, content: string | Buffer, mode = 0o644): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}${temporarySuffix}`);
   try {
     const handle = await open(temporary, 'w', mode);
     try {
-      await handle.writeFile(text);
+      await handle.writeFile(content);
       await handle.sync();
     } finally {
       await handle.close();

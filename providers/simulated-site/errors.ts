@@ -69,7 +69,7 @@ export const checkpointGone = (vm: string, checkpointId: string): UnderstudyErro
     code: 'US5007',
     message: `Checkpoint ${checkpointId} of ${vm} is not there any more`,
     possibleCauses: 'It was released, or replication started anew under a later epoch.',
-    recommendedAction: 'Start initial replication under a new epoch.',
+    recommendedAction: 'Start initial replication or the resync under a new epoch.',
     httpStatus: 409,
   });
 
@@ -78,6 +78,7 @@ export const closedLogGone = (vm: string, cycle: number): UnderstudyError =>
     code: 'US5008',
     message: `Cycle ${cycle} of ${vm} is not closed, or its logs were discarded`,
     recommendedAction: 'Ask for the closed cycles and go on with the first of them.',
+    retry: 'later',
     httpStatus: 404,
     details: { cycle },
   });
@@ -97,6 +98,7 @@ export const cycleOutOfOrder = (vm: string, asked: number, lastClosed: number): 
     message: `Cycle ${asked} of ${vm} cannot be closed: the last closed one is ${lastClosed}`,
     possibleCauses: 'Two relays drive the same VM, or the site folder was brought back from an older copy.',
     recommendedAction: 'Resynchronize the item.',
+    retry: 'later',
     httpStatus: 409,
     details: { asked, lastClosed },
   });
@@ -112,7 +114,7 @@ export const notReplicated = (vm: string): UnderstudyError =>
 export const staleEpoch = (vm: string, asked: number, found: number): UnderstudyError =>
   new UnderstudyError({
     code: 'US5013',
-    message: `Initial replication of ${vm} cannot start under epoch ${asked}: epoch ${found} has begun already`,
+    message: `Replication of ${vm} cannot start under epoch ${asked}: epoch ${found} has begun already`,
     recommendedAction: 'Take a new epoch.',
     httpStatus: 409,
     details: { asked, found },
@@ -123,6 +125,7 @@ export const resyncNeeded = (vm: string, message: string): UnderstudyError =>
     code: 'US5014',
     message: `The change logs of ${vm} cannot be closed: ${message}`,
     recommendedAction: 'Resynchronize the item.',
+    retry: 'later',
     httpStatus: 409,
   });
 
@@ -178,7 +181,8 @@ export const diskResized = (vm: string, disk: string, replicated: number, now: n
     code: 'US5021',
     message: `Disk ${disk} of ${vm} is replicated with ${replicated} bytes, but has ${now ?? 'no'} bytes now`,
     possibleCauses: 'The disk was resized or removed while it was replicated.',
-    recommendedAction: 'Disable protection of the VM and enable it again: its replica cannot be resized.',
+    recommendedAction:
+      'Disable replication of the VM and enable it again with its present disks: a replica cannot be resized.',
     httpStatus: 409,
     details: { disk, replicated, now },
   });

@@ -4,7 +4,8 @@ import { sitePaths } from './site-file.js';
 
 /**
  * Faults on demand. They stay until cleared, also over a restart (host-crash happens once). `vmId` absent: every VM.
- * network-cut and network-slow are only kept and told: the line is not the site's, whoever sends bytes asks for them.
+ * network-cut and network-slow are only kept and told: the line is not the site's, whoever sends bytes asks for them
+ * (`openLineFaults` in client.ts).
  */
 export const faultKind = z.enum([
   'network-cut',
@@ -36,7 +37,8 @@ export class Faults {
     return this.active;
   }
 
-  has(kind: FaultKind, vmId: string): boolean {
+  /** Without a VM: on the whole site. */
+  has(kind: FaultKind, vmId: string | undefined): boolean {
     return this.active.some((fault) => fault.kind === kind && (fault.vmId === undefined || fault.vmId === vmId));
   }
 

@@ -1,6 +1,6 @@
 import { crc32 } from '@node-rs/crc32';
-import { mkdir, readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import type { DiskReader, RandomReader } from '../../core/dataplane/random-access.js';
 import { openFileReader, openFileWriter, type FileWriter } from '../local-files/random-access-file.js';
 import { isAbsent } from './durable-file.js';
@@ -13,7 +13,7 @@ import { journalOff } from './errors.js';
  *   "URJW" | crc32 u32 of bytes 8…31 and the data | kind u8 (1 write, 2 cycle mark), 3 reserved | diskIndex u32 |
  *   offsetBytes u64 (of a mark: the cycle) | lengthBytes u32 | 4 reserved | data
  *
- * The disk of cycle C is the base with all writes up to the last mark of C. Only tests and demo switch it on.
+ * Records end where a resync is marked. The disk of cycle C is the base with all writes up to the last mark of C. Only tests and demo switch it on.
  */
 const recordMagic = 0x574a5255; // "URJW"
 const headerBytes = 32;
@@ -25,12 +25,12 @@ export class Journal {
     private endBytes: number,
   ) {}
 
-  /** A fresh journal of one epoch; all earlier ones of the VM go. */
+  /** A fresh journal of one epoch. Those of earlier epochs stay: their recovery points outlive a resync. */
   static async create(vmFolder: string, epoch: number, baseCycle: number): Promise<Journal> {
-    await rm(vmFolder, { recursive: true, force: true });
     const folder = join(vmFolder, String(epoch));
+    await rm(folder, { recursive: true, force: true });
     await mkdir(folder, { recursive: true });
-    const journal = new Journal(await openFileWriter(join(folder, 'writes.journal'), { mode: 'create' }), 0);
+    const journal = new Journal(await openFileWriter(journalPath(vmFolder, epoch), { mode: 'create' }), 0);
     await journal.mark(baseCycle);
     return journal;
   }
@@ -39,7 +39,7 @@ export class Journal {
   static async reopen(vmFolder: string, epoch: number): Promise<Journal | undefined> {
     let file: FileWriter;
     try {
-      file = await openFileWriter(join(vmFolder, String(epoch), 'writes.journal'));
+      file = await openFileWriter(journalPath(vmFolder, epoch));
     } catch (error) {
       if (isAbsent(error)) return undefined;
       throw error;
@@ -52,7 +52,8 @@ export class Journal {
 
   /** Copies the frozen disk; it must stay frozen until this resolves. */
   static async copyBase(vmFolder: string, epoch: number, diskName: string, disk: DiskReader): Promise<void> {
-    const out = await openFileWriter(basePath(vmFolder, epoch, diskName), { mode: 'truncate' });
+    const path = basePath(vmFolder, epoch, diskName);
+    const out = await openFileWriter(`${path}.partial`, { mode: 'truncate' });
     try {
       await out.resize(disk.sizeBytes);
       for await (const range of disk.allocatedRanges()) {
@@ -64,6 +65,12 @@ export class Journal {
     } finally {
       await out.close();
     }
+    await rename(`${path}.partial`, path);
+  }
+
+  /** Another protection begins, or this one ends: its epochs tell nothing any more. */
+  static async clear(vmFolder: string): Promise<void> {
+    await rm(vmFolder, { recursive: true, force: true });
   }
 
   write(diskIndex: number, offsetBytes: number, data: Buffer): Promise<void> {
@@ -92,19 +99,22 @@ export class Journal {
   }
 }
 
-/** Rebuilds every disk of a cycle as a raw image `<out>/<disk>.raw`, holes where the base has zeros. */
+/**
+ * Rebuilds every disk of a cycle as a raw image `<out>/<disk>.raw`, holes where the base has zeros. Without an epoch it is
+ * the newest that has a mark of the cycle: a resync's base cycle is marked in both, at different instants.
+ */
 export async function rebuildDisks(
   vmFolder: string,
-  cycle: number,
+  of: { cycle: number; epoch?: number | undefined },
   diskNames: readonly string[],
   outFolder: string,
 ): Promise<{ disk: string; path: string }[]> {
-  const epoch = await newestEpoch(vmFolder);
-  const journal = await openFileReader(join(vmFolder, String(epoch), 'writes.journal'));
+  const epochs = await epochsOf(vmFolder, of.epoch, diskNames);
+  const { epoch, untilBytes } = await findCycle(vmFolder, of.cycle, epochs);
+  const journal = await openFileReader(journalPath(vmFolder, epoch));
   await mkdir(outFolder, { recursive: true });
   const outputs: FileWriter[] = [];
   try {
-    const untilBytes = await endOfCycle(journal, cycle);
     for (const name of diskNames) {
       const out = await openFileWriter(join(outFolder, `${name}.raw`), { mode: 'truncate' });
       outputs.push(out);
@@ -124,23 +134,50 @@ export async function rebuildDisks(
 const basePath = (vmFolder: string, epoch: number, diskName: string): string =>
   join(vmFolder, String(epoch), `${diskName}.base.raw`);
 
-async function newestEpoch(vmFolder: string): Promise<number> {
-  const names = await readdir(vmFolder).catch((error: unknown) => {
+const journalPath = (vmFolder: string, epoch: number): string => join(vmFolder, String(epoch), 'writes.journal');
+
+/** The newest first; only the one that is asked for. A start that died before its bases were copied left nothing to judge by. */
+async function epochsOf(vmFolder: string, wanted: number | undefined, diskNames: readonly string[]): Promise<number[]> {
+  const epochs: number[] = [];
+  for (const epoch of (await namesIn(vmFolder)).map(Number)) {
+    if (!Number.isInteger(epoch) || (wanted ?? epoch) !== epoch) continue;
+    const files = await namesIn(join(vmFolder, String(epoch)));
+    if (diskNames.every((name) => files.includes(basename(basePath(vmFolder, epoch, name))))) epochs.push(epoch);
+  }
+  if (epochs.length === 0) throw journalOff(wanted === undefined ? 'record of this VM' : `epoch ${wanted}`);
+  return epochs.sort((a, b) => b - a);
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  return readdir(folder).catch((error: unknown) => {
     if (isAbsent(error)) return [];
     throw error;
   });
-  const epochs = names.map(Number).filter(Number.isInteger);
-  if (epochs.length === 0) throw journalOff('record of this VM');
-  return Math.max(...epochs);
+}
+
+async function findCycle(
+  vmFolder: string,
+  cycle: number,
+  epochs: readonly number[],
+): Promise<{ epoch: number; untilBytes: number }> {
+  for (const epoch of epochs) {
+    const journal = await openFileReader(journalPath(vmFolder, epoch));
+    try {
+      const untilBytes = await endOfCycle(journal, cycle);
+      if (untilBytes !== undefined) return { epoch, untilBytes };
+    } finally {
+      await journal.close();
+    }
+  }
+  throw journalOff(`mark of cycle ${cycle}`);
 }
 
 /** A mark that a dead log switch left behind is passed over: the last of a cycle counts. */
-async function endOfCycle(journal: RandomReader, cycle: number): Promise<number> {
+async function endOfCycle(journal: RandomReader, cycle: number): Promise<number | undefined> {
   let found: number | undefined;
   for await (const record of records(journal)) {
     if (record.kind === 2 && record.offsetBytes === cycle) found = record.endBytes;
   }
-  if (found === undefined) throw journalOff(`mark of cycle ${cycle}`);
   return found;
 }
 

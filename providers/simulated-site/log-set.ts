@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { zeroGuid } from '../../core/dataplane/guid.js';
 import { readHrlHeader } from '../../core/dataplane/hrl/reader.js';
 import { HrlWriter } from '../../core/dataplane/hrl/writer.js';
+import { ChunkMap } from '../../core/domain/replication/chunk-map.js';
 import type { ResyncReason } from '../../core/ports/hypervisor-host.js';
 import { openFileReader, openFileWriter, type FileWriter } from '../local-files/random-access-file.js';
+import { markLog, markWithin } from './change-record.js';
 import { readCycleFile, type CycleFile } from './cycle-file.js';
 import { flushFolder, isAbsent, writeJsonWhole } from './durable-file.js';
 import { vmPaths } from './site-file.js';
@@ -21,16 +23,19 @@ import { vmPaths } from './site-file.js';
 export interface LoggedDisk {
   readonly diskId: string;
   readonly name: string;
+  readonly sizeBytes: number;
 }
 
 interface ActiveLog {
   readonly disk: LoggedDisk;
   readonly file: FileWriter;
   readonly writer: HrlWriter;
+  /** The chunks of the log's entries: known too when the log can no longer be closed and read. */
+  readonly changes: ChunkMap;
 }
 
-/** Called after each durable step of a switch; tests look at the folder there. */
-export type SwitchObserver = (step: string) => Promise<void>;
+/** Called after each durable step of a switch or of a start; tests look at the folder there. */
+export type StepObserver = (step: string) => Promise<void>;
 
 export type Recovery =
   { kind: 'recovered'; logs: LogSet } | { kind: 'unusable'; reason: ResyncReason; message: string };
@@ -42,6 +47,7 @@ export interface SwitchOptions {
   readonly takenAt: string;
   readonly timeMs: number;
   readonly consistency: 'crashConsistent' | 'applicationConsistent';
+  readonly freezeFailure?: string;
   readonly dataWriteGuid: (diskId: string) => string;
 }
 
@@ -80,8 +86,15 @@ export class LogSet {
   }
 
   /** Resolves when the entry is in the log's file, before the write it describes may begin. */
-  append(diskId: string, offsetBytes: number, data: Buffer, timeMs: number): Promise<void> {
-    return this.logOf(diskId).writer.append({ offsetBytes, data, timeMs });
+  async append(diskId: string, offsetBytes: number, data: Buffer, timeMs: number): Promise<void> {
+    const { writer, changes } = this.logOf(diskId);
+    await writer.append({ offsetBytes, data, timeMs });
+    markWithin(changes, offsetBytes, data.length);
+  }
+
+  /** Which chunks of the disk have entries in its active log. */
+  changes(diskId: string): ChunkMap {
+    return this.logOf(diskId).changes;
   }
 
   has(diskId: string): boolean {
@@ -103,7 +116,7 @@ export class LogSet {
   }
 
   /** All or nothing: when it rejects before its commit, the logs go on as they were. No write of the VM may run meanwhile. */
-  async switchTo(options: SwitchOptions, observe: SwitchObserver = async () => undefined): Promise<CycleFile> {
+  async switchTo(options: SwitchOptions, observe: StepObserver = async () => undefined): Promise<CycleFile> {
     const before = this.logs;
     const closed = new Map<string, CycleFile['logs'][number]>();
     let successors: readonly ActiveLog[] = [];
@@ -118,10 +131,9 @@ export class LogSet {
       );
       await flushFolder(this.folder);
       await observe('successors opened');
-      const { cycle, protectionId, epoch, takenAt, consistency } = options;
-      const logs = [...closed.values()];
-      const file: CycleFile = { version: 1, cycle, protectionId, epoch, takenAt, consistency, logs };
-      await writeJsonWhole(vmPaths.cycleFile(this.folder, cycle), file);
+      const { timeMs: _, dataWriteGuid: _guid, ...commit } = options;
+      const file: CycleFile = { version: 1, ...commit, logs: [...closed.values()] };
+      await writeJsonWhole(vmPaths.cycleFile(this.folder, options.cycle), file);
       await observe('committed');
       this.logs = successors;
       await closeFiles(before);
@@ -138,7 +150,7 @@ export class LogSet {
   private async closeAside(
     cycle: number,
     closed: Map<string, CycleFile['logs'][number]>,
-    observe: SwitchObserver,
+    observe: StepObserver,
   ): Promise<void> {
     for (const { disk, writer } of this.logs) {
       const { uniqueId: logId, currentSizeBytes: lengthBytes, totalEntries: entryCount } = await writer.close();
@@ -214,7 +226,7 @@ async function createLogs(
           dataWriteGuid: dataWriteGuid(disk.diskId),
           timeMs,
         });
-        logs.push({ disk, file, writer });
+        logs.push({ disk, file, writer, changes: ChunkMap.empty(disk.sizeBytes) });
       } catch (error) {
         await file.close();
         throw error;
@@ -241,7 +253,9 @@ async function reopenLog(folder: string, disk: LoggedDisk): Promise<ActiveLog> {
         `the change log ${path} was not closed: the host crashed while it was written`,
       );
     }
-    return { disk, file, writer: await HrlWriter.reopen(file) };
+    const changes = ChunkMap.empty(disk.sizeBytes);
+    await markLog(changes, file);
+    return { disk, file, writer: await HrlWriter.reopen(file), changes };
   } catch (error) {
     await file.close();
     if (error instanceof UnusableLog) throw error;

@@ -69,7 +69,7 @@ export async function revert(machine: Machine, tracker: Tracker): Promise<void> 
         throw isAbsent(error) ? notFound(`saved copy of disk ${name}: run "checkpoint" first`) : error;
       });
     }
-    await tracker.markResync('reverted', 'the disks were brought back to an earlier state');
+    await tracker.markResync('reverted', 'the disks were brought back to an earlier state', 'notEverything');
     for (const { name } of machine.config.disks) {
       const disk = vmPaths.disk(machine.folder, name);
       await rename(`${disk}.reverting`, disk);

@@ -3,6 +3,8 @@ import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { asDiskId } from '../../core/domain/ids.js';
 import type { Checkpoint, ClosedCycle, TrackingStatus } from '../../core/ports/hypervisor-host.js';
+import type { ChangeRecord } from './change-record.js';
+import { CheckpointMerge } from './checkpoint-merge.js';
 import { toClosedCycle, type CycleFile } from './cycle-file.js';
 import { flushFolder } from './durable-file.js';
 import {
@@ -12,12 +14,11 @@ import {
   notReplicated,
   otherProtection,
   resyncNeeded,
-  siteStopping,
   staleEpoch,
   switchFailed,
 } from './errors.js';
 import { Journal } from './journal.js';
-import { LogSet, SwitchNotUndone, type SwitchObserver } from './log-set.js';
+import { LogSet, SwitchNotUndone, type StepObserver } from './log-set.js';
 import type { Machine } from './machine.js';
 import { Serial } from './serial.js';
 import { vmPaths } from './site-file.js';
@@ -25,46 +26,53 @@ import { Tracker, type TrackerOptions } from './tracker.js';
 import type { PreparedFreeze, VirtualDisk } from './virtual-disk.js';
 import type { ReplicationState } from './vm-state.js';
 
-/** What one merge step copies while writes are held: some milliseconds. */
-const mergeStepBytes = 4 * 1024 * 1024;
-
 export interface ReplicationOptions extends TrackerOptions {
-  /** For tests: called after each durable step of a log switch. */
-  readonly observeSwitch?: SwitchObserver;
+  /** For tests: called after each durable step of a log switch, and of a start. */
+  readonly observe?: StepObserver;
 }
+
+interface StartOptions {
+  readonly protectionId: string;
+  readonly epoch: number;
+  readonly baseCycle: number;
+  /** Of a resync: what the replica holds whole. */
+  readonly changedSince?: { epoch: number; cycle: number } | undefined;
+}
+
+type ConsistencyReached = Pick<ClosedCycle, 'consistency' | 'freezeFailure'>;
 
 /** Replication of one VM, on the host's side: relationship, checkpoint, cycles. The port's promises are kept here. */
 export class Replication {
   readonly tracker: Tracker;
-  private merging: Promise<void> | undefined;
+  private readonly merge: CheckpointMerge;
   /** One freeze and switch at a time: no other may thaw the guest in between. */
   private readonly switching = new Serial();
-  private stopping = false;
   private readonly machine: Machine;
 
   constructor(private readonly options: ReplicationOptions) {
     this.machine = options.machine;
     this.tracker = new Tracker(options);
+    this.merge = new CheckpointMerge(this.machine, this.tracker);
   }
 
   /** Before the guest starts: logs are taken up, a release that a crash broke off goes on. */
   async recover(): Promise<void> {
     await this.tracker.recover();
     if (this.machine.state.replication?.checkpoint?.releasing !== true) return;
-    this.dropCheckpoint().catch((error: unknown) => {
+    this.merge.run().catch((error: unknown) => {
       process.stderr.write(`merge of ${this.machine.config.name} waits for its next release: ${String(error)}\n`);
     });
   }
 
   /** A merge ends at its next step; whoever waits for it is told to come again. It goes on at the next start. */
   beginStop(): void {
-    this.stopping = true;
+    this.merge.beginStop();
   }
 
   /** After the guest stopped: with the logs closed a restart goes on without resync. */
   async close(): Promise<void> {
     this.beginStop();
-    await this.merging?.catch(() => undefined);
+    await this.merge.ended();
     await this.machine.lock.run(() => this.tracker.close());
   }
 
@@ -85,6 +93,7 @@ export class Replication {
         this.require(protectionId);
         return;
       }
+      if (this.options.journalFolder !== undefined) await Journal.clear(this.options.journalFolder);
       const disks = this.machine.config.disks.map(({ diskId, name, sizeBytes }) => ({ diskId, name, sizeBytes }));
       await this.machine.save({
         replication: {
@@ -101,29 +110,45 @@ export class Replication {
 
   async removeRelationship(protectionId: string): Promise<void> {
     if (this.machine.state.replication?.protectionId !== protectionId) return;
-    await this.dropCheckpoint();
+    await this.merge.run();
     await this.machine.lock.run(async () => {
       const replication = this.machine.state.replication;
       if (replication?.protectionId !== protectionId) return;
       await this.tracker.forgetLogs(replication);
+      this.tracker.dropRecord();
       const { replication: _, ...state } = this.machine.state;
       await this.machine.replaceState(state);
+      if (this.options.journalFolder !== undefined) await Journal.clear(this.options.journalFolder);
     });
   }
 
   // ---- checkpoint ----
 
-  async startInitialReplication(protectionId: string, epoch: number, baseCycle: number): Promise<Checkpoint> {
+  /** Initial replication and resync alike: tracking starts anew with a checkpoint. */
+  async start(options: StartOptions): Promise<Checkpoint> {
+    const { protectionId, epoch } = options;
     const there = this.checkpointOf(this.require(protectionId), epoch);
     if (there !== undefined) return there;
     this.refuseInLowMemory();
-    await this.dropCheckpoint();
+    this.refuseResized(this.require(protectionId));
+    await this.merge.run();
     // The clock is asked while writes run; holding them until it answers would let a slow clock stop the guest.
     await this.options.time.now();
     return this.machine.lock.run(async () => {
-      const begun = this.checkpointOf(this.require(protectionId), epoch);
-      return begun ?? this.begin(await this.tracker.forgetLogs(this.require(protectionId)), epoch, baseCycle);
+      const replication = this.require(protectionId);
+      const begun = this.checkpointOf(replication, epoch);
+      if (begun !== undefined) return begun;
+      this.refuseResized(replication);
+      return this.startAnew(options);
     });
+  }
+
+  /** Lock held. A start that fails or dies on its way leaves the VM untracked, and can be asked for again. */
+  private async startAnew({ protectionId, epoch, baseCycle, changedSince }: StartOptions): Promise<Checkpoint> {
+    const changes = changedSince && (await this.tracker.changedSince(changedSince));
+    const untracked = await this.tracker.forgetLogs(this.require(protectionId));
+    await this.options.observe?.('logs forgotten');
+    return this.begin(untracked, { epoch, baseCycle, changes });
   }
 
   /** The checkpoint of this epoch if it is there; an epoch that had its turn is refused. */
@@ -137,9 +162,11 @@ export class Replication {
     return undefined;
   }
 
-  private async begin(replication: ReplicationState, epoch: number, baseCycle: number): Promise<Checkpoint> {
-    this.refuseResized(replication);
-    const { machine, time, journalFolder } = this.options;
+  private async begin(
+    replication: ReplicationState,
+    { epoch, baseCycle, changes }: { epoch: number; baseCycle: number; changes: ChangeRecord | undefined },
+  ): Promise<Checkpoint> {
+    const { machine, time, journalFolder, observe } = this.options;
     const now = time.approximateNow();
     const dataWriteGuids = await this.tracker.drawDataWriteGuids(replication);
     const checkpointId = randomUUID();
@@ -151,10 +178,15 @@ export class Replication {
     );
     const replicated = machine.disks.filter((disk) => replication.disks.some(({ name }) => name === disk.name));
     const prepared: { disk: VirtualDisk; freeze: PreparedFreeze }[] = [];
+    const changesPath = (diskName: string) => vmPaths.checkpointChanges(machine.folder, diskName, checkpointId);
     let journal: Journal | undefined;
     try {
+      await observe?.('logs created');
       for (const disk of replicated) prepared.push({ disk, freeze: await disk.prepareFreeze(checkpointId) });
       await flushFolder(machine.folder);
+      await observe?.('freeze prepared');
+      await changes?.save(changesPath);
+      await observe?.('changes stored');
       if (journalFolder !== undefined) journal = await Journal.create(journalFolder, epoch, baseCycle);
       const checkpoint = { checkpointId, epoch, takenAt: now.toString(), releasing: false };
       const next: ReplicationState = {
@@ -168,13 +200,14 @@ export class Replication {
       await machine.save({ replication: next });
     } catch (error) {
       for (const { freeze } of prepared) await freeze.discard();
+      for (const { name } of replication.disks) await rm(changesPath(name), { force: true });
       await journal?.close();
       await logs.abandon();
       throw error;
     }
     const letGo = prepared.map(({ disk, freeze }) => disk.freeze(freeze));
-    this.tracker.logs = logs;
-    this.tracker.journal = journal;
+    this.tracker.tracksAgain(logs, journal);
+    await observe?.('committed');
     for (const release of letGo) await release();
     // Inside the lock, so that nothing releases the checkpoint meanwhile: the journal is for tests, its cost is theirs.
     if (journalFolder !== undefined) await this.copyBase(journalFolder, epoch);
@@ -191,47 +224,7 @@ export class Replication {
   }
 
   async releaseCheckpoint(checkpointId: string): Promise<void> {
-    if (this.machine.state.replication?.checkpoint?.checkpointId === checkpointId) await this.dropCheckpoint();
-  }
-
-  /** Merges and drops the checkpoint, a bounded step at a time, with guests writing in between. Safe to repeat after a failure. */
-  private dropCheckpoint(): Promise<void> {
-    this.merging ??= this.mergeWhole().finally(() => (this.merging = undefined));
-    return this.merging;
-  }
-
-  private async mergeWhole(): Promise<void> {
-    const isThere = await this.machine.lock.run(() => this.beginMerge());
-    while (isThere && (await this.machine.lock.run(() => this.mergeStep())));
-  }
-
-  private async beginMerge(): Promise<boolean> {
-    const replication = this.machine.state.replication;
-    if (replication?.checkpoint === undefined) return false;
-    const checkpoint = { ...replication.checkpoint, releasing: true };
-    if (!replication.checkpoint.releasing) await this.machine.save({ replication: { ...replication, checkpoint } });
-    for (const disk of this.machine.disks) await disk.beginMerge();
-    if (replication.tracking.kind === 'on') {
-      const dataWriteGuids = await this.tracker.drawDataWriteGuids(replication);
-      await this.machine.save({ replication: { ...replication, checkpoint, dataWriteGuids } });
-    }
-    return true;
-  }
-
-  private async mergeStep(): Promise<boolean> {
-    if (this.stopping) throw siteStopping(this.machine.config.name);
-    let budgetBytes = mergeStepBytes;
-    for (const disk of this.machine.disks) budgetBytes -= await disk.mergeStep(Math.max(0, budgetBytes));
-    // Guests dirty less between two steps than a step copies, so this comes.
-    if (!this.machine.disks.every((disk) => disk.isMerged)) return true;
-    for (const disk of this.machine.disks) await disk.flush();
-    const replication = this.machine.state.replication;
-    if (replication === undefined) return false;
-    const { checkpoint: _, ...without } = replication;
-    await this.machine.save({ replication: without });
-    const cleanUps = this.machine.disks.map((disk) => disk.endMerge());
-    for (const cleanUp of cleanUps) await cleanUp();
-    return false;
+    if (this.machine.state.replication?.checkpoint?.checkpointId === checkpointId) await this.merge.run();
   }
 
   // ---- cycles ----
@@ -251,26 +244,28 @@ export class Replication {
   ): Promise<ClosedCycle> {
     const { guest, lock } = this.machine;
     try {
-      const consistency = wanted === 'applicationConsistent' && (await this.isFrozen()) ? wanted : 'crashConsistent';
+      const freezeFailure = wanted === 'applicationConsistent' ? await this.freezeGuest() : undefined;
+      const kind: ConsistencyReached =
+        freezeFailure === undefined ? { consistency: wanted } : { consistency: 'crashConsistent', freezeFailure };
       return await lock.run(
-        async () =>
-          this.closedCycle(protectionId, cycle) ?? this.closeCycle(this.require(protectionId), cycle, consistency),
+        async () => this.closedCycle(protectionId, cycle) ?? this.closeCycle(this.require(protectionId), cycle, kind),
       );
     } finally {
       guest.thaw();
     }
   }
 
-  /** Asks the guest to freeze; one that does not gives a crash-consistent cycle. */
-  private async isFrozen(): Promise<boolean> {
+  /** Asks the guest to freeze. Resolves with why it did not, for a crash-consistent cycle that says so. */
+  private async freezeGuest(): Promise<string | undefined> {
     const { machine, faults } = this.options;
-    if (!machine.running || faults.has('freeze-failure', machine.config.vmId)) return false;
+    const { name, vmId } = machine.config;
+    if (!machine.running) return `${name} is off: there is no guest to freeze`;
+    if (faults.has('freeze-failure', vmId)) return `the guest of ${name} did not freeze its writes in time`;
     try {
       await machine.guest.freeze();
-      return true;
+      return undefined;
     } catch (error) {
-      process.stderr.write(`the guest of ${machine.config.name} did not freeze: ${String(error)}\n`);
-      return false;
+      return `the guest of ${name} did not freeze: ${error instanceof Error ? error.message : String(error)}`;
     }
   }
 
@@ -283,7 +278,7 @@ export class Replication {
   private async closeCycle(
     replication: ReplicationState,
     cycle: number,
-    consistency: ClosedCycle['consistency'],
+    kind: ConsistencyReached,
   ): Promise<ClosedCycle> {
     const { name } = this.machine.config;
     this.refuseResized(replication);
@@ -294,7 +289,7 @@ export class Replication {
     if (this.tracker.logs === undefined) throw notReplicated(name);
     const now = this.options.time.approximateNow();
     await this.tracker.journal?.mark(cycle);
-    const file = await this.switchOrUndo({ cycle, consistency, now: now.toString(), timeMs: now.epochMilliseconds });
+    const file = await this.switchOrUndo({ cycle, kind, now: now.toString(), timeMs: now.epochMilliseconds });
     this.tracker.cycles = [...this.tracker.cycles, file];
     if (this.options.faults.has('log-corrupt', this.machine.config.vmId)) await this.corrupt(file);
     return toClosedCycle(file);
@@ -302,7 +297,7 @@ export class Replication {
 
   private async switchOrUndo(cycle: {
     cycle: number;
-    consistency: ClosedCycle['consistency'];
+    kind: ConsistencyReached;
     now: string;
     timeMs: number;
   }): Promise<CycleFile> {
@@ -313,18 +308,18 @@ export class Replication {
       return await this.tracker.logs.switchTo(
         {
           cycle: cycle.cycle,
-          consistency: cycle.consistency,
+          ...cycle.kind,
           takenAt: cycle.now,
           timeMs: cycle.timeMs,
           protectionId: replication.protectionId,
           epoch: replication.epoch,
           dataWriteGuid: (diskId) => replication.dataWriteGuids[diskId] ?? '',
         },
-        this.options.observeSwitch,
+        this.options.observe,
       );
     } catch (error) {
       if (!(error instanceof SwitchNotUndone)) throw switchFailed(config.name, error);
-      await this.tracker.logsLost(error, 'the change logs');
+      await this.tracker.logsLost(error, 'the change logs', 'notEverything');
       throw resyncNeeded(config.name, error.message);
     }
   }
@@ -345,7 +340,7 @@ export class Replication {
 
   closedCycles(protectionId: string): ClosedCycle[] {
     if (this.machine.state.replication?.protectionId !== protectionId) return [];
-    return this.tracker.cycles.map(toClosedCycle);
+    return this.tracker.readableCycles.map(toClosedCycle);
   }
 
   /** The last closed number is stored before the files that tell it go. */

@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/ports/clock.js';
 import { mkdir } from 'node:fs/promises';
+import type { StepObserver } from './log-set.js';
 import { drawToken, lockSite, removeRunFile, writeRunFile } from './run-file.js';
 import type { SeedOptions } from './seed.js';
 import { serveSite } from './server.js';
@@ -18,6 +19,7 @@ export async function startSiteProcess(options: {
   journal: boolean;
   port: number;
   seed?: SeedOptions;
+  observe?: StepObserver;
 }): Promise<RunningSite> {
   const { siteFolder, port: wantedPort } = options;
   await mkdir(siteFolder, { recursive: true });

@@ -88,6 +88,7 @@ const refused = (why: string): UnderstudyError =>
     code: 'US5020',
     message: `The site refuses the request: ${why}`,
     recommendedAction: 'Use the token in run.json of the site folder, as the user who started the site.',
+    retry: 'later',
     httpStatus: 401,
   });
 

@@ -46,6 +46,11 @@ export const vmPaths = {
   redirect: (folder: string, disk: string, checkpointId: string) => join(folder, `${disk}.${checkpointId}.redirect`),
   /** The same file once its merge has begun: the disk is not frozen any more. */
   merging: (folder: string, disk: string, checkpointId: string) => join(folder, `${disk}.${checkpointId}.merging`),
+  /** Kept with a resync's checkpoint: which chunks changed up to it. */
+  checkpointChanges: (folder: string, disk: string, checkpointId: string) =>
+    join(folder, `${disk}.${checkpointId}.changed`),
+  /** Between a clean stop and the next start: which chunks changed while the VM waits for its resync. */
+  waitingChanges: (folder: string, disk: string) => join(folder, `${disk}.waiting`),
   savedDisk: (folder: string, disk: string) => join(folder, `${disk}.saved.vhdx`),
   cycles: (folder: string) => join(folder, 'cycles'),
   cycleFile: (folder: string, cycle: number) => join(folder, 'cycles', `${cycle}.json`),

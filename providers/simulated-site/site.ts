@@ -5,7 +5,7 @@ import type { SiteHandlers, VmListing } from './api.js';
 import { notFound } from './errors.js';
 import { Faults } from './faults.js';
 import { rebuildDisks } from './journal.js';
-import type { SwitchObserver } from './log-set.js';
+import type { StepObserver } from './log-set.js';
 import { Machine } from './machine.js';
 import { addDisk, dropHalfMade, offlineWrite, resizeDisk, revert, saveDisks } from './maintenance.js';
 import { Replication } from './replication.js';
@@ -20,7 +20,7 @@ export interface SiteOptions {
   /** Keep the judges' journal. */
   readonly journal: boolean;
   readonly seed?: SeedOptions;
-  readonly observeSwitch?: SwitchObserver;
+  readonly observe?: StepObserver;
 }
 
 interface Vm {
@@ -61,7 +61,7 @@ export class Site {
         time,
         faults,
         ...(options.journal && { journalFolder: sitePaths.journalFolder(siteFolder, config.name) }),
-        ...(options.observeSwitch && { observeSwitch: options.observeSwitch }),
+        ...(options.observe && { observe: options.observe }),
       });
       await replication.recover();
       vms.push({ machine, replication });
@@ -173,7 +173,9 @@ export class Site {
       return {};
     },
     startInitialReplication: ({ vmId, protectionId, epoch, baseCycle }) =>
-      this.byId(vmId).replication.startInitialReplication(protectionId, epoch, baseCycle),
+      this.byId(vmId).replication.start({ protectionId, epoch, baseCycle }),
+    startResynchronization: ({ vmId, protectionId, epoch, baseCycle, changedSince }) =>
+      this.byId(vmId).replication.start({ protectionId, epoch, baseCycle, changedSince }),
     releaseCheckpoint: async ({ vmId, checkpointId }) => {
       await this.byId(vmId).replication.releaseCheckpoint(checkpointId);
       return {};
@@ -232,11 +234,11 @@ export class Site {
       const { machine } = this.find(vm);
       return addDisk(machine, sizeBytes, (changed) => this.storeVm(machine, changed));
     },
-    diskAt: async ({ vm, cycle, outFolder }) => {
+    diskAt: async ({ vm, cycle, epoch, outFolder }) => {
       const { machine } = this.find(vm);
       const folder = sitePaths.journalFolder(this.options.siteFolder, machine.config.name);
       const names = (machine.state.replication?.disks ?? []).map((disk) => disk.name);
-      return { disks: await rebuildDisks(folder, cycle, names, outFolder) };
+      return { disks: await rebuildDisks(folder, { cycle, epoch }, names, outFolder) };
     },
     addFault: async ({ kind, vm }) => {
       await this.addFault(kind, vm);

@@ -24,7 +24,14 @@ const replicationState = z.object({
     z.object({ kind: z.literal('off') }),
     /** Every disk has an active log. */
     z.object({ kind: z.literal('on') }),
-    z.object({ kind: z.literal('resyncRequired'), reason: resyncReason, message: z.string(), at: z.string() }),
+    z.object({
+      kind: z.literal('resyncRequired'),
+      reason: resyncReason,
+      message: z.string(),
+      at: z.string(),
+      /** The record of changed chunks took the place of all logs; the commits of the closed cycles stay, to be told again. */
+      logsGone: z.literal(true).optional(),
+    }),
   ]),
   /** At least the last discarded cycle; cycle files raise it. */
   lastClosedCycle: z.number().int().min(0),

@@ -18,6 +18,7 @@ interface VerbOptions {
   rate: number;
   kind?: 'idle' | 'ordered' | 'random';
   cycle: number;
+  epoch?: number;
   out: string;
 }
 
@@ -103,11 +104,17 @@ export function addVerbs(program: Command): void {
     .addOption(size('its size, whole MiB'));
   verb(
     'disk-at',
-    "Rebuild the disks as they were at a cycle, from the judges' journal, as raw images. Cycle 0 is the checkpoint.",
-    (site, options) => site.call('diskAt', { vm: options.vm, cycle: options.cycle, outFolder: resolve(options.out) }),
+    "Rebuild the disks as they were at a cycle, from the judges' journal, as raw images. The base cycle is the checkpoint.",
+    (site, { vm: name, cycle, epoch, out }) =>
+      site.call('diskAt', { vm: name, cycle, ...(epoch !== undefined && { epoch }), outFolder: resolve(out) }),
   )
     .addOption(vm())
     .addOption(new Option('--cycle <number>', 'the cycle').argParser(wholeNumber).makeOptionMandatory())
+    .addOption(
+      new Option('--epoch <number>', 'of this epoch; without it, the newest that closed the cycle').argParser(
+        wholeNumber,
+      ),
+    )
     .addOption(new Option('--out <folder>', 'where the images go, as <disk>.raw').makeOptionMandatory());
   verb('fault', 'Switch a fault on; it stays until "clear".', (site, options, kind) =>
     quietly(site.call('addFault', { kind: faultKind.parse(kind), ...(options.vm && { vm: options.vm }) })),

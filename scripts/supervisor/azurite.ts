@@ -35,7 +35,10 @@ const runFile = z.object({
 });
 type RunFile = z.infer<typeof runFile>;
 
-export async function startOrAdoptAzurite(folder: string): Promise<RunningAzurite> {
+export async function startOrAdoptAzurite(
+  folder: string,
+  options: { accessLog?: boolean } = {},
+): Promise<RunningAzurite> {
   await mkdir(folder, { recursive: true });
   const path = join(folder, 'run.json');
   const earlier = await readRunFile(path);
@@ -51,7 +54,8 @@ export async function startOrAdoptAzurite(folder: string): Promise<RunningAzurit
     process.execPath,
     [
       createRequire(import.meta.url).resolve('azurite/dist/src/azurite.js'),
-      ...['--location', join(folder, 'state'), '--skipApiVersionCheck', '--disableTelemetry', '--silent'],
+      ...['--location', join(folder, 'state'), '--skipApiVersionCheck', '--disableTelemetry'],
+      ...(options.accessLog === true ? [] : ['--silent']),
       ...Object.entries(run.ports).flatMap(([service, port]) => [
         ...[`--${service}Host`, '127.0.0.1'],
         ...[`--${service}Port`, String(port)],

@@ -23,6 +23,8 @@ export interface EnvironmentOptions {
   withRelay: boolean;
   /** The judges' reference: the site keeps its own journal of acknowledged guest writes. */
   journal?: boolean;
+  /** Azurite writes a line for every request into its log, for who counts them. */
+  azuriteAccessLog?: boolean;
   /** devhost's modes, as its command line takes them. */
   devhostModes?: string;
   tell: (message: string) => void;
@@ -49,7 +51,9 @@ export async function startEnvironment(options: EnvironmentOptions): Promise<Env
   await mkdir(logFolder, { recursive: true });
   const release = await claimFolder(dataFolder);
   const endpoint = `http://127.0.0.1:${options.port}`;
-  const azurite = await startOrAdoptAzurite(join(dataFolder, 'azurite'));
+  const azurite = await startOrAdoptAzurite(join(dataFolder, 'azurite'), {
+    accessLog: options.azuriteAccessLog === true,
+  });
   options.tell(`Azurite ${azurite.adopted ? 'adopted' : 'started'} (pid ${azurite.pid}, ${azurite.blobEndpointBase})`);
   const azureFile = join(dataFolder, 'azure.json');
   await seedLocalAzure(azureFile, { blobEndpointBase: azurite.blobEndpointBase, accounts: azurite.accounts });

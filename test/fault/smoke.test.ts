@@ -12,19 +12,25 @@ for (const kind of wanted[0] === ('all' as string) ? faultNames : wanted)
       console.log(
         kind,
         seed,
-        `${Date.now() - t0} ms`,
+        `${Date.now() - t0} ms cpu ${Math.round(process.cpuUsage(c0).user / 1000)}`,
         'faults',
         run.injected,
         'cycles',
         run.cycles,
         'points',
         run.pointsCompared,
-        JSON.stringify(run.waiting),
+        `resyncs ${run.resyncs.join(',')}`,
         JSON.stringify(run.effects),
         run.problems.length === 0 ? 'ok' : run.problems.slice(0, 8).join('\n   '),
       );
       if (process.env.SHOW === '1') console.log(run.log.join('\n'));
     } catch (error) {
-      console.log(kind, seed, `${Date.now() - t0} ms`, 'THREW', error);
+      console.log(
+        kind,
+        seed,
+        `${Date.now() - t0} ms cpu ${Math.round(process.cpuUsage(c0).user / 1000)}`,
+        'THREW',
+        error,
+      );
     }
   }

@@ -3,12 +3,14 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { BlobSASPermissions, BlobServiceClient } from '@azure/storage-blob';
 import { Temporal } from 'temporal-polyfill';
+import type { z } from 'zod';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import {
   commandResult,
   cycleManifest,
+  digestRequest,
   heartbeatRequest,
-  initialReplicationStartedRequest,
+  baseStartedRequest,
   inventoryRequest,
   registerRequest,
   resyncRequiredRequest,
@@ -23,15 +25,26 @@ import {
   type SegmentAnnouncement,
   type TransferLogRef,
 } from '../../core/domain/relay-protocol/wire.js';
-import { acceptManifest, acceptSegment } from '../../core/domain/replication/acceptance.js';
+import {
+  acceptManifest,
+  acceptSegment,
+  checkEpoch,
+  checkScopes,
+  sendsBase,
+} from '../../core/domain/replication/acceptance.js';
 import { conflictError } from '../../core/domain/replication/conflict.js';
 import type { SiteInventory } from '../../core/domain/site/inventory.js';
+import { encodeDigestFile, type DigestRegion } from '../../core/dataplane/resync/digest-file.js';
+import { asJobName } from '../../core/domain/ids.js';
+import { resyncRegionBytes } from '../../core/domain/replication/resync-geometry.js';
 import { UnderstudyError } from '../../core/domain/errors.js';
 
 /** Carries out what the relay announced; the double answers only after it, as if apply were instant. */
 export interface DoubleReplica {
   applySegment(segment: SegmentAnnouncement, log: Buffer): Promise<void>;
   applyCycle(manifest: CycleManifest, logs: Map<string, Buffer>): Promise<void>;
+  /** For a resynchronization: the digests of the region's chunks, zero for those outside of the scope. */
+  chunkTable(region: DigestRegion, scope?: { groupBytes: number; bitmap: Buffer }): Promise<Buffer>;
 }
 
 interface DoubleItem {
@@ -42,6 +55,8 @@ interface DoubleItem {
   blobNames: Map<string, string>;
   replica: DoubleReplica;
   resyncRequired: { reason: string; message: string }[];
+  /** Of the present base: what the relay said that it compares; undefined: everything. */
+  scopes: Map<string, { groupBytes: number; bitmap: Buffer }> | undefined;
   /** Announcements of an item are taken one after another, as the ETag of its row makes the app do. */
   queue: Promise<unknown>;
 }
@@ -125,6 +140,7 @@ export class RelayAppDouble {
       cycles: new Map(),
       blobNames: new Map(),
       resyncRequired: [],
+      scopes: undefined,
       queue: Promise.resolve(),
     });
     this.#version++;
@@ -139,6 +155,56 @@ export class RelayAppDouble {
   changeProgress(itemId: string, change: Partial<ProtectedItem['replication']>): void {
     const found = this.item(itemId);
     found.item = { ...found.item, replication: { ...found.item.replication, ...change } };
+    this.#version++;
+  }
+
+  /** Begins a resynchronization as the app does: under a new epoch, from the start of every disk. */
+  resynchronize(itemId: string): void {
+    const double = this.item(itemId);
+    const { resyncRequired: _, checkpointAt: __, baseClosedByCycle: ___, ...replication } = double.item.replication;
+    const { epoch, receivedCycle, appliedCycle } = replication;
+    double.segments.clear();
+    double.scopes = undefined;
+    double.resyncRequired = [];
+    double.item = {
+      ...double.item,
+      disks: double.item.disks.map((disk) => ({
+        ...disk,
+        baseReceivedThroughBytes: 0,
+        baseAppliedThroughBytes: 0,
+        digestedThroughBytes: 0,
+      })),
+      replication: {
+        ...replication,
+        phase: 'resynchronization',
+        epoch: epoch + 1,
+        baseCycle: receivedCycle,
+        torn: true,
+        resync: {
+          jobName: asJobName('resync'),
+          startedAt: this.now().toString(),
+          cause: 'requested',
+          changedSince: { epoch, cycle: appliedCycle },
+        },
+      },
+    };
+    this.#version++;
+  }
+
+  /** The replica's checksums of the next region can be read. */
+  #digestFurther(double: DoubleItem, diskId: string): void {
+    const disks = double.item.disks.map((disk) =>
+      disk.diskId === diskId
+        ? {
+            ...disk,
+            digestedThroughBytes: Math.min(
+              disk.sourceSizeBytes,
+              Math.max(disk.digestedThroughBytes, disk.baseReceivedThroughBytes) + resyncRegionBytes,
+            ),
+          }
+        : disk,
+    );
+    double.item = { ...double.item, disks };
     this.#version++;
   }
 
@@ -230,15 +296,31 @@ export class RelayAppDouble {
         return {};
       case 'POST items uploads':
         return this.#grant(this.item(id), uploadRequest.parse(body).uploadId);
-      case 'POST items initialReplicationStarted': {
-        const { checkpointAt } = initialReplicationStartedRequest.parse(body);
-        const before = this.item(id).item.replication.checkpointAt;
+      case 'POST items baseStarted': {
+        const { checkpointAt, scopes } = baseStartedRequest.parse(body);
+        const double = this.item(id);
+        const before = double.item.replication.checkpointAt;
+        const wrong = checkScopes(double.item, scopes);
+        if (wrong) throw conflictError(wrong);
         if (before !== undefined && before !== checkpointAt) {
-          throw conflictError({ kind: 'initialReplicationRestarted', startedAt: before, announcedAt: checkpointAt });
+          throw conflictError({ kind: 'baseRestarted', startedAt: before, announcedAt: checkpointAt });
         }
+        double.scopes =
+          scopes &&
+          new Map(
+            scopes.map(({ diskId, groupBytes, bitmap }) => [
+              diskId,
+              { groupBytes, bitmap: Buffer.from(bitmap, 'base64') },
+            ]),
+          );
         this.changeProgress(id, { checkpointAt });
+        if (double.item.replication.phase === 'resynchronization') {
+          for (const { diskId } of double.item.disks) this.#digestFurther(double, diskId);
+        }
         return {};
       }
+      case 'POST items digests':
+        return this.#giveDigests(this.item(id), digestRequest.parse(body));
       case 'POST items segments':
         return this.#inTurn(this.item(id), (item) => this.#takeSegment(item, segmentRequest.parse(body)));
       case 'POST items cycles':
@@ -246,6 +328,7 @@ export class RelayAppDouble {
       case 'POST items resyncRequired': {
         const { reason, message } = resyncRequiredRequest.parse(body);
         this.item(id).resyncRequired.push({ reason, message });
+        this.changeProgress(id, { resyncRequired: { reason, message, at: this.now().toString() } });
         return {};
       }
       default:
@@ -281,6 +364,24 @@ export class RelayAppDouble {
     return { uploadId, url, expiresAt: expiresOn.toISOString() };
   }
 
+  async #giveDigests(double: DoubleItem, request: z.output<typeof digestRequest>): Promise<unknown> {
+    const superseded = checkEpoch(double.item, request);
+    if (superseded) throw conflictError(superseded);
+    const { diskId, fromBytes, protectionId, epoch } = request;
+    const disk = double.item.disks.find((each) => each.diskId === diskId);
+    if (disk === undefined || fromBytes >= disk.digestedThroughBytes || fromBytes % resyncRegionBytes !== 0) {
+      throw new Error(`no digests of disk ${diskId} from ${fromBytes} on`);
+    }
+    const region = { protectionId, diskId, epoch, diskSizeBytes: disk.sourceSizeBytes, fromBytes };
+    const table = await double.replica.chunkTable(region, double.scopes?.get(diskId));
+    const blob = this.#blob(`${protectionId}/digests-${epoch}-${diskId}-${fromBytes}`);
+    const file = encodeDigestFile(region, table);
+    await blob.upload(file, file.length);
+    const expiresOn = new Date(Date.now() + 15 * 60_000);
+    const url = await blob.generateSasUrl({ permissions: BlobSASPermissions.parse('r'), expiresOn });
+    return { url, expiresAt: expiresOn.toISOString() };
+  }
+
   #inTurn(item: DoubleItem, work: (item: DoubleItem) => Promise<unknown>): Promise<unknown> {
     const turn = item.queue.then(() => work(item));
     item.queue = turn.catch(() => undefined);
@@ -293,13 +394,14 @@ export class RelayAppDouble {
     const acceptance = acceptSegment(double.item, stored && { announcement: stored }, segment);
     if (acceptance.kind === 'conflict') throw conflictError(acceptance.conflict);
     if (acceptance.kind === 'accepted') {
-      await double.replica.applySegment(segment, await this.#download(double, segment.log));
+      if (segment.log) await double.replica.applySegment(segment, await this.#download(double, segment.log));
       double.segments.set(key, segment);
       const disks = acceptance.item.disks.map((disk) => ({
         ...disk,
         baseAppliedThroughBytes: disk.baseReceivedThroughBytes,
       }));
       double.item = { ...acceptance.item, disks };
+      if (double.item.replication.phase === 'resynchronization') this.#digestFurther(double, segment.diskId);
       this.#version++;
     }
     const disk = double.item.disks.find(({ diskId }) => diskId === segment.diskId);
@@ -337,7 +439,8 @@ export class RelayAppDouble {
       const { phase } = double.item.replication;
       this.changeProgress(double.item.itemId, {
         appliedCycle: next.manifest.cycle,
-        phase: phase === 'initialReplication' ? 'delta' : phase,
+        phase: sendsBase(phase) ? 'delta' : phase,
+        torn: false,
       });
     }
   }
@@ -369,6 +472,9 @@ function assignmentOf({ item, intervalSeconds }: DoubleItem): Assignment {
     phase: replication.phase === 'none' ? 'idle' : replication.phase,
     ...(replication.stopReason !== undefined && { stopReason: replication.stopReason }),
     paused: replication.paused,
+    resyncRequired: replication.resyncRequired !== undefined,
+    resumedCount: replication.resumedCount,
+    ...(replication.resync?.changedSince && { changedSince: replication.resync.changedSince }),
     replicationIntervalSeconds: intervalSeconds,
     appConsistentFrequencyHours: 0,
     receivedCycle: replication.receivedCycle,
@@ -377,6 +483,7 @@ function assignmentOf({ item, intervalSeconds }: DoubleItem): Assignment {
       sizeBytes: disk.sourceSizeBytes,
       receivedThroughBytes: disk.baseReceivedThroughBytes,
       appliedThroughBytes: disk.baseAppliedThroughBytes,
+      digestedThroughBytes: disk.digestedThroughBytes,
     })),
   };
 }

@@ -1,3 +1,4 @@
+import type { HealthContext } from '../../core/domain/health/health-context.js';
 import { asDiskId, asItemId, asProtectionId, asRelayId, asVaultId, asVmId } from '../../core/domain/ids.js';
 import type {
   ProtectedItem,
@@ -30,6 +31,7 @@ export const sampleDisk = (number: number, changes: Partial<ReplicaDisk> = {}): 
     replica: replicaBlob(sampleStorageAccountId, sampleProtectionId, diskId),
     baseReceivedThroughBytes: 0,
     baseAppliedThroughBytes: 0,
+    digestedThroughBytes: 0,
     bytesReceived: 0,
     ...changes,
   };
@@ -39,10 +41,14 @@ export const sampleProgress = (changes: Partial<ReplicationProgress> = {}): Repl
   phase: 'initialReplication',
   paused: false,
   epoch: 1,
+  baseCycle: 0,
+  torn: false,
+  resumedCount: 0,
   checkpointAt: '2026-01-05T10:00:00Z',
   receivedCycle: 0,
   appliedCycle: 0,
   backlogBytes: 0,
+  statistics: [],
   ...changes,
 });
 
@@ -66,9 +72,18 @@ export const sampleItem = (changes: Partial<ProtectedItem> = {}): ProtectedItem 
   state: 'InitialReplicationInProgress',
   createdAt: '2026-01-05T09:59:00Z',
   disks: [sampleDisk(0), sampleDisk(1)],
+  excludedDiskIds: [],
   replication: sampleProgress(),
   ...changes,
 });
+
+/** Nothing around the item that its health would suffer from. */
+export const sampleHealthContext: HealthContext = {
+  policy: { replicationIntervalSeconds: 300, appConsistentFrequencyHours: 1 },
+  rpoThresholdSeconds: 1800,
+  vm: undefined,
+  relayHeardAt: undefined,
+};
 
 export const sampleLog = (changes: Partial<TransferLogRef> = {}): TransferLogRef => ({
   uploadId: 'a'.repeat(32),
@@ -86,7 +101,7 @@ export const sampleManifest = (cycle: number, changes: Partial<CycleManifest> = 
   cycle,
   takenAt: `2026-01-05T10:${String(cycle).padStart(2, '0')}:00Z`,
   consistency: 'crashConsistent',
-  closesInitialReplication: false,
+  closesBase: false,
   final: false,
   disks: [
     { diskId: sampleDisk(0).diskId, log: sampleLog() },

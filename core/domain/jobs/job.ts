@@ -70,6 +70,17 @@ export const jobKinds = {
       { name: 'FinalizeOnRecovery', friendlyName: 'Finalize protection on the recovery site' },
     ],
   },
+  /** Task names of this one are ours. */
+  resynchronize: {
+    scenarioName: 'Resynchronize',
+    friendlyName: 'Resynchronize',
+    tasks: [
+      { name: 'ResyncPrerequisitesCheck', friendlyName: 'Prerequisites check for resynchronization' },
+      { name: 'ResyncStart', friendlyName: 'Starting resynchronization at the primary site' },
+      { name: 'ResyncCompare', friendlyName: 'Comparing disks and sending what differs' },
+      { name: 'ResyncComplete', friendlyName: 'Making the first recovery point' },
+    ],
+  },
   unplannedFailover: {
     scenarioName: 'UnplannedFailover',
     friendlyName: 'Failover',

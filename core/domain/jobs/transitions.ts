@@ -50,16 +50,21 @@ export function succeedJob(job: Job, now: string): Job {
   };
 }
 
-/** The running task failed with the job; what had not started stays so. */
-export function failJob(job: Job, failures: readonly WorkflowFailure[], now: string): Job {
+/** The running task failed, or was cancelled, with the job; what had not started stays so. */
+export function endJob(
+  job: Job,
+  state: 'Failed' | 'Cancelled',
+  failures: readonly WorkflowFailure[],
+  now: string,
+): Job {
   if (hasEnded(job)) return job;
   const running = job.tasks.find(({ state }) => state === 'InProgress');
   return {
     ...job,
-    state: 'Failed',
+    state,
     startedAt: job.startedAt ?? now,
     endedAt: now,
-    tasks: job.tasks.map((task) => (task === running ? { ...task, state: 'Failed', endedAt: now } : task)),
+    tasks: job.tasks.map((task) => (task === running ? { ...task, state, endedAt: now } : task)),
     errors: [
       ...job.errors,
       ...failures.map(({ code, message, possibleCauses, recommendedAction }) => ({

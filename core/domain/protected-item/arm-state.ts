@@ -37,6 +37,8 @@ export function armState(item: Pick<ProtectedItem, 'state' | 'disks' | 'replicat
       return state('Protected', 'Protected', 'Primary', 'ReplicaConfigurationInProgress');
     case 'Protected':
       return state('Protected', 'Protected', 'Primary');
+    case 'Resynchronizing': // ours; Site Recovery's own items stay Protected, and say it in their health
+      return state('Protected', 'Resynchronization in progress', 'Primary', 'ResynchronizationInProgress');
     case 'UnplannedFailoverInProgress': // ours
       return state('UnplannedFailoverInProgress', 'Failover is in progress', 'Primary');
     case 'UnplannedFailoverFailed': // ours

@@ -1,3 +1,5 @@
+import type { ToldHealth } from '../health/health-reason.js';
+import type { StatisticsBucket } from '../health/statistics-bucket.js';
 import type { DiskId, ItemId, JobName, ProtectionId, RelayId, VmId } from '../ids.js';
 import type { ProtectionState } from './state-table.js';
 
@@ -21,43 +23,105 @@ export interface ReplicaDisk {
   /** Source size rounded up to 1 MiB; the blob is 512 bytes longer (VHD footer). */
   replicaSizeBytes: number;
   replica: ReplicaBlob;
-  /** Initial replication: bytes below are received / applied. */
+  /** Initial replication and resynchronization: bytes below are received / applied. */
   baseReceivedThroughBytes: number;
   baseAppliedThroughBytes: number;
+  /** Resynchronization: checksums of the replica's bytes below are there for the relay to compare with. */
+  digestedThroughBytes: number;
   /** Transfer-log bytes applied to this disk so far, base included. */
   bytesReceived: number;
   /** Snapshot of the last cycle that changed this disk: an unchanged disk's recovery point refers to it. */
   lastSnapshot?: { snapshotId: string; epoch: number; cycle: number };
 }
 
-export type ReplicationPhase = 'none' | 'initialReplication' | 'delta' | 'stopped';
+/**
+ * initialReplication and resynchronization send a base, closing and sending cycles meanwhile; delta sends cycles. `stopped`:
+ * the cloud took over, or protection ends.
+ */
+export type ReplicationPhase = 'none' | 'initialReplication' | 'delta' | 'resynchronization' | 'stopped';
+
+/** A resynchronization, from the job that asked for it until its first recovery point. */
+export interface Resynchronization {
+  jobName: JobName;
+  startedAt: string;
+  /** How often resynchronizing the item had failed before this one. */
+  failedAttempts?: number;
+  /** Why: the reason of `resyncRequired`, or `requested` where an operator wanted it for a healthy item. */
+  cause: string;
+  /**
+   * What the replica disks hold whole, where the site's record of changed chunks may be used (docs/architecture.md, rule 6).
+   * Absent: every chunk is compared.
+   */
+  changedSince?: { epoch: number; cycle: number };
+}
 
 /** How far replication has come. Guarded by the item row's ETag: every change is a read-modify-write. */
 export interface ReplicationProgress {
   phase: ReplicationPhase;
   stopReason?: string;
   paused: boolean;
+  /** By an operator, business time; and when it last went on after that. */
+  pausedAt?: string;
+  resumedAt?: string;
   epoch: number;
   /** The failover that took the disks over with this epoch. */
   ownedBy?: JobName;
-  /** Business time of the checkpoint that is cycle 0. */
+  /** The cycle that the base's checkpoint stands for: 0, or what was received when a resynchronization began. */
+  baseCycle: number;
+  /** Business time of that checkpoint, once the relay has it. */
   checkpointAt?: string;
   /** Last cycle whose manifest row is committed, and the business time of its log switch: RPO counts from here. */
   receivedCycle: number;
   receivedTakenAt?: string;
   receivedAt?: string;
-  /** Cycle that closed initial replication, once its manifest is here. */
+  /** Cycle that closed the base, once its manifest is here. */
   baseClosedByCycle?: number;
   /** Last cycle that is a whole recovery point (or, during initial replication, applied to every disk). */
   appliedCycle: number;
   appliedTakenAt?: string;
   appliedAt?: string;
-  /** Set while the item must be resynchronized: what happened, in words for the operator. */
-  resyncRequired?: { reason: string; message: string; at: string };
+  /**
+   * The disks are between two states of the VM: they take no delta and give no point (docs/architecture.md, rule 5). Set
+   * before a resynchronization's first write, cleared only by a completed one. Never set by initial replication.
+   */
+  torn: boolean;
+  /**
+   * Set while the item must be resynchronized: what happened, in words for the operator. `failedAttempts` of resynchronizing
+   * it so far; the next is not begun by itself before `nextAttemptAt`.
+   */
+  resyncRequired?: { reason: string; message: string; at: string; failedAttempts?: number; nextAttemptAt?: string };
+  /** The one that is under way, or about to begin. */
+  resync?: Resynchronization;
+  /** How often an operator resumed replication: whoever waits after a failure begins anew when it grows. */
+  resumedCount: number;
   lastHeartbeatAt?: string;
-  /** `blocking`: it does not pass by itself, an operator must act. */
-  lastError?: { code: string; message: string; recommendedAction: string; at: string; blocking?: boolean };
+  /** Of the app's own work: what it overcomes it clears, and nobody else does but an operator who resumes. */
+  lastError?: ReplicationError;
+  /** Of the relay: as its last report says, so that a report without one clears it. */
+  relayError?: ReplicationError;
   backlogBytes: number;
+  /** How far the relay has come with comparing, by its last report. */
+  resyncProgress?: ResyncProgress;
+  /** What the last 12 hours were like, oldest half hour first (core/domain/health/statistics-bucket.ts). */
+  statistics: StatisticsBucket[];
+  /** An application-consistent point was due and came out crash-consistent; none has come out right since. */
+  freezeFailure?: { message: string; at: string };
+}
+
+/** `blocking`: it does not pass by itself, an operator must act. */
+export interface ReplicationError {
+  code: string;
+  message: string;
+  recommendedAction: string;
+  at: string;
+  blocking?: boolean;
+}
+
+/** `comparedBytes` of `totalBytes` are done; `sentBytes` of them differed. */
+export interface ResyncProgress {
+  comparedBytes: number;
+  totalBytes: number;
+  sentBytes: number;
 }
 
 /** The row that is the truth about one replicated item. */
@@ -91,7 +155,11 @@ export interface ProtectedItem {
   lastSuccessfulFailoverAt?: string;
   lastSuccessfulTestFailoverAt?: string;
   disks: ReplicaDisk[];
+  /** Disks that the operator left out when protection was enabled. */
+  excludedDiskIds: string[];
   replication: ReplicationProgress;
+  /** As the last events told it: what differs from it now is told by the next ones. */
+  health?: ToldHealth;
   /** After failover. */
   failover?: {
     jobName: JobName;

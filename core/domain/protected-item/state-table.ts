@@ -8,6 +8,7 @@ export const protectionStates = [
   'InitialReplicationInProgress',
   'FinalizingProtection',
   'Protected',
+  'Resynchronizing',
   'UnplannedFailoverInProgress',
   'UnplannedFailoverFailed',
   'FailoverCommitPending',
@@ -22,10 +23,16 @@ export const protectionEvents = [
   'enablingFailed',
   'initialReplicationFinished',
   'protectionFinalized',
+  'resyncStarted',
+  'resyncFinished',
+  /** Given up: the item goes on waiting for a resynchronization. */
+  'resyncFailed',
   'unplannedFailoverStarted',
   'unplannedFailoverFinished',
   /** Stopped before it took anything away from replication, which goes on. */
   'unplannedFailoverRefused',
+  /** The same, while a resynchronization goes on. */
+  'unplannedFailoverRefusedInResync',
   'unplannedFailoverFailed',
   'commitStarted',
   'commitFinished',
@@ -34,27 +41,37 @@ export const protectionEvents = [
 export type ProtectionEvent = (typeof protectionEvents)[number];
 
 /** Names as ARM's `allowedOperations` spells them: those that there is a workflow for. */
-export type ProtectionOperation = 'EnableProtection' | 'UnplannedFailover' | 'Commit';
+export type ProtectionOperation = 'EnableProtection' | 'UnplannedFailover' | 'Commit' | 'RepairReplication';
 
 /** An operation is allowed where the event that it begins with is. */
 export const operationStarts: Readonly<Record<ProtectionOperation, ProtectionEvent>> = {
   EnableProtection: 'enablingStarted',
   UnplannedFailover: 'unplannedFailoverStarted',
   Commit: 'commitStarted',
+  RepairReplication: 'resyncStarted',
 };
 const operations = Object.keys(operationStarts) as ProtectionOperation[];
 
 const transitions: Readonly<Record<ProtectionState, Partial<Record<ProtectionEvent, ProtectionState>>>> = {
   EnablingProtection: { protectionEnabled: 'InitialReplicationInProgress', enablingFailed: 'EnablingFailed' },
   EnablingFailed: { enablingStarted: 'EnablingProtection' },
+  // A base that broke before it was whole is mended by a resynchronization, after which initial replication is finished.
   InitialReplicationInProgress: {
     initialReplicationFinished: 'FinalizingProtection',
+    resyncStarted: 'InitialReplicationInProgress',
+    resyncFailed: 'InitialReplicationInProgress',
   },
   FinalizingProtection: { protectionFinalized: 'Protected' },
-  Protected: { unplannedFailoverStarted: 'UnplannedFailoverInProgress' },
+  Protected: { unplannedFailoverStarted: 'UnplannedFailoverInProgress', resyncStarted: 'Resynchronizing' },
+  Resynchronizing: {
+    resyncFinished: 'Protected',
+    resyncFailed: 'Protected',
+    unplannedFailoverStarted: 'UnplannedFailoverInProgress',
+  },
   UnplannedFailoverInProgress: {
     unplannedFailoverFinished: 'FailoverCommitPending',
     unplannedFailoverRefused: 'Protected',
+    unplannedFailoverRefusedInResync: 'Resynchronizing',
     unplannedFailoverFailed: 'UnplannedFailoverFailed',
   },
   UnplannedFailoverFailed: {
@@ -71,7 +88,19 @@ export function nextState(from: ProtectionState, event: ProtectionEvent): Protec
 }
 
 /** What an operator may begin now. While a job runs on the item, nothing. */
-export function allowedOperations(item: { state: ProtectionState; activeJob?: unknown }): ProtectionOperation[] {
+export function allowedOperations(item: {
+  state: ProtectionState;
+  activeJob?: unknown;
+  replication: { resync?: unknown; resyncRequired?: unknown };
+}): ProtectionOperation[] {
   if (item.activeJob !== undefined) return [];
-  return operations.filter((operation) => nextState(item.state, operationStarts[operation]) !== undefined);
+  return operations.filter(
+    (operation) =>
+      nextState(item.state, operationStarts[operation]) !== undefined &&
+      (operation !== 'RepairReplication' || mayResynchronize(item)),
+  );
 }
+
+/** One at a time; and a base that is still being sent is not begun anew as long as nothing is wrong with it. */
+const mayResynchronize = ({ state, replication }: Parameters<typeof allowedOperations>[0]): boolean =>
+  replication.resync === undefined && (state === 'Protected' || replication.resyncRequired !== undefined);

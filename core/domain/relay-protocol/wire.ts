@@ -2,12 +2,15 @@ import { z } from 'zod';
 import { siteInventory } from '../site/inventory.js';
 
 /**
- * Relay protocol, version 1: what the relay sends to /relay/v1 and what it gets back. JSON; times are ISO-8601 instants
+ * Relay protocol, version 2: what the relay sends to /relay/v1 and what it gets back. JSON; times are ISO-8601 instants
  * of business time; byte counts are integers.
  *
- * Versions: 1, first.
+ * Versions:
+ *   1  first
+ *   2  resynchronization (phase, baseStarted with scopes, digests, segments without a log), resumedCount and resyncRequired
+ *      in assignments, missed cycles and failed freezes in manifests, blocking errors and progress in reports
  */
-export const relayProtocolVersion = 1;
+export const relayProtocolVersion = 2;
 
 const epoch = z.number().int().min(1);
 const cycle = z.number().int().min(0);
@@ -35,10 +38,23 @@ export const itemReport = z.object({
   itemId: z.string(),
   protectionId: z.string(),
   epoch,
-  activity: z.enum(['idle', 'initialReplication', 'sending', 'waitingToRetry', 'paused', 'stopped', 'resyncRequired']),
+  activity: z.enum([
+    'idle',
+    'initialReplication',
+    'resynchronization',
+    'sending',
+    'waitingToRetry',
+    'paused',
+    'stopped',
+    'resyncRequired',
+  ]),
   /** Logged on-premises and not acknowledged yet, the open logs included. */
   backlogBytes: bytes,
   initialReplication: z.object({ sentBytes: bytes, totalBytes: bytes }).optional(),
+  /** `comparedBytes` of `totalBytes` are done; `sentBytes` of them differed. */
+  resynchronization: z.object({ comparedBytes: bytes, totalBytes: bytes, sentBytes: bytes }).optional(),
+  /** Intervals that passed without a cycle of their own since the last one was announced. */
+  missedCycleCount: z.number().int().min(0).optional(),
   lastError: z
     .object({
       code: z.string(),
@@ -46,6 +62,8 @@ export const itemReport = z.object({
       recommendedAction: z.string(),
       at: instant,
       nextAttemptAt: instant.optional(),
+      /** It does not pass by itself and is not tried again before an operator acts. */
+      blocking: z.boolean().optional(),
     })
     .optional(),
 });
@@ -68,11 +86,18 @@ export const assignment = z.object({
   epoch,
   /**
    * idle: the relationship may exist, nothing is sent. initialReplication: send the base, closing and sending cycles meanwhile.
-   * delta: send cycles. stopped: the cloud took over or protection ends; keep logs, send nothing.
+   * resynchronization: the same, but of the base only what differs from the replica. delta: send cycles. stopped: the cloud
+   * took over or protection ends; keep logs, send nothing.
    */
-  phase: z.enum(['idle', 'initialReplication', 'delta', 'stopped']),
+  phase: z.enum(['idle', 'initialReplication', 'resynchronization', 'delta', 'stopped']),
   stopReason: z.string().optional(),
   paused: z.boolean(),
+  /** The app takes no cycle until the item is resynchronized: close and send nothing, go on tracking. */
+  resyncRequired: z.boolean(),
+  /** Grows when an operator resumes replication: whatever waits after a failure is tried at once. */
+  resumedCount: z.number().int().min(0),
+  /** Of a resynchronization: what the replica holds whole, where the site's record of changed chunks may be used. */
+  changedSince: z.object({ epoch, cycle }).optional(),
   replicationIntervalSeconds: z.number().int().positive(),
   /** 0 is off. */
   appConsistentFrequencyHours: z.number().int().min(0),
@@ -82,10 +107,12 @@ export const assignment = z.object({
     z.object({
       diskId: z.string(),
       sizeBytes: bytes,
-      /** Initial replication: the disk's bytes below this offset are received (and applied, or will be). */
+      /** Of the base: the disk's bytes below this offset are received (and applied, or will be). */
       receivedThroughBytes: bytes,
-      /** Initial replication: the disk's bytes below this offset are applied. */
+      /** Of the base: the disk's bytes below this offset are applied. */
       appliedThroughBytes: bytes,
+      /** Resynchronization: the replica's checksums of the bytes below this offset can be read. */
+      digestedThroughBytes: bytes,
     }),
   ),
 });
@@ -166,14 +193,24 @@ export const transferLogRef = z.object({
 });
 export type TransferLogRef = z.infer<typeof transferLogRef>;
 
-/** POST /relay/v1/items/{itemId}/segments: a piece of a disk's base, in ascending order without gaps, one disk after the other. */
+/**
+ * POST /relay/v1/items/{itemId}/digests: a SAS to read the checksums of one region of a replica disk
+ * (docs/formats/digest-file.md). `fromBytes` is the region's first byte.
+ */
+export const digestRequest = z.object({ protectionId: z.string(), epoch, diskId: z.string(), fromBytes: bytes });
+export const digestResponse = z.object({ url: z.string(), expiresAt: instant });
+
+/**
+ * POST /relay/v1/items/{itemId}/segments: a piece of a disk's base, in ascending order without gaps, one disk after the other.
+ * `log` is null where nothing of a resynchronization's piece differs.
+ */
 export const segmentRequest = z.object({
   protectionId: z.string(),
   epoch,
   diskId: z.string(),
   fromBytes: bytes,
   toBytes: bytes,
-  log: transferLogRef,
+  log: transferLogRef.nullable(),
 });
 export type SegmentAnnouncement = z.infer<typeof segmentRequest>;
 export const segmentResponse = z.object({ receivedThroughBytes: bytes, appliedThroughBytes: bytes });
@@ -186,12 +223,16 @@ export const cycleManifest = z.object({
   /** Business time of the log switch at the source: what the cycle's disks look like is their content at this instant. */
   takenAt: instant,
   consistency: z.enum(['crashConsistent', 'applicationConsistent']),
-  /** The first cycle closed after the base's last segment: with it applied, initial replication is complete. */
-  closesInitialReplication: z.boolean(),
+  /** The first cycle closed after the base's last segment: with it applied, the disks are a state of the VM. */
+  closesBase: z.boolean(),
   /** The VM is off and locked; nothing follows. */
   final: z.boolean(),
   /** One entry for each replicated disk; `log` is null for a disk without a change. */
   disks: z.array(z.object({ diskId: z.string(), log: transferLogRef.nullable() })).min(1),
+  /** Intervals that passed without a cycle of their own before this one, because one before it was late. */
+  missedCycleCount: z.number().int().min(0).optional(),
+  /** An application-consistent point was due, but the guest could not be frozen: why. */
+  freezeFailure: z.string().max(1000).optional(),
 });
 export type CycleManifest = z.infer<typeof cycleManifest>;
 export const cycleResponse = z.object({ receivedCycle: cycle, appliedCycle: cycle });
@@ -205,8 +246,23 @@ export const resyncRequiredRequest = z.object({
   at: instant,
 });
 
-/** POST /relay/v1/items/{itemId}/initialReplicationStarted: logs and checkpoint exist, cycle 0 is the checkpoint's instant. */
-export const initialReplicationStartedRequest = z.object({ protectionId: z.string(), epoch, checkpointAt: instant });
+/**
+ * What of a disk a resynchronization looks at: a bitmap of groups of `groupBytes`, bit i of byte i >> 3, base64. The groups
+ * that are not set are the same at both sides, by the site's record of changed chunks.
+ */
+const resyncScope = z.object({ diskId: z.string(), groupBytes: bytes, bitmap: z.base64().max(32 * 1024) });
+export type ResyncScope = z.infer<typeof resyncScope>;
+
+/**
+ * POST /relay/v1/items/{itemId}/baseStarted: logs and checkpoint exist, and the checkpoint's instant is the cycle that was
+ * received last. Without `scopes` a resynchronization compares everything.
+ */
+export const baseStartedRequest = z.object({
+  protectionId: z.string(),
+  epoch,
+  checkpointAt: instant,
+  scopes: z.array(resyncScope).optional(),
+});
 
 /** Error body of every refusal. */
 export const relayError = z.object({

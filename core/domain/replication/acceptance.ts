@@ -1,6 +1,8 @@
-import type { ProtectedItem, ReplicaDisk } from '../protected-item/protected-item.js';
-import type { CycleManifest, SegmentAnnouncement } from '../relay-protocol/wire.js';
+import { withCycleCounted } from '../health/statistics.js';
+import type { ProtectedItem, ReplicaDisk, ReplicationPhase } from '../protected-item/protected-item.js';
+import type { CycleManifest, ResyncScope, SegmentAnnouncement, TransferLogRef } from '../relay-protocol/wire.js';
 import type { ReplicationConflict } from './conflict.js';
+import { digestGroupBytes } from './resync-geometry.js';
 
 /**
  * What becomes of something that a relay announced. `accepted` carries the item as it must be stored, in one transaction
@@ -38,10 +40,8 @@ export function acceptManifest(
 ): Acceptance {
   const superseded = checkEpoch(item, manifest);
   if (superseded) return refused(superseded);
-  const { phase, stopReason, receivedCycle, baseClosedByCycle, resyncRequired } = item.replication;
-  if (phase !== 'initialReplication' && phase !== 'delta') {
-    return refused({ kind: 'notReplicating', phase, stopReason });
-  }
+  const { phase, stopReason, receivedCycle, baseClosedByCycle, resyncRequired, torn } = item.replication;
+  if (phase !== 'delta' && !sendsBase(phase)) return refused({ kind: 'notReplicating', phase, stopReason });
   if (stored) {
     return stored.manifestDigest === manifestDigest
       ? { kind: 'repeat' }
@@ -52,12 +52,13 @@ export function acceptManifest(
     return refused({ kind: 'gap', expected: receivedCycle + 1, announced: manifest.cycle });
   }
   if (resyncRequired) return refused({ kind: 'resyncRequired', reason: resyncRequired.reason });
+  if (torn && phase !== 'resynchronization') return refused({ kind: 'resyncRequired', reason: 'torn' });
   const mismatch = compareDisks(item.disks, manifest);
   if (mismatch) return refused(mismatch);
   if (item.replication.checkpointAt === undefined) {
     return refused({ kind: 'notReplicating', phase, stopReason: 'no checkpoint yet' });
   }
-  if (manifest.closesInitialReplication) {
+  if (manifest.closesBase) {
     if (baseClosedByCycle !== undefined) return refused({ kind: 'baseAlreadyClosed', byCycle: baseClosedByCycle });
     const incomplete = item.disks.find((disk) => disk.baseReceivedThroughBytes < disk.sourceSizeBytes);
     if (incomplete) {
@@ -74,14 +75,42 @@ export function acceptManifest(
     item: {
       ...item,
       replication: {
-        ...item.replication,
+        ...withCycleCounted(item.replication, manifest, receivedAt),
         receivedCycle: manifest.cycle,
-        receivedTakenAt: manifest.takenAt,
+        // Until the base is closed, what was received adds up to no state of the VM: it does not count for RPO.
+        ...(phase === 'delta' || baseClosedByCycle !== undefined || manifest.closesBase
+          ? { receivedTakenAt: manifest.takenAt }
+          : {}),
         receivedAt,
-        ...(manifest.closesInitialReplication ? { baseClosedByCycle: manifest.cycle } : {}),
+        ...(manifest.closesBase ? { baseClosedByCycle: manifest.cycle } : {}),
       },
     },
   };
+}
+
+/** Is a base sent in this phase, with cycles meanwhile? */
+export const sendsBase = (phase: ReplicationPhase): phase is 'initialReplication' | 'resynchronization' =>
+  phase === 'initialReplication' || phase === 'resynchronization';
+
+const sameLog = (a: TransferLogRef | null, b: TransferLogRef | null): boolean =>
+  a?.digest === b?.digest && a?.etag === b?.etag;
+
+/** What a resynchronization looks at must name groups of the item's own disks, each whole. */
+export function checkScopes(
+  item: ProtectedItem,
+  scopes: readonly ResyncScope[] | undefined,
+): ReplicationConflict | undefined {
+  for (const { diskId, groupBytes, bitmap } of scopes ?? []) {
+    const disk = item.disks.find((each) => each.diskId === diskId);
+    if (!disk) return { kind: 'diskMismatch', missing: [], unexpected: [diskId] };
+    const lengthBytes = Buffer.from(bitmap, 'base64').length;
+    const fits = groupBytes > 0 && groupBytes % digestGroupBytes === 0;
+    const expected = fits ? Math.ceil(Math.ceil(disk.sourceSizeBytes / groupBytes) / 8) : 0;
+    if (!fits || lengthBytes !== expected) return { kind: 'badScope', diskId, groupBytes, lengthBytes, expected };
+  }
+  const missing = item.disks.filter(({ diskId }) => !(scopes ?? []).some((scope) => scope.diskId === diskId));
+  if (scopes === undefined || missing.length === 0) return undefined;
+  return { kind: 'diskMismatch', missing: missing.map(({ diskId }) => diskId), unexpected: [] };
 }
 
 function compareDisks(disks: readonly ReplicaDisk[], manifest: CycleManifest): ReplicationConflict | undefined {
@@ -111,16 +140,16 @@ export function acceptSegment(
     return refused({ kind: 'badRange', diskId: disk.diskId, fromBytes, toBytes, sizeBytes: disk.sourceSizeBytes });
   }
   if (stored) {
-    return stored.announcement.toBytes === toBytes &&
-      stored.announcement.log.digest === announcement.log.digest &&
-      stored.announcement.log.etag === announcement.log.etag
+    return stored.announcement.toBytes === toBytes && sameLog(stored.announcement.log, announcement.log)
       ? { kind: 'repeat' }
       : refused({ kind: 'digestConflict', what: `disk ${disk.diskId} from byte ${fromBytes}` });
   }
   if (toBytes <= disk.baseAppliedThroughBytes) return { kind: 'repeat' };
   const { phase, stopReason, resyncRequired, checkpointAt } = item.replication;
-  if (phase !== 'initialReplication' || checkpointAt === undefined) {
-    return refused({ kind: 'notReplicating', phase, stopReason });
+  if (!sendsBase(phase) || checkpointAt === undefined) return refused({ kind: 'notReplicating', phase, stopReason });
+  // Only a comparison can find that a piece needs nothing: the first copy of a disk has to send it.
+  if (announcement.log === null && phase !== 'resynchronization') {
+    return refused({ kind: 'segmentWithoutLog', diskId: disk.diskId, fromBytes });
   }
   if (resyncRequired) return refused({ kind: 'resyncRequired', reason: resyncRequired.reason });
   if (fromBytes !== disk.baseReceivedThroughBytes) {

@@ -40,6 +40,9 @@ export const transferPrefixOfSegment = (
   fromBytes: number,
 ): string => `${epochPrefix(protectionId, epoch)}base/${checked(diskId, diskIdPattern, 'disk')}/${ordered(fromBytes)}/`;
 
+/** Checksums of the replica disks, from one region's first byte on. */
+export const digestBlobName = (protectionId: ProtectionId, epoch: number, diskId: string, fromBytes: number): string =>
+  `${epochPrefix(protectionId, epoch)}digest/${checked(diskId, diskIdPattern, 'disk')}/${ordered(fromBytes)}`;
 /** The blob of one attempt to upload one transfer log, in the item's transfer container. */
 export function transferBlobName(
   protectionId: ProtectionId,
@@ -54,6 +57,23 @@ export function transferBlobName(
     case 'segment':
       return `${transferPrefixOfSegment(protectionId, epoch, target.diskId, target.fromBytes)}${attempt}`;
   }
+}
+
+/** What a blob of the transfer container is, by its name. */
+export type TransferPlace = { epoch: number } & (
+  { kind: 'cycle'; cycle: number } | { kind: 'base' | 'digest'; diskId: string; fromBytes: number }
+);
+
+/** Undefined for a name that is none of this protection's. */
+export function placeOfTransferBlob(protectionId: ProtectionId, blobName: string): TransferPlace | undefined {
+  const [protection, epochText = '', kind, first = '', second = ''] = blobName.split('/');
+  const epoch = Number(epochText);
+  if (protection !== protectionId || !Number.isInteger(epoch) || epoch < 1) return undefined;
+  if (kind === 'cycle' && /^\d{16}$/.test(first)) return { epoch, kind, cycle: Number(first) };
+  if ((kind === 'base' || kind === 'digest') && /^\d{16}$/.test(second)) {
+    return { epoch, kind, diskId: first, fromBytes: Number(second) };
+  }
+  return undefined;
 }
 
 /** Premium accounts hold page blobs only: their items name an account beside it for the logs. */

@@ -1,4 +1,5 @@
 import { UnderstudyError } from '../errors.js';
+import { retryAdvice } from '../retry/classification.js';
 
 /**
  * Why something that a relay announced is refused, with the evidence. A conflict is an expected outcome: nothing was
@@ -16,7 +17,10 @@ export type ReplicationConflict =
   | { kind: 'baseIncomplete'; diskId: string; receivedThroughBytes: number; sizeBytes: number }
   | { kind: 'baseAlreadyClosed'; byCycle: number }
   | { kind: 'badRange'; diskId: string; fromBytes: number; toBytes: number; sizeBytes: number }
-  | { kind: 'initialReplicationRestarted'; startedAt: string; announcedAt: string };
+  | { kind: 'baseRestarted'; startedAt: string; announcedAt: string }
+  | { kind: 'segmentWithoutLog'; diskId: string; fromBytes: number }
+  | { kind: 'badScope'; diskId: string; groupBytes: number; lengthBytes: number; expected: number }
+  | { kind: 'notDigested'; diskId: string; fromBytes: number; digestedThroughBytes: number };
 
 const readAssignment = 'Read the assignment again and go on from what it says.';
 
@@ -28,6 +32,7 @@ export function conflictError(conflict: ReplicationConflict): UnderstudyError {
     message,
     recommendedAction,
     possibleCauses,
+    retry: retryAdvice(code),
     httpStatus: 409,
     details: { conflict },
   });
@@ -119,11 +124,32 @@ function describe(conflict: ReplicationConflict): Description {
         possibleCauses: 'The disk was resized, or the relay is mistaken about it.',
         recommendedAction: 'Disable replication of the virtual machine and enable it again if its disk was resized.',
       };
-    case 'initialReplicationRestarted':
+    case 'segmentWithoutLog':
+      return {
+        code: 'US3016',
+        message: `initial replication of disk ${conflict.diskId} announced its piece from byte ${conflict.fromBytes} without a log`,
+        possibleCauses: 'The relay believes that this is a resynchronization.',
+        recommendedAction: readAssignment,
+      };
+    case 'badScope':
+      return {
+        code: 'US3017',
+        message: `the record of changed chunks of disk ${conflict.diskId} has ${conflict.lengthBytes} bytes for groups of ${conflict.groupBytes}, ${conflict.expected} were expected`,
+        possibleCauses: 'The disk has another size at the site than the replica has.',
+        recommendedAction: 'Announce the start without scopes, so that every chunk is compared.',
+      };
+    case 'notDigested':
+      return {
+        code: 'US3018',
+        message: `there are no checksums of disk ${conflict.diskId} from byte ${conflict.fromBytes} on: they reach to byte ${conflict.digestedThroughBytes}`,
+        possibleCauses: 'The app has not come so far yet, or the byte is no region’s first.',
+        recommendedAction: readAssignment,
+      };
+    case 'baseRestarted':
       return {
         code: 'US3015',
-        message: `initial replication of this epoch started at ${conflict.startedAt} and cannot start again at ${conflict.announcedAt}`,
-        possibleCauses: 'The checkpoint of initial replication was lost.',
+        message: `the base of this epoch started at ${conflict.startedAt} and cannot start again at ${conflict.announcedAt}`,
+        possibleCauses: 'The checkpoint was lost.',
         recommendedAction: 'Report that the item must be resynchronized.',
       };
   }

@@ -1,5 +1,6 @@
 import type { ProtectedItem } from '../protected-item/protected-item.js';
 import type { CycleManifest } from '../relay-protocol/wire.js';
+import { sendsBase } from './acceptance.js';
 
 /** What the apply side does next for an item, from its rows alone. Small: it travels through orchestration history. */
 export type ReplicationStep =
@@ -12,7 +13,8 @@ export type ReplicationStep =
   | { kind: 'applySegments'; diskIndex: number; segments: { fromBytes: number; toBytes: number }[] }
   /** `seal`: with this cycle applied there is a recovery point. `slices` are to be applied in any order, batch by batch. */
   | { kind: 'applyCycle'; cycle: number; seal: boolean; batches: CycleSlice[][] }
-  | { kind: 'finishInitialReplication' };
+  | { kind: 'finishInitialReplication' }
+  | { kind: 'finishResynchronization' };
 
 /** One part of one disk's log of a cycle; parts of one log touch different frames and may be applied at the same time. */
 export interface CycleSlice {
@@ -46,10 +48,11 @@ export function planNextStep(
   if (item?.protectionId !== asked.protectionId || item.replication.epoch !== asked.epoch) {
     return { kind: 'superseded' };
   }
-  const { phase, resyncRequired } = item.replication;
-  if (resyncRequired?.reason === applyFailedReason) return { kind: 'blocked' };
+  const { phase } = item.replication;
+  if (isBlocked(item)) return { kind: 'blocked' };
   switch (phase) {
     case 'initialReplication':
+    case 'resynchronization':
       return baseStep(item, rows.segments) ?? cycleStep(item, rows.nextManifest);
     case 'delta':
       return cycleStep(item, rows.nextManifest);
@@ -57,6 +60,16 @@ export function planNextStep(
     case 'stopped':
       return { kind: 'superseded' };
   }
+}
+
+/**
+ * Nothing more may be written to the disks: a log was damaged, or they are torn and nobody mends them now, or what mends them
+ * ran into the same. Or writing failed for a reason that does not pass by itself, and no operator has resumed replication yet.
+ */
+function isBlocked(item: ProtectedItem): boolean {
+  const { phase, resyncRequired, torn, lastError } = item.replication;
+  if (lastError?.blocking === true) return true;
+  return resyncRequired?.reason === applyFailedReason || (torn && phase !== 'resynchronization');
 }
 
 /** The next pieces of the base; undefined once every disk has all of it. */
@@ -93,9 +106,10 @@ function contiguous(
 
 /** The received cycle that follows the applied one. A failover asks for this with its own epoch after it fixed the received set. */
 export function cycleStep(item: ProtectedItem, manifest: CycleManifest | undefined): ReplicationStep {
+  if (isBlocked(item)) return { kind: 'blocked' };
   const { appliedCycle, receivedCycle, baseClosedByCycle, phase } = item.replication;
-  if (phase === 'initialReplication' && baseClosedByCycle !== undefined && appliedCycle >= baseClosedByCycle) {
-    return { kind: 'finishInitialReplication' };
+  if (sendsBase(phase) && baseClosedByCycle !== undefined && appliedCycle >= baseClosedByCycle) {
+    return { kind: phase === 'initialReplication' ? 'finishInitialReplication' : 'finishResynchronization' };
   }
   if (appliedCycle >= receivedCycle || manifest?.cycle !== appliedCycle + 1) return { kind: 'idle' };
   // Before the base is closed the disks hold no instant of the VM: cycles are applied, no point is made.

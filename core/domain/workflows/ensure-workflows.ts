@@ -2,6 +2,8 @@ import type { Job } from '../jobs/job.js';
 import type { ProtectedItem } from '../protected-item/protected-item.js';
 import type { VaultId } from '../ids.js';
 import {
+  applyResynchronizationInstanceId,
+  digestReplicaInstanceId,
   initialReplicationInstanceId,
   replicationLoopInstanceId,
   workflowNames,
@@ -37,6 +39,19 @@ export function ensureWorkflows(vaultId: VaultId, item: ProtectedItem): Workflow
               input,
             },
           ];
+    case 'resynchronization':
+      return [
+        {
+          orchestrator: workflowNames.digestReplica,
+          instanceId: digestReplicaInstanceId(item.protectionId, epoch),
+          input,
+        },
+        {
+          orchestrator: workflowNames.applyResynchronization,
+          instanceId: applyResynchronizationInstanceId(item.protectionId, epoch),
+          input,
+        },
+      ];
     case 'delta':
       return [
         {
@@ -65,5 +80,6 @@ export function ensureJobWorkflow(job: Job): WorkflowToRun | undefined {
 /** Every instance that waits for changes of this item's rows and must be woken after one, beside those started anew. */
 export function doorbellInstances(vaultId: VaultId, item: ProtectedItem): string[] {
   const instances = ensureWorkflows(vaultId, item).map(({ instanceId }) => instanceId);
-  return item.activeJob ? [...instances, item.activeJob.jobName] : instances;
+  const jobs = [item.activeJob?.jobName, item.replication.resync?.jobName];
+  return [...instances, ...jobs.flatMap((jobName) => (jobName === undefined ? [] : [jobName]))];
 }

@@ -33,6 +33,14 @@ export interface UnplannedFailoverInput extends JobWorkflowInput {
   shutDownSource: boolean;
 }
 
+/** Its epoch, once it has one, and the task that it has come to: carried over from run to run. */
+export interface ResynchronizeInput extends JobWorkflowInput {
+  /** Compare every chunk, whatever the site's record of changed chunks says. */
+  compareAll: boolean;
+  epoch?: number;
+  task?: string;
+}
+
 /** A workflow of one epoch of one item, e.g. the replication loop. */
 export interface EpochWorkflowInput extends ItemWorkflowInput {
   epoch: number;
@@ -50,6 +58,9 @@ export const workflowNames = {
   initialReplication: 'initialReplication',
   finalizeProtection: 'finalizeProtection',
   replicationLoop: 'replicationLoop',
+  resynchronize: 'resynchronize',
+  digestReplica: 'digestReplica',
+  applyResynchronization: 'applyResynchronization',
   unplannedFailover: 'unplannedFailover',
   applyReceived: 'applyReceived',
   commitFailover: 'commitFailover',
@@ -61,5 +72,12 @@ export const initialReplicationInstanceId = (protectionId: ProtectionId, epoch: 
 export const replicationLoopInstanceId = (protectionId: ProtectionId, epoch: number): string =>
   `loop-${protectionId}-${epoch}`;
 
+export const digestReplicaInstanceId = (protectionId: ProtectionId, epoch: number): string =>
+  `digest-${protectionId}-${epoch}`;
+export const applyResynchronizationInstanceId = (protectionId: ProtectionId, epoch: number): string =>
+  `resync-${protectionId}-${epoch}`;
+
 /** Raised when rows that a workflow reads have changed. Carries nothing: rows are the truth. Names are case-sensitive. */
 export const doorbellEvent = 'doorbell';
+/** Raised when an operator resumed replication: it ends a wait after a failure at once. */
+export const resumedEvent = 'resumed';

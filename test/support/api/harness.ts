@@ -5,8 +5,10 @@ import { Router } from '../../../functions/arm/router.js';
 import type { AppInvocation } from '../../../functions/app.js';
 import { loopbackAuthenticator } from '../../../functions/http/authentication.js';
 import type { ApiRequest, ApiResponse } from '../../../functions/http/exchange.js';
+import { AssignmentChanges } from '../../../functions/relay-api/assignment-changes.js';
+import { assignmentDigest } from '../../../functions/relay-api/assignments.js';
 import { RelayRouter } from '../../../functions/relay-api/relay-router.js';
-import { textToSign } from '../../../core/domain/relay-protocol/wire.js';
+import { relayProtocolVersion, textToSign } from '../../../core/domain/relay-protocol/wire.js';
 import type { SiteInventory } from '../../../core/domain/site/inventory.js';
 import { UnderstudyError } from '../../../core/domain/errors.js';
 import type { ReplicaStore } from '../../../core/ports/replica-store.js';
@@ -28,7 +30,10 @@ const unused = <T extends object>(name: string): T =>
   });
 
 export class Harness {
-  readonly table = new InMemoryStateTable();
+  readonly assignmentChanges = new AssignmentChanges(assignmentDigest);
+  /** What every instance of the app shares; writes through it are those of another instance. */
+  readonly sharedTable = new InMemoryStateTable();
+  readonly table = this.assignmentChanges.observed(this.sharedTable);
   readonly started: { orchestrator: string; instanceId: string; input: object }[] = [];
   readonly rung: string[] = [];
   readonly logged: string[] = [];
@@ -82,6 +87,7 @@ export class Harness {
         expiresAt: this.systemNow.add({ minutes: 15 }).toString(),
       }),
     },
+    assignmentChanges: this.assignmentChanges,
     authenticator: loopbackAuthenticator,
     retryAfterSeconds: 1,
     log: (message) => this.logged.push(message),
@@ -167,7 +173,7 @@ export class TestRelay {
   async register(secret: string): Promise<ApiResponse> {
     const answer = await this.harness.relay(
       this.harness.request('POST', '/relay/v1/register', {
-        protocolVersion: 1,
+        protocolVersion: relayProtocolVersion,
         secret,
         publicKey: this.publicKey,
         relayVersion: '0.1.0',

@@ -2,7 +2,12 @@ import { generateKeyPairSync } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DiskChunk } from '../../../core/dataplane/disk-chunk.js';
 import { writeTransferLog } from '../../../core/dataplane/transfer-log/writer.js';
-import type { Assignment, TransferLogRef, UploadTarget } from '../../../core/domain/relay-protocol/wire.js';
+import {
+  relayProtocolVersion,
+  type Assignment,
+  type TransferLogRef,
+  type UploadTarget,
+} from '../../../core/domain/relay-protocol/wire.js';
 import type { SiteInventory } from '../../../core/domain/site/inventory.js';
 import { uploadBlocks } from '../../../providers/azure-storage/upload.js';
 import { openAppClient, postRegistration, type AppClient } from '../../../relay/app-client.js';
@@ -27,7 +32,7 @@ export class ScriptedRelay {
 
   async register(secret: string): Promise<void> {
     const { relayId, fabricName } = await postRegistration(this.endpoint, {
-      protocolVersion: 1,
+      protocolVersion: relayProtocolVersion,
       secret,
       publicKey: this.keys.publicKey.export({ format: 'der', type: 'spki' }).toString('base64'),
       relayVersion: '0.1.0',
@@ -63,7 +68,7 @@ export class ScriptedRelay {
     if (assignment.phase !== 'initialReplication' || assignment.receivedCycle > 0) return;
     const { itemId, protectionId, epoch } = assignment;
     const checkpointAt = '2026-01-05T10:00:00Z';
-    await client.reportInitialReplicationStarted(itemId, { protectionId, epoch, checkpointAt });
+    await client.reportBaseStarted(itemId, { protectionId, epoch, checkpointAt });
     const next = assignment.disks.find((disk) => disk.receivedThroughBytes < disk.sizeBytes);
     if (next !== undefined) {
       const target = { kind: 'segment', fromBytes: 0, diskId: next.diskId } as const;
@@ -83,7 +88,7 @@ export class ScriptedRelay {
       cycle: 1,
       takenAt: new Date().toISOString(),
       consistency: 'crashConsistent',
-      closesInitialReplication: true,
+      closesBase: true,
       final: false,
       disks,
     });

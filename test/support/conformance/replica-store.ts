@@ -49,6 +49,29 @@ export function replicaStoreConformance(
       return true;
     };
 
+  check('ranges within bounds are cut to them', async (store, disk) => {
+    await store.createDisk(disk, diskBytes);
+    await store.raiseFence(disk, { epoch: 1, cycle: 0 });
+    for (const offsetBytes of [0, 4096, 8192]) {
+      await store.writePages(disk, offsetBytes, Buffer.alloc(2048, 1), { epoch: 1, cycle: 0 });
+    }
+    const found: number[][] = [];
+    const within = { fromBytes: 1024, toBytes: 8704 };
+    for await (const range of store.allocatedRanges(disk, undefined, within)) {
+      found.push([range.offsetBytes, range.lengthBytes]);
+    }
+    assert.deepEqual(found, [
+      [1024, 1024],
+      [4096, 2048],
+      [8192, 512],
+    ]);
+    const none: unknown[] = [];
+    for await (const range of store.allocatedRanges(disk, undefined, { fromBytes: 2048, toBytes: 4096 })) {
+      none.push(range);
+    }
+    assert.deepEqual(none, []);
+  });
+
   check('a new disk reads as zeros, has no ranges and fence 0', async (store, disk) => {
     assert.equal(await store.properties(disk), undefined);
     await store.createDisk(disk, diskBytes);

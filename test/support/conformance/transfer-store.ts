@@ -63,6 +63,21 @@ export function transferStoreConformance(
     await assert.rejects(gone.read(0, 10), errorWithCode('US3011'));
   });
 
+  check('what is put once stays as it was written first', async ({ store, storageAccountId }, folder) => {
+    const blobName = `${folder}/once`;
+    assert.deepEqual(await store.putOnce(storageAccountId, blobName, Buffer.from('first')), { written: true });
+    assert.deepEqual(await store.putOnce(storageAccountId, blobName, Buffer.from('second, longer')), {
+      written: false,
+    });
+    const found = await store.stat(storageAccountId, blobName);
+    assert.equal(found?.lengthBytes, 5);
+    const reader = store.openReader(storageAccountId, blobName, found);
+    assert.equal((await reader.read(0, 5)).toString(), 'first');
+    const { url, expiresAt } = await store.grantRead(storageAccountId, blobName, 60);
+    assert(url.includes(blobName.split('/').at(-1) ?? ''));
+    assert(Math.abs(Date.parse(expiresAt) - Date.now() - 60_000) < 5000);
+  });
+
   check('an absent log has no properties', async ({ store, storageAccountId }, folder) => {
     assert.equal(await store.stat(storageAccountId, `${folder}/none`), undefined);
   });

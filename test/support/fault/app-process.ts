@@ -16,10 +16,14 @@ import { leaveWork, startWhatRowsAskFor } from '../../../functions/activity-regi
 import type { AppInvocation } from '../../../functions/app.js';
 import { operations } from '../../../functions/arm/operations.js';
 import { Router } from '../../../functions/arm/router.js';
+import { AssignmentChanges } from '../../../functions/relay-api/assignment-changes.js';
+import { assignmentDigest } from '../../../functions/relay-api/assignments.js';
 import { loopbackAuthenticator } from '../../../functions/http/authentication.js';
 import type { ApiRequest, ApiResponse } from '../../../functions/http/exchange.js';
 import { RelayRouter } from '../../../functions/relay-api/relay-router.js';
+import { scheduleResyncs } from '../../../functions/timers/schedule-resyncs.js';
 import { sweep } from '../../../functions/timers/sweep.js';
+import { watch } from '../../../functions/timers/watch.js';
 import { durableWorkflows } from '../../../functions/workflows-client.js';
 import { functionAppWorker } from '../durable/function-app.js';
 import { lendActivities } from '../replication/registered-functions.js';
@@ -33,7 +37,8 @@ export interface CloudStores extends ActivityDependencies {
 }
 
 const modes: HostModes = { strictTypes: false, activitiesTwice: false, replayEachTurn: false, killAfterTurns: 0 };
-const sweepSeconds = 60;
+/** The app's timers (functions/doors.ts), each once a minute. */
+const timers = { sweep, watch, scheduleResyncs };
 
 /** One life of the function app with its durable engine: the real doors, workflows and activities over stores that outlive it. */
 export class AppProcess {
@@ -63,11 +68,13 @@ export class AppProcess {
     const life = this.life;
     const store = <Port extends object>(name: string, port: Port): Port =>
       portOf(life, port, (method, effect) => storage.call(`${name}.${method}`, effect));
+    const assignmentChanges = new AssignmentChanges(assignmentDigest);
+    const table = portOf(life, stores.table, async (method, effect, args) => {
+      if (method === 'transact') await world.beforeTransact(args);
+      return storage.call(`table.${method}`, effect);
+    });
     const activities: ActivityDependencies = {
-      table: portOf(life, stores.table, async (method, effect, args) => {
-        if (method === 'transact') await world.beforeTransact(args);
-        return storage.call(`table.${method}`, effect);
-      }),
+      table: assignmentChanges.observed(table),
       replicas: store('replicas', stores.replicas),
       transfers: store('transfers', stores.transfers),
       compute: portOf(life, stores.compute),
@@ -95,6 +102,7 @@ export class AppProcess {
     this.#invocation = {
       ...activities,
       systemNow: () => Temporal.Instant.fromEpochMilliseconds(time.now() + world.skewMs()),
+      assignmentChanges,
       authenticator: loopbackAuthenticator,
       retryAfterSeconds: 1,
       log: (message, error) => log(`app: ${message}${error === undefined ? '' : ` (${String(error)})`}`),
@@ -109,7 +117,7 @@ export class AppProcess {
   async start(): Promise<void> {
     lendActivities(this.#activities);
     await this.#engine.start();
-    this.#sweepSoon();
+    for (const name of Object.keys(timers) as (keyof typeof timers)[]) this.#everyMinute(name);
   }
 
   /** Nothing of this life has an effect any more. */
@@ -160,11 +168,11 @@ export class AppProcess {
     };
   }
 
-  #sweepSoon(): void {
-    this.world.time.schedule(this.world.time.now() + sweepSeconds * 1000, () => {
+  #everyMinute(name: keyof typeof timers): void {
+    this.world.time.schedule(this.world.time.now() + 60_000, () => {
       if (this.life.isDead) return;
-      this.#sweepSoon();
-      sweep(this.#invocation).catch((error: unknown) => this.world.log(`sweep: ${String(error)}`));
+      this.#everyMinute(name);
+      timers[name](this.#invocation).catch((error: unknown) => this.world.log(`${name}: ${String(error)}`));
     });
   }
 

@@ -1,9 +1,9 @@
 import { Temporal } from 'temporal-polyfill';
-import { replicationHealth } from '../../../core/domain/health/health.js';
 import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
 import type { RecoveryPoint } from '../../../core/domain/recovery-point/recovery-point.js';
 import { transferPrefixOfCycle, transferPrefixOfSegment } from '../../../core/domain/replication/blob-names.js';
-import { list, read } from '../../../core/records/access.js';
+import { list } from '../../../core/records/access.js';
+import { healthOf, surroundingsOfItem } from '../../../core/records/item-surroundings.js';
 import { rows } from '../../../core/records/rows.js';
 import { checkOrderedHistory } from '../../../providers/simulated-site/guests/ordered-records.js';
 import type { ExplainedReason } from './fault-kinds.js';
@@ -15,7 +15,6 @@ export interface Verdict {
   pointsCompared: number;
   /** Items that wait for a resynchronization, with what they say. */
   waiting: { vmName: string; reason: string }[];
-  normal: number;
   problems: string[];
 }
 
@@ -58,9 +57,13 @@ export async function comparePoint(world: FaultWorld, item: ProtectedItem, point
 
 /** After the faults are over and time was given: everything that must hold. */
 export async function judge(world: FaultWorld, explained: ReadonlySet<ExplainedReason>): Promise<Verdict> {
-  const verdict: Verdict = { pointsCompared: 0, waiting: [], normal: 0, problems: [] };
+  const verdict: Verdict = { pointsCompared: 0, waiting: [], problems: [] };
   const { problems } = verdict;
   for (const failure of world.failures) problems.push(`the harness: ${String(failure)}`);
+  for (const { vmName, reason, message } of world.resyncReasons) {
+    if (explained.has(reason as ExplainedReason)) continue;
+    problems.push(`${vmName} was marked for resynchronization, which no fault explains: ${reason}, ${message}`);
+  }
   const items = await world.items();
   if (items.length !== world.vms.length) problems.push(`${items.length} items for ${world.vms.length} VMs`);
   for (const item of items) {
@@ -72,28 +75,21 @@ export async function judge(world: FaultWorld, explained: ReadonlySet<ExplainedR
     const { resyncRequired } = item.replication;
     if (resyncRequired !== undefined) {
       verdict.waiting.push({ vmName: item.vmName, reason: resyncRequired.reason });
-      if (!explained.has(resyncRequired.reason as ExplainedReason)) {
-        problems.push(`${item.vmName} wants a resync for ${resyncRequired.reason}, which nothing explains`);
-      }
       problems.push(...(await saysSo(world, item)));
-    } else {
-      verdict.normal++;
-      problems.push(...(await isNormal(world, item)));
     }
+    problems.push(...(await isNormal(world, item)));
     problems.push(...(await orphans(world, item)));
   }
   return verdict;
 }
 
-async function healthOf(world: FaultWorld, item: ProtectedItem) {
-  const policy = await read(world.table, rows.policy(world.vaultId, item.policyName));
-  const seconds = policy?.value.replicationIntervalSeconds ?? 0;
+async function presentHealth(world: FaultWorld, item: ProtectedItem) {
   const now = Temporal.Instant.fromEpochMilliseconds(world.time.now());
-  return replicationHealth(item, { replicationIntervalSeconds: seconds }, now);
+  return healthOf(item, await surroundingsOfItem(world.table, world.vaultId, item), now);
 }
 
 async function saysSo(world: FaultWorld, item: ProtectedItem): Promise<string[]> {
-  const { level, reasons } = await healthOf(world, item);
+  const { level, reasons } = await presentHealth(world, item);
   const isSaid = level === 'Critical' && reasons.some(({ code }) => code === 'US3050');
   return isSaid ? [] : [`${item.vmName} waits for a resync, and its health is ${level} ${JSON.stringify(reasons)}`];
 }
@@ -101,7 +97,7 @@ async function saysSo(world: FaultWorld, item: ProtectedItem): Promise<string[]>
 async function isNormal(world: FaultWorld, item: ProtectedItem): Promise<string[]> {
   const problems: string[] = [];
   const { phase, receivedCycle, appliedCycle } = item.replication;
-  const health = await healthOf(world, item);
+  const health = await presentHealth(world, item);
   if (item.state !== 'Protected' || phase !== 'delta') problems.push(`${item.vmName} is ${item.state}, ${phase}`);
   if (item.activeJob !== undefined) problems.push(`${item.vmName} is still in job ${item.activeJob.scenarioName}`);
   if (health.level !== 'Normal') problems.push(`${item.vmName} is ${health.level}: ${JSON.stringify(health.reasons)}`);

@@ -111,6 +111,7 @@ export class InMemoryReplicaStore implements ReplicaStore {
   async *allocatedRanges(
     blob: ReplicaBlob,
     snapshotId?: string,
+    within = { fromBytes: 0, toBytes: Number.MAX_SAFE_INTEGER },
   ): AsyncIterable<{ offsetBytes: number; lengthBytes: number }> {
     const content = await this.faults.around('allocatedRanges', () => new Map(this.content(blob, snapshotId)));
     let open: { offsetBytes: number; lengthBytes: number } | undefined;
@@ -118,6 +119,7 @@ export class InMemoryReplicaStore implements ReplicaStore {
       for (const [page, allocated] of chunk.allocated.entries()) {
         if (allocated === 0) continue;
         const offsetBytes = index * chunkBytes + page * pageBytes;
+        if (offsetBytes < within.fromBytes || offsetBytes >= within.toBytes) continue;
         if (open && open.offsetBytes + open.lengthBytes === offsetBytes) {
           open.lengthBytes += pageBytes;
         } else {

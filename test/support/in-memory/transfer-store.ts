@@ -37,6 +37,25 @@ export class InMemoryTransferStore implements TransferStore {
     return this.content(decodeURIComponent(account), name.join('/'));
   }
 
+  async grantRead(
+    storageAccountId: string,
+    blobName: string,
+    ttlSeconds: number,
+  ): Promise<{ url: string; expiresAt: string }> {
+    return this.faults.around('grantRead', () => ({
+      url: `https://memory.invalid/${encodeURIComponent(storageAccountId)}/${blobName}?sig=read`,
+      expiresAt: new Date(Date.now() + ttlSeconds * 1000).toISOString(),
+    }));
+  }
+
+  async putOnce(storageAccountId: string, blobName: string, content: Buffer): Promise<{ written: boolean }> {
+    return this.faults.around('putOnce', () => {
+      if (this.blobs.has(keyOf(storageAccountId, blobName))) return { written: false };
+      this.put(storageAccountId, blobName, content);
+      return { written: true };
+    });
+  }
+
   async stat(storageAccountId: string, blobName: string): Promise<{ etag: string; lengthBytes: number } | undefined> {
     return this.faults.around('stat', () => {
       const blob = this.blobs.get(keyOf(storageAccountId, blobName));

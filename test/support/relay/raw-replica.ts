@@ -1,9 +1,16 @@
 import { existsSync } from 'node:fs';
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
+import {
+  chunkCountOf,
+  chunkDigest,
+  digestBytes,
+  type DigestRegion,
+} from '../../../core/dataplane/resync/digest-file.js';
 import { readFrames, readTransferLogIndex } from '../../../core/dataplane/transfer-log/reader.js';
 import type { CycleManifest, SegmentAnnouncement } from '../../../core/domain/relay-protocol/wire.js';
-import { openFileWriter } from '../../../providers/local-files/random-access-file.js';
+import { isInScope, resyncChunkBytes } from '../../../core/domain/replication/resync-geometry.js';
+import { openFileReader, openFileWriter } from '../../../providers/local-files/random-access-file.js';
 import { MemoryFile } from '../memory-file.js';
 import type { DoubleReplica } from '../relay-app-double.js';
 
@@ -13,6 +20,8 @@ export class RawReplica implements DoubleReplica {
   readonly #diskSizes: ReadonlyMap<string, number>;
   /** Between the first and the last byte of a change the images are torn. */
   isApplying = false;
+  /** What the segments so far changed. */
+  baseChangedBytes = 0;
 
   constructor(folder: string, diskSizes: ReadonlyMap<string, number>) {
     this.#folder = folder;
@@ -23,8 +32,27 @@ export class RawReplica implements DoubleReplica {
     return join(this.#folder, `${diskId}.raw`);
   }
 
+  /** The digests of a region's chunks; zero for those outside of the scope, which the app does not read either. */
+  async chunkTable(region: DigestRegion, scope?: { groupBytes: number; bitmap: Buffer }): Promise<Buffer> {
+    const image = await openFileReader(this.path(region.diskId));
+    try {
+      const table = Buffer.alloc(chunkCountOf(region) * digestBytes);
+      for (let chunk = 0; chunk < chunkCountOf(region); chunk++) {
+        const fromBytes = region.fromBytes + chunk * resyncChunkBytes;
+        const toBytes = Math.min(fromBytes + resyncChunkBytes, region.diskSizeBytes);
+        if (scope && !isInScope(scope, { fromBytes, toBytes })) continue;
+        chunkDigest(await image.read(fromBytes, toBytes - fromBytes)).copy(table, chunk * digestBytes);
+      }
+      return table;
+    } finally {
+      await image.close();
+    }
+  }
+
   async applySegment(segment: SegmentAnnouncement, log: Buffer): Promise<void> {
     const { diskId, fromBytes, toBytes, epoch, log: ref } = segment;
+    assert.ok(ref);
+    this.baseChangedBytes += ref.changedBytes;
     const header = await this.#apply(diskId, log, ref);
     assert.deepEqual(
       [header.kind, header.fromBytes, header.toBytes, header.epoch],

@@ -1,18 +1,24 @@
 import type { DiskChunk } from '../../../core/dataplane/disk-chunk.js';
+import { chunkDigest, digestBytes, openDigestFile } from '../../../core/dataplane/resync/digest-file.js';
 import type { TransferLogHeader } from '../../../core/dataplane/transfer-log/layout.js';
 import { writeTransferLog } from '../../../core/dataplane/transfer-log/writer.js';
-import type { CycleManifest, TransferLogRef, UploadTarget } from '../../../core/domain/relay-protocol/wire.js';
-import { transferBlobName, transferStorageAccountId } from '../../../core/domain/replication/blob-names.js';
+import type {
+  CycleManifest,
+  ResyncScope,
+  TransferLogRef,
+  UploadTarget,
+} from '../../../core/domain/relay-protocol/wire.js';
+import {
+  digestBlobName,
+  transferBlobName,
+  transferStorageAccountId,
+} from '../../../core/domain/replication/blob-names.js';
+import { resyncChunkBytes } from '../../../core/domain/replication/resync-geometry.js';
 import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
 import type { Clock } from '../../../core/ports/clock.js';
 import type { StateTable } from '../../../core/ports/state-table.js';
 import { read } from '../../../core/records/access.js';
-import {
-  markInitialReplicationStarted,
-  receiveCycle,
-  receiveSegment,
-  type Received,
-} from '../../../core/records/receive-cycle.js';
+import { markBaseStarted, receiveCycle, receiveSegment, type Received } from '../../../core/records/receive-cycle.js';
 import { rows } from '../../../core/records/rows.js';
 import type { InMemoryTransferStore } from '../in-memory/transfer-store.js';
 import { sampleVaultId } from '../sample-item.js';
@@ -57,7 +63,7 @@ export class ScriptedSource {
   async startInitialReplication(epoch = 1): Promise<Received> {
     this.base = this.disks.map((disk) => Buffer.from(disk));
     this.dirty = this.disks.map(() => new Set());
-    return markInitialReplicationStarted(this.stores.table, sampleVaultId, this.itemRef.itemId, {
+    return markBaseStarted(this.stores.table, sampleVaultId, this.itemRef.itemId, {
       protectionId: this.itemRef.protectionId,
       epoch,
       checkpointAt: (await this.stores.clock.now()).toString(),
@@ -84,6 +90,67 @@ export class ScriptedSource {
       toBytes,
       log,
     });
+  }
+
+  /** A new checkpoint under the epoch that the item's row names; `scopes` as the relay makes them of the site's record. */
+  async startResynchronization(scopes?: ResyncScope[]): Promise<Received> {
+    const { epoch, baseCycle } = (await this.item()).replication;
+    this.cycle = baseCycle;
+    this.base = this.disks.map((disk) => Buffer.from(disk));
+    this.dirty = this.disks.map(() => new Set());
+    return markBaseStarted(this.stores.table, sampleVaultId, this.itemRef.itemId, {
+      protectionId: this.itemRef.protectionId,
+      epoch,
+      checkpointAt: (await this.stores.clock.now()).toString(),
+      ...(scopes && { scopes }),
+    });
+  }
+
+  /** Compares one region of the base with the replica's checksums, as the relay does, and sends what differs. */
+  async sendDifferences(diskIndex: number, fromBytes = 0): Promise<Received & { differingChunks: number }> {
+    const item = await this.item();
+    const disk = item.disks[diskIndex];
+    const base = this.base[diskIndex];
+    if (!disk || !base) throw new Error(`no disk ${diskIndex}`);
+    const { protectionId } = item;
+    const { epoch, baseCycle } = item.replication;
+    const { diskId } = disk;
+    const region = { protectionId, diskId, epoch, diskSizeBytes: base.length, fromBytes };
+    const name = digestBlobName(protectionId, epoch, diskId, fromBytes);
+    const account = transferStorageAccountId(item);
+    const found = await this.stores.transfers.stat(account, name);
+    if (!found) throw new Error(`no checksums ${name}`);
+    const digests = await openDigestFile(this.stores.transfers.openReader(account, name, found), region);
+    const replica = await digests.chunkDigests(0, digests.groupCount);
+    const chunks: DiskChunk[] = [];
+    for (let at = fromBytes; at < digests.toBytes; at += resyncChunkBytes) {
+      const data = base.subarray(at, Math.min(at + resyncChunkBytes, digests.toBytes));
+      const index = ((at - fromBytes) / resyncChunkBytes) * digestBytes;
+      if (!chunkDigest(data).equals(replica.subarray(index, index + digestBytes))) {
+        chunks.push({ kind: 'data', offsetBytes: at, data });
+      }
+    }
+    const { toBytes } = digests;
+    const head = {
+      kind: 'base',
+      epoch,
+      cycle: baseCycle,
+      diskId,
+      diskSizeBytes: base.length,
+      fromBytes,
+      toBytes,
+    } as const;
+    const log =
+      chunks.length === 0 ? null : await this.upload(item, { kind: 'segment', fromBytes, diskId }, head, chunks);
+    const announcement = { protectionId, epoch, diskId, fromBytes, toBytes, log };
+    const received = await receiveSegment(
+      this.stores.table,
+      this.stores.clock,
+      sampleVaultId,
+      item.itemId,
+      announcement,
+    );
+    return { ...received, differingChunks: chunks.length };
   }
 
   /** Sends the whole base in pieces of this size. */
@@ -135,7 +202,7 @@ export class ScriptedSource {
       cycle,
       takenAt: (await this.stores.clock.now()).toString(),
       consistency: 'crashConsistent',
-      closesInitialReplication: false,
+      closesBase: false,
       final: false,
       disks,
       ...changes,

@@ -184,7 +184,7 @@ export class WorkflowWorld {
     ]);
   }
 
-  private async submit(
+  async submit(
     kind: JobKind,
     orchestrator: string,
     input: Record<string, unknown>,
@@ -352,7 +352,7 @@ export class WorkflowWorld {
       this.source.write(index, 7, 'before the last segment');
       await this.source.sendSegment(index, 0, this.vm.disks[index]?.sizeBytes ?? 0);
     }
-    await this.source.sendCycle({ closesInitialReplication: true });
+    await this.source.sendCycle({ closesBase: true });
     await this.wake();
     await this.untilState('Protected');
   }

@@ -53,6 +53,9 @@ export interface SystemOptions {
   /** A site folder made before; absent: an empty one, which the site seeds. */
   siteFolder?: string;
   devhostModes?: string;
+  /** The judges' reference (default); benches do without it: it copies disks and writes everything twice. */
+  journal?: boolean;
+  azuriteAccessLog?: boolean;
 }
 
 const armGroup = `/subscriptions/${localSubscriptionId}/resourceGroups/${localResourceGroup}/providers`;
@@ -68,7 +71,8 @@ export async function startSystem(options: SystemOptions = {}): Promise<Understu
     siteFolder,
     speed: options.speed ?? 10,
     withRelay: true,
-    journal: true,
+    journal: options.journal ?? true,
+    azuriteAccessLog: options.azuriteAccessLog ?? false,
     ...(options.devhostModes === undefined ? {} : { devhostModes: options.devhostModes }),
     tell: (message) => told.push(message),
   });

@@ -8,7 +8,7 @@ import { Harness, vaultPath } from '../../support/api/harness.js';
 
 /** All rows of all partitions, as one text. */
 const contentOf = (harness: Harness): string =>
-  JSON.stringify(Object.values(harness.table).map((value) => (value instanceof Map ? mapText(value) : '')));
+  JSON.stringify(Object.values(harness.sharedTable).map((value) => (value instanceof Map ? mapText(value) : '')));
 const mapText = (map: Map<unknown, unknown>): string =>
   JSON.stringify([...map].map(([key, value]) => [key, value instanceof Map ? mapText(value) : value]));
 

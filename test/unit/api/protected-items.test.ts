@@ -207,6 +207,7 @@ test('what the state does not allow is refused with what it allows', async () =>
   assert.equal(error.code, 'OperationNotAllowed');
   assert.deepEqual((error.details[0]?.evidence as { allowedOperations: string[] }).allowedOperations, [
     'UnplannedFailover',
+    'RepairReplication',
   ]);
 });
 

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { itemIdOf, rows, vaultPartition } from '../../../core/records/rows.js';
-import { insert, read } from '../../../core/records/access.js';
+import { insert, read, replace } from '../../../core/records/access.js';
 import { asVaultId } from '../../../core/domain/ids.js';
+import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
 import type { AssignmentsResponse } from '../../../core/domain/relay-protocol/wire.js';
 import { transferBlobName } from '../../../core/domain/replication/blob-names.js';
 import { NonceCache } from '../../../functions/relay-api/relay-caller.js';
@@ -172,6 +174,65 @@ test('a relay sees its own items only, and a change ends its waiting', async () 
   assert.equal(found.assignments[0].replicationIntervalSeconds, 300);
 });
 
+test('cycles received end no waiting, and are told with the next answer', async () => {
+  const harness = new Harness();
+  const relay = await harness.registeredRelay();
+  const item = await withItem(harness, relay);
+  const first = (await relay.call('GET', '/relay/v1/assignments')).body as AssignmentsResponse;
+  const stored = await read(harness.table, rows.item(vaultId, item.itemId));
+  assert(stored !== undefined);
+  const received = { ...item, replication: { ...item.replication, receivedCycle: 7 } };
+  await harness.table.transact(vaultPartition(vaultId), [replace(stored, received)]);
+  const second = (await relay.call('GET', '/relay/v1/assignments')).body as AssignmentsResponse;
+  assert.equal(second.version, first.version);
+  assert.equal(second.assignments[0]?.receivedCycle, 7);
+});
+
+test('while nothing changes that a relay must hear of, its waiting reads no rows', async () => {
+  const harness = new Harness();
+  const relay = await harness.registeredRelay();
+  const item = await withItem(harness, relay);
+  const { version } = (await relay.call('GET', '/relay/v1/assignments')).body as AssignmentsResponse;
+  let queries = 0;
+  const query = harness.sharedTable.query.bind(harness.sharedTable);
+  harness.sharedTable.query = (...parameters) => {
+    queries++;
+    return query(...parameters);
+  };
+  const waiting = relay.call('GET', `/relay/v1/assignments?version=${version}&waitSeconds=20`);
+  for (let beat = 1; beat <= 5; beat++) {
+    const stored = await read(harness.table, rows.item(vaultId, item.itemId));
+    assert(stored !== undefined);
+    const replication = { ...stored.value.replication, backlogBytes: beat, receivedCycle: beat };
+    await harness.table.transact(vaultPartition(vaultId), [replace(stored, { ...stored.value, replication })]);
+    await sleep(250);
+  }
+  assert.equal(queries, 3);
+  const stored = await read(harness.table, rows.item(vaultId, item.itemId));
+  assert(stored !== undefined);
+  const paused = { ...stored.value, replication: { ...stored.value.replication, paused: true } };
+  await harness.table.transact(vaultPartition(vaultId), [replace(stored, paused)]);
+  const changedAt = performance.now();
+  const { assignments } = (await waiting).body as AssignmentsResponse;
+  assert.equal(assignments[0]?.paused, true);
+  assert(performance.now() - changedAt < 500, 'the change was heard of, not found by the look of every few seconds');
+});
+
+test('a change that another instance of the app made ends a waiting too', async () => {
+  const harness = new Harness();
+  const relay = await harness.registeredRelay();
+  const item = await withItem(harness, relay);
+  const { version } = (await relay.call('GET', '/relay/v1/assignments')).body as AssignmentsResponse;
+  const waiting = relay.call('GET', `/relay/v1/assignments?version=${version}&waitSeconds=20`);
+  await sleep(50);
+  const stored = await read(harness.sharedTable, rows.item(vaultId, item.itemId));
+  assert(stored !== undefined);
+  const paused = { ...item, replication: { ...item.replication, paused: true } };
+  await harness.sharedTable.transact(vaultPartition(vaultId), [replace(stored, paused)]);
+  const { assignments } = (await waiting).body as AssignmentsResponse;
+  assert.equal(assignments[0]?.paused, true);
+});
+
 test('a command waits until its result is stored, which wakes the workflow; a late repeat is no error', async () => {
   const harness = new Harness();
   const relay = await harness.registeredRelay();
@@ -296,6 +357,80 @@ test('a heartbeat is kept on the fabric and the items; silence shows as a lost c
   assert.equal(await status(), 'Connected');
   harness.now = harness.now.add({ minutes: 4 });
   assert.equal(await status(), 'Disconnected');
+});
+
+test('reports of hundreds of items are a few transactions, and none where there is no news', async () => {
+  const harness = new Harness();
+  const relay = await harness.registeredRelay();
+  const items: ProtectedItem[] = [];
+  for (let index = 0; index < 100; index++) {
+    const itemId = itemIdOf(vaultId, relay.fabricName, 'c', `vm-${index}`);
+    items.push(await withItem(harness, relay, { itemId }));
+  }
+  let transactions = 0;
+  const transact = harness.sharedTable.transact.bind(harness.sharedTable);
+  harness.sharedTable.transact = (...parameters) => {
+    transactions++;
+    return transact(...parameters);
+  };
+  const beat = async (changes: object, of = items) => {
+    transactions = 0;
+    const reports = of.map(({ itemId, protectionId }) => ({
+      ...{ itemId, protectionId, epoch: 1, activity: 'idle', backlogBytes: 1000 },
+      ...changes,
+    }));
+    const body = { relayVersion: '0.2.0', memoryRssBytes: 1, items: reports };
+    assert.equal((await relay.call('POST', '/relay/v1/heartbeat', body)).status, 200);
+    return transactions;
+  };
+  const replication = async (item: ProtectedItem) =>
+    (await read(harness.table, rows.item(vaultId, item.itemId)))?.value.replication;
+  const [first] = items;
+  assert(first !== undefined);
+
+  // One more each time: the relay's own row.
+  assert.equal(await beat({}), 6);
+  harness.now = harness.now.add({ seconds: 30 });
+  assert.equal(await beat({ backlogBytes: 2000 }), 1);
+  assert.equal((await replication(first))?.backlogBytes, 1000);
+  const lastError = { code: 'US4007', message: 'm', recommendedAction: 'r', at: '2026-01-05T10:00:10Z' };
+  assert.equal(await beat({ lastError }, [first]), 2);
+  assert.equal((await replication(first))?.lastError?.code, 'US4007');
+  assert.equal(await beat({ backlogBytes: 17 * mebibyte }), 6);
+  assert.equal((await replication(first))?.backlogBytes, 17 * mebibyte);
+  harness.now = harness.now.add({ seconds: 120 });
+  assert.equal(await beat({ backlogBytes: 17 * mebibyte }), 6);
+  assert.equal((await replication(first))?.lastHeartbeatAt, harness.now.toString());
+});
+
+test('an item that another writer changed meanwhile spoils no report', async () => {
+  const harness = new Harness();
+  const relay = await harness.registeredRelay();
+  const items: ProtectedItem[] = [];
+  for (let index = 0; index < 5; index++) {
+    items.push(await withItem(harness, relay, { itemId: itemIdOf(vaultId, relay.fabricName, 'c', `vm-${index}`) }));
+  }
+  const query = harness.sharedTable.query.bind(harness.sharedTable);
+  harness.sharedTable.query = async (...parameters) => {
+    const found = await query(...parameters);
+    const [meddled] = items;
+    assert(meddled !== undefined);
+    const stored = await read(harness.sharedTable, rows.item(vaultId, meddled.itemId));
+    assert(stored !== undefined);
+    const replication = { ...stored.value.replication, appliedCycle: stored.value.replication.appliedCycle + 1 };
+    await harness.sharedTable.transact(vaultPartition(vaultId), [replace(stored, { ...stored.value, replication })]);
+    return found;
+  };
+  const reports = items.map(({ itemId, protectionId }) => {
+    return { itemId, protectionId, epoch: 1, activity: 'idle', backlogBytes: 1000 };
+  });
+  const body = { relayVersion: '0.2.0', memoryRssBytes: 1, items: reports };
+  assert.equal((await relay.call('POST', '/relay/v1/heartbeat', body)).status, 200);
+  for (const [index, { itemId }] of items.entries()) {
+    const stored = await read(harness.sharedTable, rows.item(vaultId, itemId));
+    assert.equal(stored?.value.replication.backlogBytes, 1000);
+    assert.equal(stored.value.replication.appliedCycle, index === 0 ? 1 : 0);
+  }
 });
 
 test('the inventory is taken of the registered VMM server only', async () => {

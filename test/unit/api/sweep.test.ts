@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { asJobName, asVaultId } from '../../../core/domain/ids.js';
 import type { Job } from '../../../core/domain/jobs/job.js';
 import { insert } from '../../../core/records/access.js';
-import { rows, vaultPartition } from '../../../core/records/rows.js';
+import { itemIdOf, rows, vaultPartition } from '../../../core/records/rows.js';
 import { startWhatRowsAskFor } from '../../../functions/activity-registration.js';
 import { sweep } from '../../../functions/timers/sweep.js';
 import { Harness, vaultPath } from '../../support/api/harness.js';
@@ -30,7 +30,7 @@ test('the sweep starts what the rows of the items ask for, and one failure stops
     sampleItem({
       itemId: String(number).repeat(32) as never,
       protectionId: `6a1f6a3e-0000-4000-8000-00000000000${number}` as never,
-      replication: sampleProgress({ phase: 'delta' }),
+      replication: sampleProgress({ phase: 'delta', receivedCycle: 1 }),
     }),
   );
   await harness.table.transact(
@@ -48,6 +48,37 @@ test('the sweep starts what the rows of the items ask for, and one failure stops
   await sweep(harness.app);
   assert.deepEqual(new Set(harness.started.map(({ orchestrator }) => orchestrator)), new Set(['replicationLoop']));
   assert.equal(harness.started.length, 2);
+});
+
+test('items that wait for their next cycle are looked at once in ten sweeps, not all in the same', async () => {
+  const harness = new Harness();
+  await harness.putVault();
+  const items = Array.from({ length: 50 }, (_, number) =>
+    sampleItem({
+      itemId: itemIdOf(vaultId, 'f', 'c', `vm-${number}`),
+      protectionId: `6a1f6a3e-0000-4000-8000-${String(number).padStart(12, '0')}` as never,
+      replication: sampleProgress({ phase: 'delta', receivedCycle: 4, appliedCycle: 4 }),
+    }),
+  );
+  await harness.table.transact(
+    vaultPartition(vaultId),
+    items.map((item) => insert(rows.item(vaultId, item.itemId), item)),
+  );
+  const asked: string[] = [];
+  harness.app.workflows.ensure = async (_, instanceId) => {
+    asked.push(instanceId);
+    return false;
+  };
+  let most = 0;
+  for (let sweeps = 0; sweeps < 10; sweeps++) {
+    const before = asked.length;
+    await sweep(harness.app);
+    most = Math.max(most, asked.length - before);
+    harness.now = harness.now.add({ minutes: 1 });
+  }
+  assert.equal(asked.length, 50);
+  assert.equal(new Set(asked).size, 50);
+  assert(most < 25, `${most} in one sweep`);
 });
 
 test('what an activity left to do is started at once: the loop, and the job that finalizes protection', async () => {

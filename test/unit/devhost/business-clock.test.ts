@@ -29,6 +29,18 @@ test('business time runs at its speed and moves by what it is advanced', () => {
   clock.close();
 });
 
+test('another speed holds from the moment it is set', () => {
+  let wall = 1_000_000;
+  const clock = new BusinessClock({ file: clockFile(), speed: 1, wallNow: () => wall });
+  const start = clock.now();
+  wall += 1000;
+  clock.setSpeed(10);
+  assert.equal(clock.now() - start, 1000);
+  wall += 1000;
+  assert.equal(clock.now() - start, 11_000);
+  clock.close();
+});
+
 test('business time never goes backwards: over restarts, at another speed, with the wall clock set back', () => {
   const file = clockFile();
   let wall = 1_000_000;

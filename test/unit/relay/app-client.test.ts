@@ -69,7 +69,7 @@ test('every request is signed over method, path with query, body, date and nonce
 test("the app's refusal keeps its code, evidence and advice, and is not repeated", async (t) => {
   const { client, requests } = await scriptedApp(t, [{ status: 409, body: refusal('US3001') }]);
   const error = await failure(client.reportResyncRequired('i', report));
-  assert.deepEqual([error.code, error.httpStatus, error.retry, error.details.x], ['US3001', 409, 'never', 1]);
+  assert.deepEqual([error.code, error.httpStatus, error.retry, error.details.x], ['US3001', 409, 'later', 1]);
   assert.equal(error.recommendedAction, 'do this');
   assert.equal(requests.length, 1);
 });

@@ -7,6 +7,7 @@ import pino from 'pino';
 import { asDiskId } from '../../../core/domain/ids.js';
 import type { Assignment, CycleManifest } from '../../../core/domain/relay-protocol/wire.js';
 import { AppRefusedError } from '../../../relay/errors.js';
+import { BaseCheckpoint } from '../../../relay/base-checkpoint.js';
 import { ItemCycles } from '../../../relay/item-cycles.js';
 import { ItemStateStore } from '../../../relay/item-state.js';
 import { ItemView } from '../../../relay/item-view.js';
@@ -22,10 +23,14 @@ const assignment: Assignment = {
   epoch: 1,
   phase: 'delta',
   paused: false,
+  resyncRequired: false,
+  resumedCount: 0,
   replicationIntervalSeconds: 300,
   appConsistentFrequencyHours: 0,
   receivedCycle: 3,
-  disks: [{ diskId: 'disk', sizeBytes: 1024, receivedThroughBytes: 1024, appliedThroughBytes: 1024 }],
+  disks: [
+    { diskId: 'disk', sizeBytes: 1024, receivedThroughBytes: 1024, appliedThroughBytes: 1024, digestedThroughBytes: 0 },
+  ],
 };
 const takenAt = '2024-03-01T12:00:00Z';
 const manifest = (uploadId: string): CycleManifest => ({
@@ -34,7 +39,7 @@ const manifest = (uploadId: string): CycleManifest => ({
   cycle: 4,
   takenAt,
   consistency: 'crashConsistent',
-  closesInitialReplication: false,
+  closesBase: false,
   final: false,
   disks: [
     {
@@ -82,7 +87,8 @@ test('a manifest whose uploaded logs are gone is given up, so that the logs go u
       },
     },
   } as unknown as RelayContext;
-  const cycles = new ItemCycles(context, context.log, new ItemView(states, assignment), () => undefined);
+  const view = new ItemView(states, assignment);
+  const cycles = new ItemCycles(context, context.log, view, new BaseCheckpoint(context, view), () => undefined);
 
   const first = await cycles.plan();
   assert(first.kind === 'work');
@@ -123,7 +129,7 @@ test("the rhythm of the cycles goes by the relay's clock: a host whose clock is 
       client: { announceCycle: () => Promise.resolve({ receivedCycle: 4, appliedCycle: 3 }) },
     } as unknown as RelayContext;
     const view = new ItemView(states, assignment);
-    const cycles = new ItemCycles(context, context.log, view, () => undefined);
+    const cycles = new ItemCycles(context, context.log, view, new BaseCheckpoint(context, view), () => undefined);
     for (const attempt of ['close cycle 4', 'send cycle 4', 'discard logs']) {
       const step = await cycles.plan();
       assert(step.kind === 'work' && step.attempt === attempt);

@@ -2,12 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { Temporal } from 'temporal-polyfill';
-import { UnderstudyError, type RetryAdvice } from '../../../core/domain/errors.js';
+import { UnderstudyError } from '../../../core/domain/errors.js';
 import { Lane, type LaneStep } from '../../../relay/lane.js';
 import { ManualClock } from '../../support/manual-clock.js';
 
-const failing = (retry: RetryAdvice) =>
-  new UnderstudyError({ code: 'US9999', message: 'no', recommendedAction: 'none', retry });
+const failing = (code: string) => new UnderstudyError({ code, message: 'no', recommendedAction: 'none' });
+const networkCut = failing('US5110');
+const vmNotFound = failing('US5005');
 const quiet = { onFailure: () => undefined, onRecovered: () => undefined };
 const failedAttempts = (lane: Lane) => lane.failure?.failedAttempts;
 const settle = async () => {
@@ -15,7 +16,7 @@ const settle = async () => {
 };
 
 /** A lane whose every step fails or succeeds as `outcome` says, with the minutes at which steps started. */
-function scriptedLane(outcome: { error: Error | undefined }) {
+function scriptedLane(outcome: { error: Error | undefined; attemptSeconds?: number }) {
   const clock = new ManualClock('2024-03-01T00:00:00Z');
   const startMinutes: number[] = [];
   let isDone = false;
@@ -28,6 +29,9 @@ function scriptedLane(outcome: { error: Error | undefined }) {
         attempt: 'try',
         run: async () => {
           startMinutes.push((await clock.now()).since(Temporal.Instant.from('2024-03-01T00:00:00Z')).total('minutes'));
+          if (outcome.attemptSeconds !== undefined) {
+            await clock.waitUntil((await clock.now()).add({ seconds: outcome.attemptSeconds }));
+          }
           if (outcome.error) throw outcome.error;
           isDone = true;
         },
@@ -42,19 +46,32 @@ function scriptedLane(outcome: { error: Error | undefined }) {
   return { clock, lane, startMinutes, again };
 }
 
-test('recoverable failures are tried again at minutes 1, 3, 7, 15, 25, 55 and 85 of business time', async () => {
-  const { clock, lane, startMinutes } = scriptedLane({ error: failing('later') });
+test('recoverable failures are tried again at minutes 1, 3, 7, 15, 25, 55 and 85 of business time, to the second', async () => {
+  const { clock, lane, startMinutes } = scriptedLane({ error: networkCut });
   await settle();
-  for (let minute = 0; minute < 90; minute++) {
-    clock.advance(60);
-    await settle();
+  for (let second = 0; second < 90 * 60; second++) {
+    clock.advance(1);
+    // A due attempt needs some turns; a second without one needs few.
+    await turn();
+    await turn();
   }
   await lane.stop();
   assert.deepEqual(startMinutes, [0, 1, 3, 7, 15, 25, 55, 85]);
 });
 
+test('an attempt that takes long is followed by the next at the time counted from its start', async () => {
+  const { clock, lane, startMinutes } = scriptedLane({ error: networkCut, attemptSeconds: 45 });
+  await settle();
+  for (let step = 0; step < 8 * 60; step += 5) {
+    clock.advance(5);
+    await settle();
+  }
+  await lane.stop();
+  assert.deepEqual(startMinutes, [0, 1, 3, 7]);
+});
+
 test('success forgets the failures', async () => {
-  const outcome: { error: Error | undefined } = { error: failing('later') };
+  const outcome: { error: Error | undefined } = { error: networkCut };
   const { clock, lane, startMinutes, again } = scriptedLane(outcome);
   await settle();
   clock.advance(60);
@@ -63,7 +80,7 @@ test('success forgets the failures', async () => {
   clock.advance(120);
   await settle();
   assert.ok(!lane.failure);
-  outcome.error = failing('later');
+  outcome.error = networkCut;
   again();
   await settle();
   assert.equal(failedAttempts(lane), 1);
@@ -72,7 +89,7 @@ test('success forgets the failures', async () => {
 });
 
 test('renewed contact ends a wait at once, a mere change of the assignment does not', async () => {
-  const { lane, startMinutes } = scriptedLane({ error: failing('later') });
+  const { lane, startMinutes } = scriptedLane({ error: networkCut });
   await settle();
   lane.wake();
   await settle();
@@ -83,17 +100,20 @@ test('renewed contact ends a wait at once, a mere change of the assignment does 
   await lane.stop();
 });
 
-test('what an operator must mend is tried again every half hour, and at once when someone acts', async () => {
-  const { clock, lane, startMinutes } = scriptedLane({ error: failing('never') });
+test('what an operator must mend is not tried again by time, and at once when someone acts', async () => {
+  const { clock, lane, startMinutes } = scriptedLane({ error: vmNotFound });
   await settle();
-  for (let minute = 0; minute < 70; minute++) {
-    clock.advance(60);
+  assert.equal(lane.failure?.nextAttemptAt, undefined);
+  for (let minute = 0; minute < 24 * 60; minute += 10) {
+    clock.advance(600);
     await settle();
   }
-  assert.deepEqual(startMinutes, [0, 30, 60]);
+  lane.wake();
+  await settle();
+  assert.deepEqual(startMinutes, [0]);
   lane.retryNow();
   await settle();
-  assert.deepEqual(startMinutes, [0, 30, 60, 70]);
+  assert.deepEqual(startMinutes, [0, 24 * 60]);
   await lane.stop();
 });
 

@@ -5,8 +5,7 @@ import type { Assignment } from '../../../core/domain/relay-protocol/wire.js';
 import { asDiskId } from '../../../core/domain/ids.js';
 import type { ClosedCycle, TrackingStatus } from '../../../core/ports/hypervisor-host.js';
 import type { ItemState } from '../../../relay/item-state.js';
-import { segmentsAheadMax } from '../../../relay/limits.js';
-import { planBaseStep, planNextStep, type ItemFacts } from '../../../relay/plan-next-step.js';
+import { missedCycleCount, planNextStep, type ItemFacts } from '../../../relay/plan-next-step.js';
 
 const diskSize = 64 * 1024 * 1024;
 const start = Temporal.Instant.from('2024-03-01T12:00:00Z');
@@ -20,6 +19,8 @@ const assignment = (change: Partial<Assignment> = {}): Assignment => ({
   epoch: 1,
   phase: 'delta',
   paused: false,
+  resyncRequired: false,
+  resumedCount: 0,
   replicationIntervalSeconds: 300,
   appConsistentFrequencyHours: 0,
   receivedCycle: 3,
@@ -31,6 +32,7 @@ const disk = (diskId: string, receivedThroughBytes: number, appliedThroughBytes 
   sizeBytes: diskSize,
   receivedThroughBytes,
   appliedThroughBytes,
+  digestedThroughBytes: 0,
 });
 const tracking = (change: Partial<Extract<TrackingStatus, { kind: 'tracking' }>> = {}): TrackingStatus => ({
   kind: 'tracking',
@@ -77,7 +79,7 @@ describe('what an item does next', () => {
     assert.deepEqual(rest, { kind: 'rest', why: 'nextCycle', until: after(300) });
     const step = planNextStep(facts({ now: after(300) }));
     assert.ok(step.kind === 'switchLogs');
-    assert.deepEqual([step.cycle, step.missedCycleCount, step.closesInitialReplication], [4, 0, false]);
+    assert.deepEqual([step.cycle, step.missedCycleCount, step.closesBase], [4, 0, false]);
   });
 
   test('a closed cycle is sent before any other log is switched, however late it is', () => {
@@ -172,6 +174,85 @@ describe('what an item does next', () => {
   });
 });
 
+describe('what holds an item', () => {
+  const lost: TrackingStatus = { kind: 'resyncRequired', reason: 'logTooLarge', message: 'half', at: 'then' };
+  const phases = ['delta', 'initialReplication', 'resynchronization'] as const;
+
+  test('a site that lost its logs is passed on, also while the item is paused or waits for a resync anyway', () => {
+    for (const phase of phases) {
+      for (const change of [{ paused: true }, { resyncRequired: true }]) {
+        const step = planNextStep(facts({ assignment: assignment({ phase, ...change }), tracking: lost }));
+        assert.deepEqual(step, { kind: 'requireResync', reason: 'logTooLarge', message: 'half', at: 'then' });
+      }
+    }
+  });
+
+  test('under a new epoch whose base has not begun, what the site lost before is no news', () => {
+    const { checkpointAt: _, ...notBegun } = local({ epoch: 2 });
+    const begin = assignment({ phase: 'resynchronization', epoch: 2, disks: [disk('a', 0)] });
+    assert.equal(planNextStep(facts({ assignment: begin, tracking: lost, local: notBegun })).kind, 'startBase');
+    const paused = planNextStep(facts({ assignment: { ...begin, paused: true }, tracking: lost, local: notBegun }));
+    assert.deepEqual(paused, { kind: 'rest', why: 'paused' });
+  });
+
+  test('an item that must be resynchronized closes and sends nothing, however late it is', () => {
+    const held = { closedCycles: [closed(4)], tracking: tracking({ lastClosedCycle: 4 }), now: after(10_000) };
+    for (const phase of phases) {
+      const step = planNextStep(facts({ ...held, assignment: assignment({ phase, resyncRequired: true }) }));
+      assert.deepEqual(step, { kind: 'rest', why: 'resyncRequired' });
+    }
+  });
+
+  test('what the app has is discarded while the item is held, so that it does not count as logged', () => {
+    for (const change of [{ paused: true }, { resyncRequired: true }]) {
+      const step = planNextStep(facts({ assignment: assignment(change), closedCycles: [closed(3)] }));
+      assert.deepEqual(step, { kind: 'discardCycles', throughCycle: 3 });
+    }
+  });
+
+  test('a lost base asks for a resync under its own epoch only', () => {
+    const lostBase = { epoch: 1, reason: 'checkpointLost', message: 'gone', at: 'then' };
+    const step = planNextStep(facts({ lostBase }));
+    assert.deepEqual(step, { kind: 'requireResync', reason: 'checkpointLost', message: 'gone', at: 'then' });
+    assert.equal(planNextStep(facts({ lostBase: { ...lostBase, epoch: 2 } })).kind, 'rest');
+  });
+});
+
+describe('pause', () => {
+  test('after a resume the next cycle is due at once if an interval has passed, and else after the interval', () => {
+    const paused = { pausedSeconds: 290 };
+    assert.equal(planNextStep(facts({ local: local(paused), now: after(301) })).kind, 'switchLogs');
+    assert.deepEqual(planNextStep(facts({ local: local(paused), now: after(299) })), {
+      kind: 'rest',
+      why: 'nextCycle',
+      until: after(300),
+    });
+  });
+
+  test('no cycle is missed while replication is paused', () => {
+    const late = after(300 + 3 * 300 + 10);
+    assert.equal(missedCycleCount(assignment(), local(), late), 3);
+    assert.equal(missedCycleCount(assignment(), local({ pausedSeconds: 600 }), late), 1);
+    assert.equal(missedCycleCount(assignment(), local({ pausedAt: after(910).toString() }), late), 2);
+    assert.equal(missedCycleCount(assignment(), local({ pausedAt: after(100).toString() }), late), 0);
+  });
+
+  test('a new base begins the rhythm anew: the wait for a resync is no missed cycle', () => {
+    const base = local({ lastSwitchAt: start.toString(), checkpointAt: after(50_000).toString() });
+    assert.equal(missedCycleCount(assignment(), base, after(50_010)), 0);
+    assert.deepEqual(planNextStep(facts({ local: base, now: after(50_010) })), {
+      kind: 'rest',
+      why: 'nextCycle',
+      until: after(50_300),
+    });
+  });
+});
+
+test('a shorter interval counts from the last log switch', () => {
+  const shorter = assignment({ replicationIntervalSeconds: 30 });
+  assert.equal(planNextStep(facts({ assignment: shorter, now: after(40) })).kind, 'switchLogs');
+});
+
 describe('initial replication', () => {
   const half = [disk('a', diskSize), disk('b', 1024)];
   const initial = (change: Partial<Assignment> = {}) =>
@@ -188,7 +269,7 @@ describe('initial replication', () => {
     };
     const lost: TrackingStatus = { kind: 'resyncRequired', reason: 'hostCrash', message: '', at: '' };
     const step = planNextStep(facts({ assignment: initial({ epoch: 2 }), local: notBegun, tracking: lost }));
-    assert.equal(step.kind, 'startInitialReplication');
+    assert.equal(step.kind, 'startBase');
   });
 
   test('cycles are closed at the interval meanwhile', () => {
@@ -196,24 +277,24 @@ describe('initial replication', () => {
     assert.equal(planNextStep(resting).kind, 'rest');
     const step = planNextStep({ ...resting, now: after(301) });
     assert.ok(step.kind === 'switchLogs');
-    assert.equal(step.closesInitialReplication, false);
+    assert.equal(step.closesBase, false);
   });
 
   test('with the last piece received a cycle is closed at once, and completes it', () => {
     const disks = [disk('a', diskSize), disk('b', diskSize, 1024)];
     const step = planNextStep(facts({ assignment: initial({ disks }), tracking: begun }));
     assert.ok(step.kind === 'switchLogs');
-    assert.deepEqual([step.cycle, step.closesInitialReplication], [1, true]);
+    assert.deepEqual([step.cycle, step.closesBase], [1, true]);
   });
 
   test('the chosen cycle keeps completing it after a kill between the choice, the switch and the manifest', () => {
     const disks = [disk('a', diskSize), disk('b', diskSize)];
     const chosen = { assignment: initial({ disks }), local: local({ closingCycle: 1 }) };
     const before = planNextStep(facts({ ...chosen, tracking: tracking({ lastClosedCycle: 0 }) }));
-    assert.ok(before.kind === 'switchLogs' && before.closesInitialReplication);
+    assert.ok(before.kind === 'switchLogs' && before.closesBase);
     const switched = facts({ ...chosen, tracking: tracking({ lastClosedCycle: 1 }), closedCycles: [closed(1)] });
     const sending = planNextStep(switched);
-    assert.ok(sending.kind === 'sendCycle' && sending.closesInitialReplication);
+    assert.ok(sending.kind === 'sendCycle' && sending.closesBase);
     const accepted = planNextStep(
       facts({
         ...chosen,
@@ -222,7 +303,7 @@ describe('initial replication', () => {
         now: after(300),
       }),
     );
-    assert.ok(accepted.kind === 'switchLogs' && !accepted.closesInitialReplication && accepted.cycle === 2);
+    assert.ok(accepted.kind === 'switchLogs' && !accepted.closesBase && accepted.cycle === 2);
   });
 
   test('cycles that were closed before are sent first, without completing it', () => {
@@ -230,7 +311,7 @@ describe('initial replication', () => {
     const step = planNextStep(
       facts({ assignment: initial({ disks }), tracking: tracking({ lastClosedCycle: 1 }), closedCycles: [closed(1)] }),
     );
-    assert.ok(step.kind === 'sendCycle' && !step.closesInitialReplication);
+    assert.ok(step.kind === 'sendCycle' && !step.closesBase);
   });
 
   test('the checkpoint is kept until every byte of the base is applied', () => {
@@ -240,29 +321,5 @@ describe('initial replication', () => {
     const applied = [disk('a', diskSize), disk('b', diskSize)];
     const step = planNextStep(facts({ assignment: initial({ disks: applied }), tracking: begun }));
     assert.deepEqual(step, { kind: 'releaseCheckpoint', checkpointId: 'c' });
-  });
-
-  test('the base goes disk by disk from where the app has received', () => {
-    const base = { assignment: initial(), tracking: begun, local: local() };
-    assert.deepEqual(planBaseStep(base, []), { kind: 'sendSegment', diskId: 'b', fromBytes: 1024 });
-  });
-
-  test('the base stays a few segments ahead of what is applied', () => {
-    const disks = [disk('a', 10, 0)];
-    const base = { assignment: initial({ disks }), tracking: begun, local: local() };
-    const announced = Array.from({ length: segmentsAheadMax }, (_, index) => ({ diskId: 'a', toBytes: index + 1 }));
-    assert.equal(planBaseStep(base, announced).kind, 'rest');
-    assert.equal(planBaseStep(base, announced.slice(1)).kind, 'sendSegment');
-    const applied = { ...base, assignment: initial({ disks: [disk('a', 10, 1)] }) };
-    assert.equal(planBaseStep(applied, announced).kind, 'sendSegment');
-  });
-
-  test('no base before the checkpoint is announced, while paused, or when the logs are lost', () => {
-    const base = { assignment: initial(), tracking: begun, local: local() };
-    const { checkpointAt: _, ...unannounced } = local();
-    assert.equal(planBaseStep({ ...base, local: unannounced }, []).kind, 'rest');
-    assert.equal(planBaseStep({ ...base, assignment: initial({ paused: true }) }, []).kind, 'rest');
-    const lost: TrackingStatus = { kind: 'resyncRequired', reason: 'hostCrash', message: '', at: '' };
-    assert.equal(planBaseStep({ ...base, tracking: lost }, []).kind, 'rest');
   });
 });

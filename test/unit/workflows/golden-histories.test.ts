@@ -8,6 +8,7 @@ import { list } from '../../../core/records/access.js';
 import { rows, vaultPartition } from '../../../core/records/rows.js';
 import { HistoryRecorder, replay, type RecordedTurn } from '../../support/durable/history-recorder.js';
 import { sampleVaultId } from '../../support/sample-item.js';
+import { requireResync, submitResync, untilDigested } from '../../support/replication/resync-scene.js';
 import { inWorld } from '../../support/replication/in-world.js';
 
 /**
@@ -39,6 +40,14 @@ async function record(): Promise<ReadonlyMap<string, RecordedTurn>> {
       await world.source.sendCycle();
       await world.untilApplied(world.source.cycle);
     }
+    await requireResync(world);
+    const resync = await submitResync(world);
+    await untilDigested(world);
+    for (const disk of [0, 1]) await world.source.sendDifferences(disk);
+    await world.source.sendCycle({ closesBase: true });
+    await world.wake();
+    await world.endedJob(resync);
+    await world.untilState('Protected');
     world.source.write(0, 40, 'the last write');
     await world.source.sendCycle();
     const failover = await world.operate(

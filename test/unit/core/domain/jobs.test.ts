@@ -4,7 +4,7 @@ import { asJobName } from '../../../../core/domain/ids.js';
 import { jobKinds, type Job } from '../../../../core/domain/jobs/job.js';
 import { jobNameAt } from '../../../../core/domain/jobs/job-name.js';
 import {
-  failJob,
+  endJob,
   hasEnded,
   plannedTasks,
   startTask,
@@ -62,7 +62,7 @@ test('success ends every task, failure the running one only, and an ended job ne
     states(succeeded),
     Array.from({ length: 5 }, () => 'Succeeded'),
   );
-  const failed = failJob(running, [failure, failure], 't2');
+  const failed = endJob(running, 'Failed', [failure, failure], 't2');
   assert.deepEqual(states(failed), ['Succeeded', 'Succeeded', 'Failed', 'NotStarted', 'NotStarted']);
   assert.equal(failed.errors.length, 2);
   assert.equal(failed.errors[0]?.taskId, running.tasks[2]?.taskId);
@@ -70,7 +70,7 @@ test('success ends every task, failure the running one only, and an ended job ne
     assert(hasEnded(ended));
     assert.equal(startTask(ended, 'UpdateDraState', 't9'), ended);
     assert.equal(succeedJob(ended, 't9'), ended);
-    assert.equal(failJob(ended, [failure], 't9'), ended);
+    assert.equal(endJob(ended, 'Failed', [failure], 't9'), ended);
     assert.equal(warnInJob(ended, failure, 't9'), ended);
   }
 });

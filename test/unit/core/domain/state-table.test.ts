@@ -11,6 +11,7 @@ import {
   type ProtectionOperation,
   type ProtectionState,
 } from '../../../../core/domain/protected-item/state-table.js';
+import { asJobName } from '../../../../core/domain/ids.js';
 import { sampleItem } from '../../../support/sample-item.js';
 
 /** What the table must say, pair by pair; every pair that is not here is forbidden. */
@@ -21,6 +22,13 @@ const allowed: [ProtectionState, ProtectionEvent, ProtectionState][] = [
   ['InitialReplicationInProgress', 'initialReplicationFinished', 'FinalizingProtection'],
   ['FinalizingProtection', 'protectionFinalized', 'Protected'],
   ['Protected', 'unplannedFailoverStarted', 'UnplannedFailoverInProgress'],
+  ['Protected', 'resyncStarted', 'Resynchronizing'],
+  ['InitialReplicationInProgress', 'resyncStarted', 'InitialReplicationInProgress'],
+  ['InitialReplicationInProgress', 'resyncFailed', 'InitialReplicationInProgress'],
+  ['Resynchronizing', 'resyncFinished', 'Protected'],
+  ['Resynchronizing', 'resyncFailed', 'Protected'],
+  ['Resynchronizing', 'unplannedFailoverStarted', 'UnplannedFailoverInProgress'],
+  ['UnplannedFailoverInProgress', 'unplannedFailoverRefusedInResync', 'Resynchronizing'],
   ['UnplannedFailoverInProgress', 'unplannedFailoverFinished', 'FailoverCommitPending'],
   ['UnplannedFailoverInProgress', 'unplannedFailoverRefused', 'Protected'],
   ['UnplannedFailoverInProgress', 'unplannedFailoverFailed', 'UnplannedFailoverFailed'],
@@ -39,17 +47,31 @@ test('every pair of state and event leads where the table says, or nowhere', () 
   }
 });
 
+const resyncRequired = { reason: 'hostCrash', message: 'the host crashed', at: '2026-01-05T10:00:00Z' };
+
 test('every pair of state and operation is allowed exactly where its first event is, and never beside a running job', () => {
   const operations = Object.keys(operationStarts) as ProtectionOperation[];
   for (const state of protectionStates) {
     for (const operation of operations) {
       const expected = allowed.some(([from, event]) => from === state && event === operationStarts[operation]);
-      assert.equal(allowedOperations({ state }).includes(operation), expected, `${state} × ${operation}`);
+      const waiting = { state, replication: { resyncRequired } };
+      assert.equal(allowedOperations(waiting).includes(operation), expected, `${state} × ${operation}`);
     }
-    assert.deepEqual(allowedOperations({ state, activeJob: {} }), []);
+    assert.deepEqual(allowedOperations({ state, activeJob: {}, replication: { resyncRequired } }), []);
   }
-  assert.deepEqual(allowedOperations({ state: 'Protected' }), ['UnplannedFailover']);
-  assert.deepEqual(allowedOperations({ state: 'FailoverCommitPending' }), ['Commit']);
+  assert.deepEqual(allowedOperations({ state: 'Protected', replication: {} }), [
+    'UnplannedFailover',
+    'RepairReplication',
+  ]);
+  assert.deepEqual(allowedOperations({ state: 'FailoverCommitPending', replication: {} }), ['Commit']);
+});
+
+test('a base that is being sent is begun anew only when it must be, and one resynchronization runs at a time', () => {
+  assert.deepEqual(allowedOperations({ state: 'InitialReplicationInProgress', replication: {} }), []);
+  const broken = { state: 'InitialReplicationInProgress', replication: { resyncRequired } } as const;
+  assert.deepEqual(allowedOperations(broken), ['RepairReplication']);
+  const resync = { jobName: asJobName('job'), startedAt: '2026-01-05T10:00:00Z', cause: 'requested' };
+  assert.deepEqual(allowedOperations({ state: 'Protected', replication: { resync } }), ['UnplannedFailover']);
 });
 
 test('every state is reached, and every state but the last is left', () => {

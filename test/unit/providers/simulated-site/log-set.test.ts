@@ -7,13 +7,13 @@ import { zeroGuid } from '../../../../core/dataplane/guid.js';
 import { openHrlReader } from '../../../../core/dataplane/hrl/reader.js';
 import { openFileReader } from '../../../../providers/local-files/random-access-file.js';
 import { readCycleFiles } from '../../../../providers/simulated-site/cycle-file.js';
-import { LogSet, type SwitchObserver } from '../../../../providers/simulated-site/log-set.js';
+import { LogSet, type StepObserver } from '../../../../providers/simulated-site/log-set.js';
 import { vmPaths } from '../../../../providers/simulated-site/site-file.js';
 import { temporaryFolder } from '../../../support/site/test-site.js';
 
 const disks = [
-  { diskId: 'a', name: 'os' },
-  { diskId: 'b', name: 'data' },
+  { diskId: 'a', name: 'os', sizeBytes: 1024 * 1024 },
+  { diskId: 'b', name: 'data', sizeBytes: 1024 * 1024 },
 ];
 const guid = () => zeroGuid;
 
@@ -25,7 +25,7 @@ async function freshLogs(t: TestContext): Promise<{ folder: string; logs: LogSet
   return { folder, logs };
 }
 
-const close = (logs: LogSet, cycle: number, observe?: SwitchObserver) =>
+const close = (logs: LogSet, cycle: number, observe?: StepObserver) =>
   logs.switchTo(
     {
       cycle,
@@ -103,7 +103,7 @@ test('a switch that fails is undone and the logs go on', async (t) => {
   for (const failing of ['closed os', 'moved os', 'moved data', 'successors opened', 'committed']) {
     const { folder, logs } = await freshLogs(t);
     await logs.append('a', 512, randomBytes(512), 0);
-    const fail: SwitchObserver = async (step) => {
+    const fail: StepObserver = async (step) => {
       if (step === failing) throw new Error('no space left');
     };
     await assert.rejects(close(logs, 1, fail), /no space left/);

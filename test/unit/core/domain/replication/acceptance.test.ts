@@ -98,12 +98,12 @@ const refusals: [string, Acceptance, string][] = [
   ],
   [
     'a closing cycle before the base is whole',
-    acceptManifest(sampleItem(), undefined, sampleManifest(1, { closesInitialReplication: true }), 'x', now),
+    acceptManifest(sampleItem(), undefined, sampleManifest(1, { closesBase: true }), 'x', now),
     'US3008 baseIncomplete',
   ],
   [
     'a second closing cycle',
-    acceptManifest(delta, undefined, sampleManifest(8, { closesInitialReplication: true }), 'x', now),
+    acceptManifest(delta, undefined, sampleManifest(8, { closesBase: true }), 'x', now),
     'US3008 baseAlreadyClosed',
   ],
   [
@@ -114,9 +114,13 @@ const refusals: [string, Acceptance, string][] = [
           phase: 'initialReplication',
           paused: false,
           epoch: 1,
+          baseCycle: 0,
+          torn: false,
+          resumedCount: 0,
           receivedCycle: 0,
           appliedCycle: 0,
           backlogBytes: 0,
+          statistics: [],
         },
       }),
       undefined,
@@ -138,7 +142,7 @@ test('the closing cycle is accepted once every disk is received whole', () => {
   const acceptance = acceptManifest(
     sampleItem({ disks }),
     undefined,
-    sampleManifest(1, { closesInitialReplication: true }),
+    sampleManifest(1, { closesBase: true }),
     'x',
     now,
   );

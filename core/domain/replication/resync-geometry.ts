@@ -1,0 +1,32 @@
+/**
+ * How a resynchronization divides disks: chunks are what is compared and sent, groups what a first look compares, regions what
+ * one activity checksums and one segment covers. Fixed by the format of digest files (docs/formats/digest-file.md).
+ */
+/** Small enough that a scattered change of a database page sends little beside it; a digest is 1/4096 of it. */
+export const resyncChunkBytes = 64 * 1024;
+export const chunksInGroup = 64;
+export const digestGroupBytes = resyncChunkBytes * chunksInGroup;
+/** Digests of a region are 32 KiB: one request reads them all. */
+export const resyncRegionBytes = 128 * 1024 * 1024;
+
+/** Groups that the record of changed chunks of one disk may have as it travels: 16 KiB of bitmap. */
+const scopeGroupsMax = 128 * 1024;
+
+/** The group size in which the record of changed chunks of a disk travels: the smallest power of two that bounds its bitmap. */
+export function scopeGroupBytes(diskSizeBytes: number): number {
+  let groupBytes = digestGroupBytes;
+  while (diskSizeBytes / groupBytes > scopeGroupsMax) groupBytes *= 2;
+  return groupBytes;
+}
+
+/** Is any byte of the range in a group that the bitmap marks? */
+export function isInScope(
+  scope: { groupBytes: number; bitmap: Buffer },
+  range: { fromBytes: number; toBytes: number },
+): boolean {
+  const last = Math.floor((range.toBytes - 1) / scope.groupBytes);
+  for (let group = Math.floor(range.fromBytes / scope.groupBytes); group <= last; group++) {
+    if (((scope.bitmap[group >> 3] ?? 0) & (1 << (group & 7))) !== 0) return true;
+  }
+  return false;
+}

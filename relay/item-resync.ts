@@ -1,0 +1,182 @@
+import type { Logger } from 'pino';
+import type { DiskReader } from '../core/dataplane/random-access.js';
+import { openDigestFile, type DigestFile } from '../core/dataplane/resync/digest-file.js';
+import { writeTransferLog } from '../core/dataplane/transfer-log/writer.js';
+import type { TransferLogRef } from '../core/domain/relay-protocol/wire.js';
+import type { BaseCheckpoint } from './base-checkpoint.js';
+import type { ItemView } from './item-view.js';
+import { regionAfter, type DiskRegion } from './plan-base-step.js';
+import { differingChunks, hashRegion, readChunks, type HashedRegion } from './region-comparison.js';
+import type { RelayContext } from './relay-context.js';
+import { uploadTransferLog } from './upload-transfer-log.js';
+
+/** A region's comparison: `log` makes the replica's bytes equal to the source's, null where they are. */
+export interface ComparedRegion {
+  log: TransferLogRef | null;
+  toBytes: number;
+  /** Checksums that were fetched for it. */
+  digestBytes: number;
+}
+
+/** Compares the disks of a checkpoint with the replica's checksums, region by region, and sends what differs. */
+export class ItemResync {
+  readonly #context: RelayContext;
+  readonly #log: Logger;
+  readonly #view: ItemView;
+  readonly #checkpoint: BaseCheckpoint;
+  #disk: { epoch: number; diskId: string; reader: DiskReader & { close(): Promise<void> } } | undefined;
+  /** Of the region that is sent next, and of the one that is hashed while that one travels. */
+  #hashes: { epoch: number; region: DiskRegion; hashed: Promise<HashedRegion> }[] = [];
+  #stop = new AbortController();
+
+  constructor(context: RelayContext, log: Logger, view: ItemView, checkpoint: BaseCheckpoint) {
+    this.#context = context;
+    this.#log = log;
+    this.#view = view;
+    this.#checkpoint = checkpoint;
+  }
+
+  isHashed(region: DiskRegion): boolean {
+    return this.#find(region) !== undefined;
+  }
+
+  /** Resolves when the region's source side is hashed and kept. */
+  async hash(region: DiskRegion, signal: AbortSignal): Promise<void> {
+    this.#dropOnAbort(signal);
+    this.#forgetBefore(region);
+    await this.#hashed(region);
+  }
+
+  async send(region: DiskRegion, signal: AbortSignal): Promise<ComparedRegion> {
+    this.#dropOnAbort(signal);
+    this.#forgetBefore(region);
+    const source = await this.#hashed(region);
+    await this.#hashAhead(region);
+    signal.throwIfAborted();
+    const { file, readBytes } = await this.#openDigests(region, signal);
+    const chunks = await differingChunks(source, file);
+    const log = chunks.length === 0 ? null : await this.#upload(region, source, chunks, signal);
+    const { diskId, fromBytes, toBytes } = region;
+    const digestBytes = readBytes();
+    this.#log.debug(
+      { disk: diskId, fromBytes, toBytes, differingChunks: chunks.length, digestBytes },
+      'region compared',
+    );
+    return { log, toBytes, digestBytes };
+  }
+
+  /** Drops what is under way and closes the disk: another epoch or phase, a pause, or the end. */
+  async close(): Promise<void> {
+    this.#stop.abort(new Error('the comparison is dropped'));
+    const hashes = this.#hashes.map(({ hashed }) => hashed);
+    this.#hashes = [];
+    await Promise.allSettled(hashes);
+    const disk = this.#disk;
+    this.#disk = undefined;
+    await disk?.reader.close();
+  }
+
+  async #upload(
+    region: DiskRegion,
+    source: HashedRegion,
+    chunks: readonly number[],
+    signal: AbortSignal,
+  ): Promise<TransferLogRef> {
+    const { assignment } = this.#view;
+    const { protectionId, epoch } = assignment;
+    const { diskId, diskSizeBytes, fromBytes, toBytes } = region;
+    const cycle = (await this.#view.local()).baseCycle ?? 0;
+    const stream = writeTransferLog(
+      { kind: 'base', protectionId, diskId, epoch, cycle, diskSizeBytes, fromBytes, toBytes },
+      readChunks(await this.#open(diskId), source, chunks),
+      { signal },
+    );
+    return uploadTransferLog(this.#context, assignment, { kind: 'segment', fromBytes, diskId }, stream, signal);
+  }
+
+  /** The replica's checksums of the region, verified. `readBytes` says how many bytes of them were fetched so far. */
+  async #openDigests(region: DiskRegion, signal: AbortSignal): Promise<{ file: DigestFile; readBytes: () => number }> {
+    const { itemId, protectionId, epoch } = this.#view.assignment;
+    const { diskId, fromBytes } = region;
+    const { client, blobs } = this.#context;
+    const { url } = await client.requestDigests(itemId, { protectionId, epoch, diskId, fromBytes }, signal);
+    let readBytes = 0;
+    const reader = {
+      read: async (offsetBytes: number, lengthBytes: number) => {
+        const data = await blobs.readRange(url, offsetBytes, lengthBytes, signal);
+        readBytes += data.length;
+        return data;
+      },
+    };
+    const file = await openDigestFile(reader, this.#digestRegion(region));
+    return { file, readBytes: () => readBytes };
+  }
+
+  /** The next region is read and hashed while this one is compared and travels. */
+  async #hashAhead(region: DiskRegion): Promise<void> {
+    const record = (await this.#checkpoint.records())?.get(region.diskId);
+    const next = regionAfter(region, record);
+    if (next !== undefined) void this.#hashed(next);
+  }
+
+  #hashed(region: DiskRegion): Promise<HashedRegion> {
+    const known = this.#find(region);
+    if (known !== undefined) return known.hashed;
+    if (this.#stop.signal.aborted) this.#stop = new AbortController();
+    const hashed = this.#hash(region, this.#stop.signal);
+    const entry = { epoch: this.#view.assignment.epoch, region, hashed };
+    this.#hashes.push(entry);
+    // Whoever needs it sees the failure; the next attempt hashes anew.
+    hashed.catch(() => {
+      this.#hashes = this.#hashes.filter((each) => each !== entry);
+    });
+    return hashed;
+  }
+
+  #find({ diskId, fromBytes }: DiskRegion) {
+    const { epoch } = this.#view.assignment;
+    return this.#hashes.find(
+      (each) => each.epoch === epoch && each.region.diskId === diskId && each.region.fromBytes === fromBytes,
+    );
+  }
+
+  /** Regions that are sent, and disks and epochs that are over. */
+  #forgetBefore({ diskId, fromBytes }: DiskRegion): void {
+    const { epoch } = this.#view.assignment;
+    this.#hashes = this.#hashes.filter(
+      (each) => each.epoch === epoch && each.region.diskId === diskId && each.region.fromBytes >= fromBytes,
+    );
+  }
+
+  /** A step that is broken off is not wanted any more, nor is what was begun for the one after it. */
+  #dropOnAbort(signal: AbortSignal): void {
+    signal.addEventListener(
+      'abort',
+      () => {
+        this.#stop.abort(signal.reason);
+      },
+      { once: true },
+    );
+  }
+
+  async #hash(region: DiskRegion, signal: AbortSignal): Promise<HashedRegion> {
+    const record = (await this.#checkpoint.records())?.get(region.diskId);
+    return hashRegion(await this.#open(region.diskId), this.#digestRegion(region), record, signal);
+  }
+
+  #digestRegion({ diskId, diskSizeBytes, fromBytes }: DiskRegion) {
+    const { protectionId, epoch } = this.#view.assignment;
+    return { protectionId, epoch, diskId, diskSizeBytes, fromBytes };
+  }
+
+  async #open(diskId: string): Promise<DiskReader> {
+    const { epoch } = this.#view.assignment;
+    if (this.#disk?.diskId === diskId && this.#disk.epoch === epoch) return this.#disk.reader;
+    const before = this.#disk;
+    this.#disk = undefined;
+    await before?.reader.close();
+    const reader = await this.#checkpoint.openDisk(diskId);
+    this.#disk = { epoch, diskId, reader };
+    return reader;
+  }
+}

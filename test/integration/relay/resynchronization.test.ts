@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually, startRelayBench, type RelayBench } from '../../support/relay/relay-bench.js';
+
+const mebibyte = 1024 * 1024;
+
+/** Writes random bytes to the VM's first disk, as its guest would. */
+async function write(bench: RelayBench, vm: string, offsetBytes: number, lengthBytes: number): Promise<void> {
+  for (let at = 0; at < lengthBytes; at += mebibyte) {
+    const dataBase64 = randomBytes(Math.min(mebibyte, lengthBytes - at)).toString('base64');
+    await bench.site.connection.call('write', { vm, diskIndex: 0, offsetBytes: offsetBytes + at, dataBase64 });
+  }
+}
+
+test('logs over half of the disk cost a resync that sends what differs, through kills, and ends equal to the source', async (t) => {
+  // Two regions, the second a small one.
+  const diskSizeBytes = 136 * mebibyte;
+  const bench = await startRelayBench(t, { speed: 60, diskSizeBytes });
+  const { app, site } = bench;
+  let relay = bench.startRelay();
+  const item = await bench.protect('web-01', { intervalSeconds: 30, protection: 1 });
+  await eventually('initial replication is over', () => item.progress().phase === 'delta');
+  app.outage = 'cut';
+  await write(bench, 'web-01', 64 * mebibyte, 70 * mebibyte);
+  app.outage = 'none';
+  await eventually('resync is asked for', () => app.item(item.itemId).resyncRequired.length > 0);
+  assert.equal(app.item(item.itemId).resyncRequired[0]?.reason, 'logTooLarge');
+  await eventually('the relay reports it', () => app.lastHeartbeat?.items[0]?.activity === 'resyncRequired');
+  const { receivedCycle } = item.progress();
+  await sleep(500);
+  assert.equal(item.progress().receivedCycle, receivedCycle, 'nothing is sent while the item waits');
+
+  await site.connection.call('guest', { vm: 'web-01', kind: 'ordered', writesPerSecond: 20 });
+  const before = item.replica.baseChangedBytes;
+  app.resynchronize(item.itemId);
+  const receivedBytes = () => app.item(item.itemId).item.disks[0]?.baseReceivedThroughBytes ?? 0;
+  for (let kill = 0; kill < 5; kill++) {
+    await eventually('the relay is in contact', () => relay.output().includes('in contact'));
+    // The last one between the regions, after an answer that was lost; the others anywhere before.
+    if (kill < 4) await sleep(Math.random() * 400 * (kill + 1));
+    else {
+      app.loseAnswerAfter = 0;
+      await eventually('a region is received', () => receivedBytes() > 0);
+    }
+    await relay.kill('SIGKILL');
+    await sleep(300);
+    relay = bench.startRelay();
+  }
+  await eventually('the resync is over', () => item.progress().phase === 'delta');
+  const { appliedCycle } = item.progress();
+  assert.ok(appliedCycle > receivedCycle);
+  await eventually('cycles go on', () => item.progress().appliedCycle > appliedCycle + 1);
+  await relay.kill('SIGTERM');
+  await item.compare();
+  assert.deepEqual(app.problems, []);
+  assert.deepEqual(app.item(item.itemId).resyncRequired, []);
+  const sentBytes = item.replica.baseChangedBytes - before;
+  t.diagnostic(`${sentBytes / mebibyte} MiB sent of ${diskSizeBytes / mebibyte}`);
+  assert.ok(sentBytes >= 70 * mebibyte && sentBytes < 80 * mebibyte, `${sentBytes} bytes were sent`);
+  const tracking = await item.tracking();
+  assert.ok(tracking.kind === 'tracking');
+  assert.equal(tracking.checkpointId, undefined, 'the checkpoint is released once the base is applied');
+});
