@@ -1,3 +1,4 @@
+import type { Life } from './life.js';
 import type { StorageFault } from './line.js';
 import type { SeededRandom } from './random.js';
 import type { FaultWorld } from './world.js';
@@ -52,10 +53,12 @@ const storage =
 function kill(
   world: FaultWorld,
   random: SeededRandom,
-  process: { life: { dieAtStep: (count: number, afterEffect: boolean) => void; onDeath: (run: () => void) => void } },
+  process: { life: Life },
   end: { bury: () => void; start: () => Promise<void> | void },
 ): void {
   const { life } = process;
+  // One death is enough for one life.
+  if (life.isDoomed) return;
   life.onDeath(() => {
     end.bury();
     world.time.schedule(world.time.now() + random.between(1, 6 * minute) * 1000, () => {

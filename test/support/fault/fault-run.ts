@@ -54,7 +54,8 @@ export async function runFaults(options: FaultRunOptions): Promise<FaultRun> {
       await kind.inject(world, random);
       await world.advance(random.between(1, 1000));
     }
-    // What lasts undoes itself within half an hour; a process that was to die at a step far off may live on.
+    // What lasts undoes itself within half an hour.
+    for (const process of [world.relay, world.app, world.site]) process?.life.spare();
     await world.advance(hour / 2);
     const caughtUp = async () =>
       (await world.items()).every(

@@ -324,8 +324,6 @@ export class FaultWorld {
   /** An order to the site, from whoever stands beside it. */
   async callSite<Name extends SiteOperation>(name: Name, request: SiteRequest<Name>): Promise<SiteResponse<Name>> {
     if (this.#site === undefined) throw siteUnreachable('site');
-    // A new epoch's journal takes the place of the last one's.
-    if (name === 'startInitialReplication') for (const { images } of this.vms) images.catchUp();
     return this.#site.call(name, request);
   }
 
