@@ -4,13 +4,13 @@ import type { FoundItem, Vault } from './vault-client.js';
 
 /** What the commands share: the vault of the global options, messages, and the result as a table or as JSON. */
 export interface CommandLine {
-  vault(): Vault;
-  say(message: string): void;
-  show<Row extends Record<string, string | number | undefined>>(
+  vault: () => Vault;
+  say: (message: string) => void;
+  show: <Row extends Record<string, string | number | undefined>>(
     raw: unknown,
     rows: Row[],
     columns: (keyof Row & string)[],
-  ): void;
+  ) => void;
 }
 
 interface Statistics {
