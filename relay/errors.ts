@@ -207,7 +207,8 @@ export class UploadStalledError extends UnderstudyError {
       code: 'US5125',
       message: `Sending of disk ${diskId} of ${vmName} made no progress for ${seconds} seconds and was broken off.`,
       possibleCauses: 'The line is cut or very slow, or the volume of the disk or of its logs does not answer.',
-      recommendedAction: 'Nothing: the relay tries again by itself. If it lasts, check the line and the host’s storage.',
+      recommendedAction:
+        'Nothing: the relay tries again by itself. If it lasts, check the line and the host’s storage.',
       retry: 'later',
       httpStatus: 504,
     });

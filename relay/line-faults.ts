@@ -95,7 +95,12 @@ export function overFaultyLine(
   ): Promise<T> => {
     const place = new URL(url).pathname;
     const vmId = vmByPlace.get(place);
-    return over(vmId, () => storageOutOfReach(place), outer, (signal) => send(signal, vmId));
+    return over(
+      vmId,
+      () => storageOutOfReach(place),
+      outer,
+      (signal) => send(signal, vmId),
+    );
   };
 
   return {

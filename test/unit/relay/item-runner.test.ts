@@ -28,7 +28,8 @@ const assignmentOf = (change: Partial<Assignment> = {}): Assignment => ({
   ...change,
 });
 
-const failure = (code: string) => new UnderstudyError({ code, message: `failed: ${code}`, recommendedAction: 'mend it' });
+const failure = (code: string) =>
+  new UnderstudyError({ code, message: `failed: ${code}`, recommendedAction: 'mend it' });
 
 /** Everything here happens in memory: after some turns of the event loop nothing moves any more. */
 const settle = async () => {
@@ -208,7 +209,12 @@ test('a log that grows too large while the item is paused is reported once, and 
   const { site, app, report, pass, order } = await startItem(t);
   await order({ paused: true });
   assert.equal((await report()).activity, 'paused');
-  site.lost = { kind: 'resyncRequired', reason: 'logTooLarge', message: 'half of the disk', at: '2024-03-01T12:00:00Z' };
+  site.lost = {
+    kind: 'resyncRequired',
+    reason: 'logTooLarge',
+    message: 'half of the disk',
+    at: '2024-03-01T12:00:00Z',
+  };
   await report();
   await settle();
   assert.deepEqual(app.resyncs, ['logTooLarge']);
