@@ -55,7 +55,10 @@ export const makeIdentifyTarget =
           recommendedAction: 'See that the relay runs, then enable protection again.',
         });
       }
-      return { kind: 'changed', item: { ...item, disks: planReplicaDisks(item, vm, input.disksToInclude) } };
+      const disks = planReplicaDisks(item, vm, input.disksToInclude);
+      const isIncluded = (diskId: string): boolean => disks.some((disk) => disk.diskId === diskId);
+      const excludedDiskIds = vm.disks.map(({ diskId }) => diskId).filter((diskId) => !isIncluded(diskId));
+      return { kind: 'changed', item: { ...item, disks, excludedDiskIds } };
     });
     return change.kind === 'superseded' ? superseded : done;
   };

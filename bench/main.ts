@@ -4,6 +4,7 @@ import { benchDataplane } from './dataplane.js';
 import { benchDurableEngine } from './durable-engine.js';
 import { benchManyVms, type ManyVmsOptions } from './many-vms.js';
 import { benchReplication } from './replication.js';
+import { benchResync } from './resync.js';
 import { benchStorage } from './storage-ceiling.js';
 
 interface Bench {
@@ -15,6 +16,7 @@ const benches = {
   dataplane: { run: benchDataplane, title: 'formats: VHDX, change logs, transfer logs, in one process' },
   storage: { run: benchStorage, title: 'storage: our stores beside the SDK alone, on Azurite' },
   engine: { run: benchDurableEngine, title: 'devhost: orchestrations of three activities, state in Azurite' },
+  resync: { run: benchResync, title: '2 GiB image: resynchronization after 1% changed, beside rsync' },
   replication: { run: benchReplication, title: '2 GiB image: first replication, then a cycle after 1% changed' },
   'many-vms': { run: benchManyVms, title: 'many VMs of small churn at 300 s: missed cycles and the cost of each' },
 } satisfies Record<string, Bench>;

@@ -1,25 +1,23 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { formatTable } from '../cli/table.js';
-import { openVhdxReader } from '../core/dataplane/vhdx/reader.js';
-import { openVhdxWriter } from '../core/dataplane/vhdx/writer.js';
-import { openFileReader, openFileWriter } from '../providers/local-files/random-access-file.js';
 import { SiteConnection } from '../providers/simulated-site/connection.js';
-import { seedSite } from '../providers/simulated-site/seed.js';
+import {
+  changedPieceAt,
+  changedPieceBytes,
+  changedPieceCount,
+  mib,
+  peakMemoryMib,
+  prepareSite,
+  writeRaw,
+} from './image-site.js';
 import { eventually, startSystem, type UnderstudySystem } from '../test/support/system/understudy-system.js';
 
 const run = promisify(execFile);
-const mib = 2 ** 20;
-const imageBytes = 2 * 1024 * mib;
-/** Data and zeros take turns in runs of this length: half of the image is zeros. */
-const stripeBytes = mib;
-/** 1% of the image, in pieces of 64 KiB all over it. */
-const changedPieceBytes = 64 * 1024;
-const changedPieceCount = Math.round((imageBytes * 0.01) / changedPieceBytes);
 /** A first replication takes minutes on a slow machine. */
 const timeoutMs = 30 * 60_000;
 
@@ -56,18 +54,6 @@ export async function benchReplication(print: (line: string) => void = console.l
   }
 }
 
-async function prepareSite(siteFolder: string): Promise<void> {
-  const site = await seedSite(siteFolder, { vmCount: 1, diskSizeBytes: imageBytes, fillFraction: 0 });
-  const vm = site.vms[0];
-  if (!vm) throw new Error('the site was seeded without a VM');
-  const file = await openFileWriter(join(siteFolder, vm.name, `${vm.disks[0]?.name}.vhdx`));
-  const disk = await openVhdxWriter(file);
-  for (let offset = 0; offset < imageBytes; offset += 2 * stripeBytes)
-    await disk.write(offset, randomBytes(stripeBytes));
-  await disk.close();
-  await file.close();
-}
-
 async function measureUs(system: UnderstudySystem): Promise<Measured[]> {
   await system.site('guest', '--vm', 'web-01', '--rate', '1', '--kind', 'idle');
   const startedAt = performance.now();
@@ -81,11 +67,10 @@ async function measureUs(system: UnderstudySystem): Promise<Measured[]> {
 
   const site = new SiteConnection(system.siteFolder);
   for (let piece = 0; piece < changedPieceCount; piece++) {
-    const slot = Math.floor((piece * imageBytes) / changedPieceCount / changedPieceBytes);
     await site.call('write', {
       vm: 'web-01',
       diskIndex: 0,
-      offsetBytes: slot * changedPieceBytes,
+      offsetBytes: changedPieceAt(piece),
       dataBase64: randomBytes(changedPieceBytes).toString('base64'),
     });
   }
@@ -163,29 +148,5 @@ async function measureAzcopy(
   return rows;
 }
 
-async function writeRaw(vhdx: string, raw: string): Promise<void> {
-  const source = await openFileReader(vhdx);
-  const target = await openFileWriter(raw, { mode: 'truncate' });
-  try {
-    const disk = await openVhdxReader(source);
-    await target.resize(disk.sizeBytes);
-    for await (const { offsetBytes, lengthBytes } of disk.allocatedRanges()) {
-      for (let at = offsetBytes; at < offsetBytes + lengthBytes; at += 4 * mib) {
-        const piece = await disk.read(at, Math.min(4 * mib, offsetBytes + lengthBytes - at));
-        await target.write(at, piece);
-      }
-    }
-  } finally {
-    await target.close();
-    await source.close();
-  }
-}
-
 const sum = (values: number[]): number => values.reduce((total, value) => total + value, 0);
 const round = (value: number): number => Math.round(value * 10) / 10;
-
-async function peakMemoryMib(pid: number | undefined): Promise<string> {
-  if (pid === undefined || process.platform !== 'linux') return 'unknown';
-  const peak = /^VmHWM:\s+(\d+) kB/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1];
-  return peak === undefined ? 'unknown' : String(Math.round(Number(peak) / 1024));
-}

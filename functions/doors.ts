@@ -6,7 +6,9 @@ import { Router } from './arm/router.js';
 import type { App, AppInvocation } from './app.js';
 import type { ApiRequest, ApiResponse } from './http/exchange.js';
 import { RelayRouter } from './relay-api/relay-router.js';
+import { scheduleResyncs } from './timers/schedule-resyncs.js';
 import { sweep } from './timers/sweep.js';
+import { watch } from './timers/watch.js';
 import { durableWorkflows } from './workflows-client.js';
 
 const methods: HttpMethod[] = ['GET', 'PUT', 'POST', 'PATCH', 'DELETE'];
@@ -68,8 +70,13 @@ export function registerDoors(app: App): void {
   door('understudyApi', 'understudy/v1/{*path}', arm);
   door('relayApi', 'relay/v1/{*path}', (invocation, request) => relayRouter.answer(invocation, request));
   door('healthz', 'healthz', async () => ({ status: 200, body: { status: 'ok' } }));
-  df.app.client.timer('sweep', {
-    schedule: '0 * * * * *',
-    handler: async (_timer, client, context) => sweep(within(app, client, context)),
-  });
+  const everyMinute = (name: string, second: number, run: (app: AppInvocation) => Promise<void>) =>
+    df.app.client.timer(name, {
+      schedule: `${second} * * * * *`,
+      handler: async (_timer, client, context) => run(within(app, client, context)),
+    });
+  // Apart from one another, so that they do not read the same rows at the same time.
+  everyMinute('sweep', 0, sweep);
+  everyMinute('watch', 20, watch);
+  everyMinute('scheduleResyncs', 40, scheduleResyncs);
 }

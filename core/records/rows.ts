@@ -1,7 +1,11 @@
 import { createHash } from 'node:crypto';
+import type { Temporal } from 'temporal-polyfill';
 import { asItemId, type ItemId, type JobName, type RelayId, type VaultId } from '../domain/ids.js';
 import type { Job } from '../domain/jobs/job.js';
+import type { ReplicationEvent } from '../domain/health/health-events.js';
+import type { StatisticsBucket } from '../domain/health/statistics-bucket.js';
 import type { ReplicationPolicy } from '../domain/policy/replication-policy.js';
+import type { ReplicationSettings } from '../domain/policy/replication-settings.js';
 import type { ProtectedItem, ReplicaDisk, ReplicationProgress } from '../domain/protected-item/protected-item.js';
 import type { RecoveryPoint } from '../domain/recovery-point/recovery-point.js';
 import type { CommandResult, CycleManifest, RelayCommand, SegmentAnnouncement } from '../domain/relay-protocol/wire.js';
@@ -42,6 +46,26 @@ const part = (name: string): string => encodeURIComponent(name.toLowerCase()).re
 /** Zero-padded, so that rows sort by number. */
 const ascending = (value: number): string => String(value).padStart(16, '0');
 const descending = (value: number): string => String(Number.MAX_SAFE_INTEGER - value).padStart(16, '0');
+
+/** Names of events sort newest first; `unique` keeps those of one instant apart and in order. */
+export const eventNameOf = (at: Temporal.Instant, unique: string): string =>
+  `${descending(at.epochMilliseconds)}-${unique}`;
+
+/** Leading digits of an event's name that stand for 10^8 ms: a little more than a day. */
+const eventDayDigits = 8;
+/** Event names hold what is left of 2^53 - 1 after the milliseconds of an instant: from 1970 to 2197 all begin alike. */
+const eventEraDigits = 3;
+
+/** Prefixes that together stand for every number whose digits, as many as given, are greater. */
+function prefixesAfter(digits: string): string[] {
+  const prefixes: string[] = [];
+  for (let length = digits.length; length > eventEraDigits; length--) {
+    for (let digit = Number(digits[length - 1]) + 1; digit <= 9; digit++) {
+      prefixes.push(`${digits.slice(0, length - 1)}${digit}`);
+    }
+  }
+  return prefixes;
+}
 
 export const vaultPartition = (vaultId: VaultId): string =>
   `v-${createHash('sha256').update(vaultId).digest('hex').slice(0, 32)}`;
@@ -84,18 +108,57 @@ const packedFabric: RowCodec<Fabric> = {
   },
 };
 
-/** Items that were stored before a property was there have its first value. */
+/** Items that were stored before a property was there have its first value. Statistics lie packed: the row is written often. */
 const itemRow: RowCodec<ProtectedItem> = {
-  encode: (item) => item,
+  encode: (item): StoredItem => {
+    const { statistics, ...replication } = item.replication;
+    return { ...item, replication: { ...replication, statistics: statistics.map(packBucket) } };
+  },
   decode: (stored) => {
-    const item = stored as ProtectedItem;
+    const item = stored as StoredItem;
+    const { statistics = [], ...replication } = item.replication;
     return {
       ...item,
+      excludedDiskIds: item.excludedDiskIds ?? [],
       disks: item.disks.map((disk) => ({ ...firstDiskValues, ...disk })),
-      replication: { ...firstReplicationValues, ...item.replication },
+      replication: { ...firstReplicationValues, ...replication, statistics: statistics.map(unpackBucket) },
     };
   },
 };
+type PackedBucket = [number, number, number, number, number, number, number, number];
+type StoredItem = Omit<ProtectedItem, 'excludedDiskIds' | 'replication'> & {
+  excludedDiskIds?: string[];
+  replication: Omit<ReplicationProgress, 'statistics'> & { statistics?: PackedBucket[] };
+};
+const packBucket = (bucket: StatisticsBucket): PackedBucket => [
+  bucket.slot,
+  bucket.receivedCount,
+  bucket.missedCount,
+  bucket.bytesSum,
+  bucket.bytesMax,
+  bucket.latencySumMilliseconds,
+  bucket.latencyMaxMilliseconds,
+  bucket.freezeFailureCount,
+];
+const unpackBucket = ([
+  slot,
+  receivedCount,
+  missedCount,
+  bytesSum,
+  bytesMax,
+  latencySumMilliseconds,
+  latencyMaxMilliseconds,
+  freezeFailureCount,
+]: PackedBucket): StatisticsBucket => ({
+  slot,
+  receivedCount,
+  missedCount,
+  bytesSum,
+  bytesMax,
+  latencySumMilliseconds,
+  latencyMaxMilliseconds,
+  freezeFailureCount,
+});
 const firstDiskValues = { digestedThroughBytes: 0 } satisfies Partial<ReplicaDisk>;
 const firstReplicationValues = { baseCycle: 0, torn: false, resumedCount: 0 } satisfies Partial<ReplicationProgress>;
 
@@ -250,10 +313,26 @@ export const rows = {
     partition: vaultPartition(vaultId),
     prefix: `point!${itemId}!`,
   }),
+  /** Those of whole days, about, before `at`: a handful of ranges, none of which holds a newer event. */
+  eventsBefore: (vaultId: VaultId, at: Temporal.Instant): RowsRef<ReplicationEvent>[] =>
+    prefixesAfter(descending(at.epochMilliseconds).slice(0, eventDayDigits)).map((prefix) => ({
+      partition: vaultPartition(vaultId),
+      prefix: `event!${prefix}`,
+    })),
   pointExport: (vaultId: VaultId, exportId: string): RowRef<PointExport> => ({
     partition: vaultPartition(vaultId),
     rowKey: `export!${part(exportId)}`,
   }),
+  settings: (vaultId: VaultId): RowRef<ReplicationSettings> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: 'settings',
+  }),
+  event: (vaultId: VaultId, eventName: string): RowRef<ReplicationEvent> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: `event!${part(eventName)}`,
+  }),
+  /** Newest first. */
+  events: (vaultId: VaultId): RowsRef<ReplicationEvent> => ({ partition: vaultPartition(vaultId), prefix: 'event!' }),
   pointExports: (vaultId: VaultId): RowsRef<PointExport> => ({ partition: vaultPartition(vaultId), prefix: 'export!' }),
   relay: (relayId: RelayId): RowRef<RegisteredRelay> => ({ partition: relayPartition(relayId), rowKey: 'relay' }),
   command: (relayId: RelayId, commandId: string): RowRef<PendingCommand> => ({

@@ -8,7 +8,7 @@ import type { Wire } from './wire.js';
 type Cloud = Fabric['inventory']['clouds'][number];
 type SiteNetwork = Fabric['inventory']['networks'][number];
 
-export const containerArmId = (call: VaultCall, fabricName: string, containerName: string): string =>
+export const containerArmId = (call: Pick<VaultCall, 'armId'>, fabricName: string, containerName: string): string =>
   `${fabricArmId(call, fabricName)}/replicationProtectionContainers/${containerName}`;
 
 /** The VMM cloud that the path names, with its fabric. */

@@ -11,7 +11,7 @@ const heartbeatLostAfterSeconds = 180;
 export const isConnected = (fabric: Fabric, now: Temporal.Instant): boolean =>
   now.since(Temporal.Instant.from(fabric.lastHeartbeatAt)).total('seconds') <= heartbeatLostAfterSeconds;
 
-export const fabricArmId = (call: VaultCall, fabricName: string): string =>
+export const fabricArmId = (call: Pick<VaultCall, 'armId'>, fabricName: string): string =>
   call.armId(`/replicationFabrics/${fabricName}`);
 
 export const providerArmId = (call: VaultCall, fabric: Fabric): string =>

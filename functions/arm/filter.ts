@@ -1,3 +1,4 @@
+import { Temporal } from 'temporal-polyfill';
 import { ApiError } from '../http/api-error.js';
 
 /**
@@ -39,4 +40,21 @@ export function parseFilter(text: string | null, supported: readonly string[]): 
     rest = rest.slice(whole.length).trim();
   }
   return terms;
+}
+
+/** The value of a term that bounds a time. */
+export function instantOf(term: FilterTerm): Temporal.Instant {
+  try {
+    return Temporal.Instant.from(term.value);
+  } catch (error) {
+    throw new ApiError({
+      code: 'US1013',
+      armCode: 'InvalidFilter',
+      httpStatus: 400,
+      target: '$filter',
+      message: `$filter: ${term.name} '${term.value}' is not an instant`,
+      recommendedAction: 'Write it like 2026-01-31T18:30:00Z, with its offset.',
+      cause: error,
+    });
+  }
 }

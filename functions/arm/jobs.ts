@@ -3,8 +3,7 @@ import { Temporal } from 'temporal-polyfill';
 import { list } from '../../core/records/access.js';
 import { rows } from '../../core/records/rows.js';
 import type { Job, JobError } from '../../core/domain/jobs/job.js';
-import { ApiError } from '../http/api-error.js';
-import { parseFilter, type FilterTerm } from './filter.js';
+import { instantOf, parseFilter, type FilterTerm } from './filter.js';
 import { jobOf } from './long-running.js';
 import { collection, ok, param, vaultOperation, type VaultCall } from './operation.js';
 import type { Wire } from './wire.js';
@@ -82,22 +81,6 @@ export function jobToWire(call: VaultCall, job: Job): Wire<SdkJob> {
 
 const filterNames = ['jobStatus', 'jobName', 'startTime', 'endTime', 'affectedObjectTypes'] as const;
 
-function instant(term: FilterTerm): Temporal.Instant {
-  try {
-    return Temporal.Instant.from(term.value);
-  } catch (error) {
-    throw new ApiError({
-      code: 'US1013',
-      armCode: 'InvalidFilter',
-      httpStatus: 400,
-      target: '$filter',
-      message: `$filter: ${term.name} '${term.value}' is not an instant`,
-      recommendedAction: 'Write it like 2026-01-31T18:30:00Z, with its offset.',
-      cause: error,
-    });
-  }
-}
-
 /** `startTime` and `endTime` bound the job's start, as the public clients use them: with `eq` too. */
 function keeps(job: Job, term: FilterTerm): boolean {
   const started = Temporal.Instant.from(job.startedAt ?? job.createdAt);
@@ -108,9 +91,9 @@ function keeps(job: Job, term: FilterTerm): boolean {
     case 'jobName':
       return same(job.scenarioName) || same(job.jobName);
     case 'startTime':
-      return Temporal.Instant.compare(started, instant(term)) >= 0;
+      return Temporal.Instant.compare(started, instantOf(term)) >= 0;
     case 'endTime':
-      return Temporal.Instant.compare(started, instant(term)) <= 0;
+      return Temporal.Instant.compare(started, instantOf(term)) <= 0;
     case 'affectedObjectTypes':
       return same(targetType(job));
   }

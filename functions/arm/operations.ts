@@ -1,7 +1,11 @@
 import { pointExportOperations } from '../understudy-api/point-exports.js';
+import { pauseResumeOperations } from '../understudy-api/pause-resume.js';
 import { registrationKeyOperations } from '../understudy-api/registration-keys.js';
+import { replicationSettingsOperations } from '../understudy-api/replication-settings.js';
+import { replicationStatisticsOperations } from '../understudy-api/replication-statistics.js';
 import { cloudOperations } from './clouds.js';
 import { containerMappingOperations } from './container-mappings.js';
+import { eventOperations } from './events.js';
 import { fabricOperations } from './fabrics.js';
 import { jobOperations } from './jobs.js';
 import { longRunningOperations } from './long-running.js';
@@ -25,7 +29,11 @@ export const operations: readonly Operation[] = [
   ...protectedItemActions,
   ...recoveryPointOperations,
   ...jobOperations,
+  ...eventOperations,
   ...longRunningOperations,
   ...registrationKeyOperations,
   ...pointExportOperations,
+  ...pauseResumeOperations,
+  ...replicationSettingsOperations,
+  ...replicationStatisticsOperations,
 ];

@@ -5,22 +5,20 @@ import type { ProtectedItem } from '../../core/domain/protected-item/protected-i
 import type { SiteDisk, SiteVm } from '../../core/domain/site/inventory.js';
 import { list } from '../../core/records/access.js';
 import { rows, type Fabric } from '../../core/records/rows.js';
-import { ApiError } from '../http/api-error.js';
 import { cloudOf, containerArmId } from './clouds.js';
 import { providerArmId } from './fabrics.js';
 import { parseFilter } from './filter.js';
 import { collection, notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
+import { nextLink, pageOf } from './paging.js';
 import type { Wire } from './wire.js';
 
 const bytesPerMegabyte = 1024 * 1024;
-const pageItemsDefault = 100;
-const pageItemsMax = 1000;
 
 export const protectableItemArmId = (call: VaultCall, fabricName: string, cloudId: string, vmId: string): string =>
   `${containerArmId(call, fabricName, cloudId)}/replicationProtectableItems/${vmId}`;
 
 export const protectedItemArmId = (
-  call: VaultCall,
+  call: Pick<VaultCall, 'armId'>,
   item: Pick<ProtectedItem, 'fabricName' | 'containerName' | 'itemName'>,
 ): string => `${containerArmId(call, item.fabricName, item.containerName)}/replicationProtectedItems/${item.itemName}`;
 
@@ -103,23 +101,6 @@ async function itemsByVm(call: VaultCall): Promise<Map<string, ProtectedItem>> {
   return new Map(items.map(({ value }) => [value.vmId, value]));
 }
 
-function pageOf(call: VaultCall): { take: number; after: string } {
-  const takeText = call.query.get('$take');
-  const take = takeText === null ? pageItemsDefault : Number(takeText);
-  if (!Number.isInteger(take) || take < 1) {
-    throw new ApiError({
-      code: 'US1014',
-      armCode: 'InvalidParameter',
-      httpStatus: 400,
-      target: '$take',
-      message: `$take is '${takeText ?? ''}', not a whole number from 1`,
-      recommendedAction: `Ask for 1 to ${pageItemsMax} items.`,
-    });
-  }
-  const skipToken = call.query.get('$skipToken') ?? '';
-  return { take: Math.min(take, pageItemsMax), after: Buffer.from(skipToken, 'base64url').toString('utf8') };
-}
-
 /** VMs in the order of their ids: a page token names the last one, so that VMs that come and go move no page. */
 async function listProtectableItems(call: VaultCall) {
   const { fabric, cloud } = await cloudOf(call);
@@ -141,12 +122,6 @@ async function listProtectableItems(call: VaultCall) {
     page.map((vm) => toWire(call, fabric, vm, items.get(vm.vmId))),
     last === undefined || matching.length <= take ? undefined : nextLink(call, last.vmId),
   );
-}
-
-function nextLink(call: VaultCall, lastName: string): string {
-  const url = new URL(call.request.url.pathname + call.request.url.search, call.origin);
-  url.searchParams.set('$skipToken', Buffer.from(lastName).toString('base64url'));
-  return url.href;
 }
 
 const containerPath = '~/replicationFabrics/{fabricName}/replicationProtectionContainers/{protectionContainerName}';

@@ -9,12 +9,7 @@ import { z } from 'zod';
 import { asProtectionId, asVmId, type JobName } from '../../core/domain/ids.js';
 import { jobKinds, type JobKind } from '../../core/domain/jobs/job.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
-import {
-  allowedOperations,
-  nextState,
-  operationStarts,
-  type ProtectionOperation,
-} from '../../core/domain/protected-item/state-table.js';
+import { nextState, operationStarts, type ProtectionOperation } from '../../core/domain/protected-item/state-table.js';
 import type { RecoveryPoint } from '../../core/domain/recovery-point/recovery-point.js';
 import type { SiteVm } from '../../core/domain/site/inventory.js';
 import {
@@ -28,6 +23,8 @@ import { insert, list, read, replace, type Stored } from '../../core/records/acc
 import { itemIdOf, rows, type Fabric } from '../../core/records/rows.js';
 import { ApiError } from '../http/api-error.js';
 import type { ApiResponse } from '../http/exchange.js';
+import { refuseUnlessAllowed } from '../jobs/refuse-operation.js';
+import { startResync } from '../jobs/start-resync.js';
 import { submitJob } from '../jobs/submit-job.js';
 import { armIdOf, lastSegment, nameIn } from './arm-id.js';
 import { badReference } from './cloud-resources.js';
@@ -39,27 +36,6 @@ import { protectedItemArmId } from './protectable-items.js';
 import { itemOf, itemPath } from './protected-items.js';
 import { readyPoints } from './recovery-points.js';
 import type { ShapeOf } from './wire.js';
-
-/** The refusal of what the item's state does not allow, with what it does allow. */
-function refuseUnlessAllowed(item: ProtectedItem, operation: ProtectionOperation): void {
-  const allowed = allowedOperations(item);
-  if (allowed.includes(operation)) return;
-  const busy = item.activeJob;
-  throw new ApiError({
-    code: busy === undefined ? 'US1007' : 'US1008',
-    armCode: busy === undefined ? 'OperationNotAllowed' : 'OperationInProgress',
-    httpStatus: 409,
-    target: item.itemName,
-    message:
-      busy === undefined
-        ? `${operation} is not allowed while ${item.itemName} is ${item.state}; allowed: ${allowed.join(', ') || 'nothing'}`
-        : `${operation} must wait: job ${busy.jobName} (${busy.scenarioName}) runs on ${item.itemName}`,
-    possibleCauses: 'The item is in another state than expected; see its protectionState and allowedOperations.',
-    recommendedAction:
-      busy === undefined ? 'Use one of the allowed operations.' : 'Wait until the job has ended, then try again.',
-    details: { state: item.state, allowedOperations: allowed, ...(busy === undefined ? {} : { job: busy.jobName }) },
-  });
-}
 
 /** The item as it is while the operation's job runs. The caller has checked that the operation is allowed. */
 function begun(item: ProtectedItem, operation: ProtectionOperation, kind: JobKind, jobName: JobName, now: string) {
@@ -190,6 +166,7 @@ async function putItem(call: VaultCall, body: EnableBody): Promise<ApiResponse> 
         createdAt: now,
         activeJob: { jobName, scenarioName: jobKinds.enableProtection.scenarioName, startedAt: now },
         disks: [],
+        excludedDiskIds: [],
         replication: {
           phase: 'none',
           paused: false,
@@ -200,6 +177,7 @@ async function putItem(call: VaultCall, body: EnableBody): Promise<ApiResponse> 
           receivedCycle: 0,
           appliedCycle: 0,
           backlogBytes: 0,
+          statistics: [],
         },
       };
       const input: EnableProtectionInput = {
@@ -348,5 +326,17 @@ export const protectedItemActions = [
         orchestrator: workflowNames.commitFailover,
         input: async (base) => base,
       }),
+  ),
+  vaultOperation(
+    'replicationProtectedItems.beginRepairReplication',
+    'POST',
+    `${itemPath}/repairReplication`,
+    {
+      summary: 'Resynchronizes the VM: compares source and replica, sends what differs',
+      response: 'ReplicationProtectedItem',
+      longRunning: true,
+      role: 'operator',
+    },
+    async (call) => accepted(call, await startResync(call.app, call.vault, (await itemOf(call)).value, 'operator')),
   ),
 ];

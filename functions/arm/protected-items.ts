@@ -1,8 +1,14 @@
 import type { ReplicationProtectedItem, VMNicDetails } from '@azure/arm-recoveryservices-siterecovery';
-import { replicationHealth, rpoSeconds, type HealthReason } from '../../core/domain/health/health.js';
-import { itemIdOf, rows, type Fabric, type StoredPolicy } from '../../core/records/rows.js';
-import type { ReplicationPolicy } from '../../core/domain/policy/replication-policy.js';
-import { defaultReplicationIntervalSeconds } from '../../core/domain/policy/replication-policy.js';
+import type { HealthReason } from '../../core/domain/health/health-reason.js';
+import { rpoSeconds } from '../../core/domain/health/rpo.js';
+import { jobKinds } from '../../core/domain/jobs/job.js';
+import {
+  healthOf,
+  surroundingsInVault,
+  surroundingsOfItem,
+  type ItemSurroundings,
+} from '../../core/records/item-surroundings.js';
+import { itemIdOf, rows, type Fabric } from '../../core/records/rows.js';
 import { armState } from '../../core/domain/protected-item/arm-state.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import { allowedOperations } from '../../core/domain/protected-item/state-table.js';
@@ -10,7 +16,7 @@ import { list, read, type Stored } from '../../core/records/access.js';
 import type { Temporal } from 'temporal-polyfill';
 import { azureContainer } from './container-mappings.js';
 import { cloudOf } from './clouds.js';
-import { fabricsOf, fabricOf, providerArmId } from './fabrics.js';
+import { providerArmId } from './fabrics.js';
 import { parseFilter } from './filter.js';
 import { jobArmId } from './jobs.js';
 import { collection, notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
@@ -20,12 +26,15 @@ import type { Wire } from './wire.js';
 
 const bytesPerMegabyte = 1024 * 1024;
 
-/** What clients expect where no job runs. */
-const idleScenario = (call: VaultCall) => ({
-  scenarioName: 'None',
-  jobId: jobArmId(call, 'None'),
-  startTime: '1753-01-01T01:01:01Z',
-});
+/** The job that runs on the item, or what clients expect where none does. A resynchronization shows where nothing else runs. */
+function scenarioToWire(call: VaultCall, { activeJob, replication: { resync } }: ProtectedItem) {
+  const running = activeJob ?? (resync && { ...resync, scenarioName: jobKinds.resynchronize.scenarioName });
+  return {
+    scenarioName: running?.scenarioName ?? 'None',
+    jobId: jobArmId(call, running?.jobName ?? 'None'),
+    startTime: running?.startedAt ?? '1753-01-01T01:01:01Z',
+  };
+}
 
 const healthErrorToWire = (reason: HealthReason) => ({
   errorSource: 'Understudy',
@@ -67,22 +76,15 @@ function nicsToWire(item: ProtectedItem, fabric: Fabric | undefined): Wire<VMNic
   }));
 }
 
-export interface ItemContext {
-  fabric: Fabric | undefined;
-  policy: StoredPolicy | undefined;
-  now: Temporal.Instant;
-}
-
 export function itemToWire(
   call: VaultCall,
   item: ProtectedItem,
-  { fabric, policy, now }: ItemContext,
+  surroundings: ItemSurroundings,
+  now: Temporal.Instant,
 ): Wire<ReplicationProtectedItem> {
+  const { fabric } = surroundings;
   const state = armState(item);
-  const timing: Pick<ReplicationPolicy, 'replicationIntervalSeconds'> = policy ?? {
-    replicationIntervalSeconds: defaultReplicationIntervalSeconds,
-  };
-  const health = replicationHealth(item, timing, now);
+  const health = healthOf(item, surroundings, now);
   const vm = fabric?.inventory.vms.find(({ vmId }) => vmId === item.vmId);
   const cloud = fabric?.inventory.clouds.find(({ cloudId }) => cloudId === item.containerName);
   return {
@@ -113,14 +115,7 @@ export function itemToWire(
       policyFriendlyName: item.policyName,
       lastSuccessfulFailoverTime: item.lastSuccessfulFailoverAt,
       lastSuccessfulTestFailoverTime: item.lastSuccessfulTestFailoverAt,
-      currentScenario:
-        item.activeJob === undefined
-          ? idleScenario(call)
-          : {
-              scenarioName: item.activeJob.scenarioName,
-              jobId: jobArmId(call, item.activeJob.jobName),
-              startTime: item.activeJob.startedAt,
-            },
+      currentScenario: scenarioToWire(call, item),
       failoverRecoveryPointId:
         item.failover === undefined
           ? undefined
@@ -184,19 +179,17 @@ const filterNames = ['sourceFabricName', 'instanceType', 'friendlyName', 'replic
 
 async function itemsToWire(call: VaultCall, keep: (item: ProtectedItem) => boolean) {
   const terms = parseFilter(call.query.get('$filter'), filterNames);
-  const [items, fabrics, policies, now] = await Promise.all([
+  const [items, surroundingsOf, now] = await Promise.all([
     list(call.app.table, rows.items(call.vaultId)),
-    fabricsOf(call),
-    list(call.app.table, rows.policies(call.vaultId)),
+    surroundingsInVault(call.app.table, call.vaultId),
     call.app.clock.now(),
   ]);
   return items
     .map(({ value }) => value)
     .filter(keep)
     .map((item) => {
-      const fabric = fabrics.find(({ fabricName }) => fabricName === item.fabricName);
-      const policy = policies.find(({ value }) => value.name.toLowerCase() === item.policyName.toLowerCase())?.value;
-      return { fabric, wire: itemToWire(call, item, { fabric, policy, now }) };
+      const surroundings = surroundingsOf(item);
+      return { fabric: surroundings.fabric, wire: itemToWire(call, item, surroundings, now) };
     })
     .filter(({ fabric, wire }) =>
       terms.every((term) => {
@@ -251,12 +244,11 @@ export const protectedItemOperations = [
     { summary: 'One replicated VM', response: 'ReplicationProtectedItem' },
     async (call) => {
       const item = (await itemOf(call)).value;
-      const [fabric, policy, now] = await Promise.all([
-        fabricOf(call, item.fabricName),
-        read(call.app.table, rows.policy(call.vaultId, item.policyName)),
+      const [surroundings, now] = await Promise.all([
+        surroundingsOfItem(call.app.table, call.vaultId, item),
         call.app.clock.now(),
       ]);
-      return ok(itemToWire(call, item, { fabric, policy: policy?.value, now }));
+      return ok(itemToWire(call, item, surroundings, now));
     },
   ),
 ];

@@ -126,22 +126,30 @@ async function storeItemReport(app: App, relay: RegisteredRelay, report: ItemRep
   });
 }
 
-/** What the relay says of an item that it carries now. */
-function withReport(item: ProtectedItem, report: ItemReport, now: string): ProtectedItem {
-  // Absent is not "cleared": the error may be of the apply side, which clears what it overcame.
-  const lastError = report.lastError && {
-    code: report.lastError.code,
-    message: report.lastError.message,
-    recommendedAction: report.lastError.recommendedAction,
-    at: report.lastError.at,
+/**
+ * The item as its relay reports it at `now`. The report is the whole truth of the relay's side: what it does not tell is over. The
+ * app's own errors are not the relay's to clear.
+ */
+export function withReport(item: ProtectedItem, report: ItemReport, now: string): ProtectedItem {
+  const { relayError: _error, resyncProgress: _progress, ...rest } = item.replication;
+  const { backlogBytes, lastError, resynchronization } = report;
+  const relayError = lastError && {
+    code: lastError.code,
+    message: lastError.message,
+    recommendedAction: lastError.recommendedAction,
+    at: lastError.at,
+    ...(lastError.blocking === true ? { blocking: true } : {}),
   };
-  const replication = {
-    ...item.replication,
-    lastHeartbeatAt: now,
-    backlogBytes: report.backlogBytes,
-    ...(lastError === undefined ? {} : { lastError }),
+  return {
+    ...item,
+    replication: {
+      ...rest,
+      lastHeartbeatAt: now,
+      backlogBytes,
+      ...(relayError === undefined ? {} : { relayError }),
+      ...(resynchronization === undefined ? {} : { resyncProgress: resynchronization }),
+    },
   };
-  return { ...item, replication };
 }
 
 /** Stores a command's result and wakes its workflow. A command that no one waits for any more is no error. */

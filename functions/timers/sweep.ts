@@ -9,16 +9,20 @@ import {
 } from '../../core/domain/workflows/ensure-workflows.js';
 import { decideAndCommit, list, read, remove, replace } from '../../core/records/access.js';
 import { rows, type PointExport } from '../../core/records/rows.js';
+import { transactionOperationsMax } from '../../core/ports/state-table.js';
 import type { AppInvocation } from '../app.js';
 
 /** Workflows that are asked for at the same time. */
 const checksAtOnce = 8;
 /** An item that waits for its next cycle is looked at once in this many sweeps. */
 const sweepsPerIdleItem = 10;
+const eventsKeptHours = 30 * 24;
+/** In one run; the next goes on. A vault that makes more than this an hour has other worries. */
+const eventsForgottenMax = 500;
 
 /**
  * Once a minute: what a door meant to start and could not, and what died, is started; exports that were left open let go of
- * their points. Everything here may run twice, and a failure of one vault or item stops no other.
+ * their points; old events are forgotten. Everything here may run twice, and a failure of one vault or item stops no other.
  */
 export async function sweep(app: AppInvocation): Promise<void> {
   for (const { value } of await list(app.table, rows.vaultIndexes())) {
@@ -52,6 +56,7 @@ async function sweepVault(app: AppInvocation, vaultId: VaultId): Promise<void> {
       ),
     );
   await Promise.all([...jobs, ...items]);
+  await attempt(app, `the events of ${vaultId}`, () => forgetEvents(app, vaultId));
   const now = app.systemNow();
   for (const { value } of await list(app.table, rows.pointExports(vaultId))) {
     if (Temporal.Instant.compare(now, Temporal.Instant.from(value.expiresAt)) < 0) continue;
@@ -74,6 +79,23 @@ async function start(app: AppInvocation, workflow: WorkflowToRun, evenIfComplete
   const { orchestrator, instanceId, input } = workflow;
   const started = await app.workflows.ensure(orchestrator, instanceId, input as object, evenIfCompleted);
   if (started) app.log(`the sweep started ${orchestrator} ${instanceId}`);
+}
+
+/** Events older than the last 30 days, once an hour; a day late does no harm, so that the newer ones need not be read. */
+async function forgetEvents(app: AppInvocation, vaultId: VaultId): Promise<void> {
+  const { partition } = rows.events(vaultId);
+  const now = await app.clock.now();
+  if (now.toZonedDateTimeISO('UTC').minute !== 0) return;
+  const oldest = now.subtract({ hours: eventsKeptHours });
+  let leftCount = eventsForgottenMax;
+  for (const range of rows.eventsBefore(vaultId, oldest)) {
+    const old = await list(app.table, range, leftCount);
+    for (let from = 0; from < old.length; from += transactionOperationsMax) {
+      await app.table.transact(partition, old.slice(from, from + transactionOperationsMax).map(remove));
+    }
+    leftCount -= old.length;
+    if (leftCount <= 0) return;
+  }
 }
 
 /** Name under which an export pins its point. */

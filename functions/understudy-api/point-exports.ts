@@ -1,51 +1,39 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
+import type { VaultId } from '../../core/domain/ids.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import type { RecoveryPoint } from '../../core/domain/recovery-point/recovery-point.js';
 import { decideAndCommit, insert, list, read, replace, type Stored } from '../../core/records/access.js';
-import { itemIdOf, rows, type PointExport } from '../../core/records/rows.js';
-import { lastSegment, nameIn, vaultIdWithin } from '../arm/arm-id.js';
+import { rows, type PointExport } from '../../core/records/rows.js';
+import { lastSegment } from '../arm/arm-id.js';
 import { notFound, operation, operationWithBody, param, type Call } from '../arm/operation.js';
 import { ApiError } from '../http/api-error.js';
 import { endExport, exportPin } from '../timers/sweep.js';
+import { armIdWithinItem, itemWithin, vaultIdOfQuery } from './item-reference.js';
 
 /** One SAS a disk lives as long as any SAS of ours; a longer download asks again with the same exportId. */
 const exportGrantSeconds = 15 * 60;
 const vhdFooterBytes = 512;
 
-const pointIdSchema = z
-  .string()
-  .refine(
-    (text) =>
-      vaultIdWithin(text) !== undefined &&
-      ['replicationFabrics', 'replicationProtectionContainers', 'replicationProtectedItems', 'recoveryPoints'].every(
-        (name) => nameIn(text, name) !== undefined,
-      ),
-    { error: 'the ARM id of a recovery point' },
-  );
-
 const exportBody = z.object({
-  recoveryPointId: pointIdSchema,
+  recoveryPointId: armIdWithinItem('a recovery point', 'recoveryPoints'),
   /** Of a running export: new SAS tokens for the same point. */
   exportId: z.uuid().optional(),
 });
 
-async function findPoint(call: Call, armId: string): Promise<{ item: ProtectedItem; point: Stored<RecoveryPoint> }> {
-  const vaultId = vaultIdWithin(armId);
-  const name = (collection: string): string => nameIn(armId, collection) ?? '';
-  if (vaultId === undefined) throw notFound('vault', armId);
-  const itemName = name('replicationProtectedItems');
-  const itemId = itemIdOf(vaultId, name('replicationFabrics'), name('replicationProtectionContainers'), itemName);
-  const item = await read(call.app.table, rows.item(vaultId, itemId));
-  if (item === undefined) throw notFound('replication protected item', itemName);
-  const points = await list(call.app.table, rows.points(vaultId, itemId));
+async function findPoint(
+  call: Call,
+  armId: string,
+): Promise<{ vaultId: VaultId; item: ProtectedItem; point: Stored<RecoveryPoint> }> {
+  const { vaultId, stored: item } = await itemWithin(call, armId);
+  const points = await list(call.app.table, rows.points(vaultId, item.value.itemId));
   const pointName = lastSegment(armId).toLowerCase();
   const point = points.find(
     ({ value }) =>
       value.recoveryPointId === pointName && value.state === 'ready' && value.protectionId === item.value.protectionId,
   );
   if (point === undefined) throw notFound('recovery point', pointName, 'List the recovery points of the item.');
-  return { item: item.value, point };
+  return { vaultId, item: item.value, point };
 }
 
 /** Pins the point until the export ends or its tokens do; `exportId` renews. */
@@ -54,9 +42,7 @@ async function pin(
   armId: string,
   exportId: string,
 ): Promise<{ item: ProtectedItem; point: RecoveryPoint }> {
-  const { item } = await findPoint(call, armId);
-  const vaultId = vaultIdWithin(armId);
-  if (vaultId === undefined) throw notFound('vault', armId);
+  const { vaultId, item } = await findPoint(call, armId);
   const exportRef = rows.pointExport(vaultId, exportId);
   const point = await decideAndCommit(call.app.table, exportRef.partition, async () => {
     const found = (await findPoint(call, armId)).point;
@@ -138,17 +124,7 @@ export const pointExportOperations = [
     '/understudy/v1/exports/{exportId}',
     { summary: 'Ends an export: its point is no longer pinned', query: ['vaultId'], role: 'operator' },
     async (call) => {
-      const vaultId = vaultIdWithin(call.query.get('vaultId') ?? '');
-      if (vaultId === undefined) {
-        throw new ApiError({
-          code: 'US1005',
-          armCode: 'InvalidParameter',
-          httpStatus: 400,
-          target: 'vaultId',
-          message: 'the query parameter vaultId is not the ARM id of a vault',
-          recommendedAction: 'Add ?vaultId=/subscriptions/…/vaults/{name}.',
-        });
-      }
+      const vaultId = vaultIdOfQuery(call);
       const stored = await read(call.app.table, rows.pointExport(vaultId, param(call, 'exportId')));
       if (stored !== undefined) await endExport(call.app, vaultId, stored.value);
       return { status: 204 };

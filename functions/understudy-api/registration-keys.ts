@@ -1,9 +1,8 @@
 import { z } from 'zod';
-import { read } from '../../core/records/access.js';
-import { rows } from '../../core/records/rows.js';
 import { vaultIdWithin } from '../arm/arm-id.js';
 import { notFound, operationWithBody } from '../arm/operation.js';
 import { drawRegistrationKey } from '../relay-api/registration-key.js';
+import { vaultOf } from './item-reference.js';
 
 const keyBody = z.object({
   vaultId: z.string().refine((text) => vaultIdWithin(text) !== undefined, { error: 'the ARM id of a vault' }),
@@ -22,9 +21,9 @@ export const registrationKeyOperations = [
     },
     async (call, body) => {
       const vaultId = vaultIdWithin(body.vaultId);
-      const vault = vaultId === undefined ? undefined : await read(call.app.table, rows.vault(vaultId));
-      if (vault === undefined) throw notFound('vault', body.vaultId, 'Create the vault with PUT, or correct its id.');
-      return { status: 201, body: await drawRegistrationKey(call.app, vault.value.vaultId, call.origin) };
+      if (vaultId === undefined) throw notFound('vault', body.vaultId);
+      await vaultOf(call, vaultId);
+      return { status: 201, body: await drawRegistrationKey(call.app, vaultId, call.origin) };
     },
   ),
 ];

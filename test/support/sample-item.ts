@@ -1,3 +1,4 @@
+import type { HealthContext } from '../../core/domain/health/health-context.js';
 import { asDiskId, asItemId, asProtectionId, asRelayId, asVaultId, asVmId } from '../../core/domain/ids.js';
 import type {
   ProtectedItem,
@@ -47,6 +48,7 @@ export const sampleProgress = (changes: Partial<ReplicationProgress> = {}): Repl
   receivedCycle: 0,
   appliedCycle: 0,
   backlogBytes: 0,
+  statistics: [],
   ...changes,
 });
 
@@ -70,9 +72,18 @@ export const sampleItem = (changes: Partial<ProtectedItem> = {}): ProtectedItem 
   state: 'InitialReplicationInProgress',
   createdAt: '2026-01-05T09:59:00Z',
   disks: [sampleDisk(0), sampleDisk(1)],
+  excludedDiskIds: [],
   replication: sampleProgress(),
   ...changes,
 });
+
+/** Nothing around the item that its health would suffer from. */
+export const sampleHealthContext: HealthContext = {
+  policy: { replicationIntervalSeconds: 300, appConsistentFrequencyHours: 1 },
+  rpoThresholdSeconds: 1800,
+  vm: undefined,
+  relayHeardAt: undefined,
+};
 
 export const sampleLog = (changes: Partial<TransferLogRef> = {}): TransferLogRef => ({
   uploadId: 'a'.repeat(32),

@@ -1,3 +1,5 @@
+import type { ToldHealth } from '../health/health-reason.js';
+import type { StatisticsBucket } from '../health/statistics-bucket.js';
 import type { DiskId, ItemId, JobName, ProtectionId, RelayId, VmId } from '../ids.js';
 import type { ProtectionState } from './state-table.js';
 
@@ -58,6 +60,9 @@ export interface ReplicationProgress {
   phase: ReplicationPhase;
   stopReason?: string;
   paused: boolean;
+  /** By an operator, business time; and when it last went on after that. */
+  pausedAt?: string;
+  resumedAt?: string;
   epoch: number;
   /** The failover that took the disks over with this epoch. */
   ownedBy?: JobName;
@@ -90,9 +95,33 @@ export interface ReplicationProgress {
   /** How often an operator resumed replication: whoever waits after a failure begins anew when it grows. */
   resumedCount: number;
   lastHeartbeatAt?: string;
-  /** `blocking`: it does not pass by itself, an operator must act. */
-  lastError?: { code: string; message: string; recommendedAction: string; at: string; blocking?: boolean };
+  /** Of the app's own work: what it overcomes it clears, and nobody else does but an operator who resumes. */
+  lastError?: ReplicationError;
+  /** Of the relay: as its last report says, so that a report without one clears it. */
+  relayError?: ReplicationError;
   backlogBytes: number;
+  /** How far the relay has come with comparing, by its last report. */
+  resyncProgress?: ResyncProgress;
+  /** What the last 12 hours were like, oldest half hour first (core/domain/health/statistics-bucket.ts). */
+  statistics: StatisticsBucket[];
+  /** An application-consistent point was due and came out crash-consistent; none has come out right since. */
+  freezeFailure?: { message: string; at: string };
+}
+
+/** `blocking`: it does not pass by itself, an operator must act. */
+export interface ReplicationError {
+  code: string;
+  message: string;
+  recommendedAction: string;
+  at: string;
+  blocking?: boolean;
+}
+
+/** `comparedBytes` of `totalBytes` are done; `sentBytes` of them differed. */
+export interface ResyncProgress {
+  comparedBytes: number;
+  totalBytes: number;
+  sentBytes: number;
 }
 
 /** The row that is the truth about one replicated item. */
@@ -126,7 +155,11 @@ export interface ProtectedItem {
   lastSuccessfulFailoverAt?: string;
   lastSuccessfulTestFailoverAt?: string;
   disks: ReplicaDisk[];
+  /** Disks that the operator left out when protection was enabled. */
+  excludedDiskIds: string[];
   replication: ReplicationProgress;
+  /** As the last events told it: what differs from it now is told by the next ones. */
+  health?: ToldHealth;
   /** After failover. */
   failover?: {
     jobName: JobName;

@@ -1,3 +1,4 @@
+import { withCycleCounted } from '../health/statistics.js';
 import type { ProtectedItem, ReplicaDisk, ReplicationPhase } from '../protected-item/protected-item.js';
 import type { CycleManifest, ResyncScope, SegmentAnnouncement, TransferLogRef } from '../relay-protocol/wire.js';
 import type { ReplicationConflict } from './conflict.js';
@@ -74,7 +75,7 @@ export function acceptManifest(
     item: {
       ...item,
       replication: {
-        ...item.replication,
+        ...withCycleCounted(item.replication, manifest, receivedAt),
         receivedCycle: manifest.cycle,
         // Until the base is closed, what was received adds up to no state of the VM: it does not count for RPO.
         ...(phase === 'delta' || baseClosedByCycle !== undefined || manifest.closesBase

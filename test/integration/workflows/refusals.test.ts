@@ -6,7 +6,7 @@ import { transferBlobName } from '../../../core/domain/replication/blob-names.js
 import { workflowNames } from '../../../core/domain/workflows/workflows.js';
 import { list, replace } from '../../../core/records/access.js';
 import { rows } from '../../../core/records/rows.js';
-import { sampleStorageAccountId } from '../../support/sample-item.js';
+import { sampleHealthContext, sampleStorageAccountId } from '../../support/sample-item.js';
 import { sampleVm } from '../../support/sample-site.js';
 import { inWorld } from '../../support/replication/in-world.js';
 import type { WorkflowWorld } from '../../support/replication/workflow-world.js';
@@ -176,10 +176,7 @@ test('a replica disk that was deleted makes the item Critical at once, and is no
       return item.replication.lastError && item;
     }, 'the error');
     assert.equal(failing.replication.lastError?.blocking, true);
-    assert.equal(
-      replicationHealth(failing, { replicationIntervalSeconds: 300 }, await world.clock.now()).level,
-      'Critical',
-    );
+    assert.equal(replicationHealth(failing, sampleHealthContext, await world.clock.now()).level, 'Critical');
     const attempts = (): number => world.replicas.faults.calls.filter((call) => call === 'raiseFence').length;
     await world.untilQuiet();
     const before = attempts();

@@ -1,9 +1,9 @@
 import { Temporal } from 'temporal-polyfill';
-import { replicationHealth } from '../../../core/domain/health/health.js';
 import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
 import type { RecoveryPoint } from '../../../core/domain/recovery-point/recovery-point.js';
 import { transferPrefixOfCycle, transferPrefixOfSegment } from '../../../core/domain/replication/blob-names.js';
 import { list, read } from '../../../core/records/access.js';
+import { healthOf, surroundingsOfItem } from '../../../core/records/item-surroundings.js';
 import { rows } from '../../../core/records/rows.js';
 import { checkOrderedHistory } from '../../../providers/simulated-site/guests/ordered-records.js';
 import type { ExplainedReason } from './fault-kinds.js';
@@ -85,15 +85,13 @@ export async function judge(world: FaultWorld, explained: ReadonlySet<ExplainedR
   return verdict;
 }
 
-async function healthOf(world: FaultWorld, item: ProtectedItem) {
-  const policy = await read(world.table, rows.policy(world.vaultId, item.policyName));
-  const seconds = policy?.value.replicationIntervalSeconds ?? 0;
+async function presentHealth(world: FaultWorld, item: ProtectedItem) {
   const now = Temporal.Instant.fromEpochMilliseconds(world.time.now());
-  return replicationHealth(item, { replicationIntervalSeconds: seconds }, now);
+  return healthOf(item, await surroundingsOfItem(world.table, world.vaultId, item), now);
 }
 
 async function saysSo(world: FaultWorld, item: ProtectedItem): Promise<string[]> {
-  const { level, reasons } = await healthOf(world, item);
+  const { level, reasons } = await presentHealth(world, item);
   const isSaid = level === 'Critical' && reasons.some(({ code }) => code === 'US3050');
   return isSaid ? [] : [`${item.vmName} waits for a resync, and its health is ${level} ${JSON.stringify(reasons)}`];
 }
@@ -101,7 +99,7 @@ async function saysSo(world: FaultWorld, item: ProtectedItem): Promise<string[]>
 async function isNormal(world: FaultWorld, item: ProtectedItem): Promise<string[]> {
   const problems: string[] = [];
   const { phase, receivedCycle, appliedCycle } = item.replication;
-  const health = await healthOf(world, item);
+  const health = await presentHealth(world, item);
   if (item.state !== 'Protected' || phase !== 'delta') problems.push(`${item.vmName} is ${item.state}, ${phase}`);
   if (item.activeJob !== undefined) problems.push(`${item.vmName} is still in job ${item.activeJob.scenarioName}`);
   if (health.level !== 'Normal') problems.push(`${item.vmName} is ${health.level}: ${JSON.stringify(health.reasons)}`);

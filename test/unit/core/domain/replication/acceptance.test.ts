@@ -120,6 +120,7 @@ const refusals: [string, Acceptance, string][] = [
           receivedCycle: 0,
           appliedCycle: 0,
           backlogBytes: 0,
+          statistics: [],
         },
       }),
       undefined,

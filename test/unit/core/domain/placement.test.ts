@@ -1,56 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Temporal } from 'temporal-polyfill';
-import { replicationHealth, rpoSeconds } from '../../../../core/domain/health/health.js';
 import { chooseSubnet, chooseVmSize } from '../../../../core/domain/failover/placement.js';
 import { choosePoint } from '../../../../core/domain/recovery-point/choice.js';
 import type { RecoveryPoint } from '../../../../core/domain/recovery-point/recovery-point.js';
-import type { ReplicationProgress } from '../../../../core/domain/protected-item/protected-item.js';
-import { sampleItem, sampleProgress, sampleProtectionId } from '../../../support/sample-item.js';
+import { sampleProtectionId } from '../../../support/sample-item.js';
 
 const now = Temporal.Instant.from('2026-01-05T12:00:00Z');
-const policy = { replicationIntervalSeconds: 300 };
 const ago = (seconds: number): string => now.subtract({ seconds }).toString();
-const healthOf = (changes: Partial<ReplicationProgress>) => {
-  const health = replicationHealth(
-    sampleItem({
-      replication: sampleProgress({ phase: 'delta', receivedTakenAt: ago(60), lastHeartbeatAt: ago(10), ...changes }),
-    }),
-    policy,
-    now,
-  );
-  return [health.level, ...health.reasons.map(({ code }) => code)];
-};
-
-test('an item in step is Normal', () => {
-  assert.deepEqual(healthOf({}), ['Normal']);
-  assert.deepEqual(healthOf({ receivedTakenAt: ago(900) }), ['Normal'], 'three intervals are not late yet');
-});
-
-test('what is late, paused or being retried is a Warning', () => {
-  assert.deepEqual(healthOf({ receivedTakenAt: ago(901) }), ['Warning', 'US3054']);
-  assert.deepEqual(healthOf({ paused: true, receivedTakenAt: ago(9000) }), ['Warning', 'US3052']);
-  assert.deepEqual(healthOf({ phase: 'initialReplication' }), ['Warning', 'US3053']);
-  const lastError = { code: 'US3000', message: 'm', recommendedAction: 'a', at: ago(1) };
-  assert.deepEqual(healthOf({ lastError }), ['Warning', 'US3000']);
-});
-
-test('silence, a lost relay, a required resync and what an operator must mend are Critical', () => {
-  assert.deepEqual(healthOf({ receivedTakenAt: ago(3601) }), ['Critical', 'US3054']);
-  assert.deepEqual(healthOf({ lastHeartbeatAt: ago(301) }), ['Critical', 'US3051']);
-  assert.deepEqual(healthOf({ resyncRequired: { reason: 'r', message: 'm', at: ago(1) } }), ['Critical', 'US3050']);
-  const lastError = { code: 'US3021', message: 'm', recommendedAction: 'a', at: ago(1), blocking: true };
-  assert.deepEqual(healthOf({ lastError }), ['Critical', 'US3021']);
-});
-
-test('an item that is not replicated has no health', () => {
-  assert.deepEqual(healthOf({ phase: 'stopped' }), ['None']);
-});
-
-test('RPO counts from the source’s time of the last received cycle', () => {
-  assert.equal(rpoSeconds(sampleItem({ replication: sampleProgress({ receivedTakenAt: ago(42) }) }), now), 42);
-  assert.equal(rpoSeconds(sampleItem(), now), undefined);
-});
 
 test('a VM goes to the subnet named as at the source, else to the first', () => {
   const subnets = [{ name: 'first' }, { name: 'Data' }];
