@@ -34,6 +34,8 @@ export const slowObservations = slowLane(32);
 export const blockBytes = 4 * 1024 * 1024;
 /** Blocks of one upload that travel at the same time. */
 export const blocksInFlight = 3;
+/** System time without a byte taken: more than the last blocks and the commit may take by the storage client's own limits. */
+export const uploadStallMilliseconds = 300_000;
 
 /** A segment of a disk's base ends when it holds this much data … */
 export const segmentDataBytes = 64 * 1024 * 1024;
