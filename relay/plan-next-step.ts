@@ -128,17 +128,18 @@ function planSwitch(facts: ItemFacts, lastClosedCycle: number, now: Temporal.Ins
 }
 
 /**
- * An interval after the logs were last closed, or begun; undefined where that was never, or only after now: a clock that was
- * set back, or the host's, which is ahead, must not make an interval be waited for twice.
+ * An interval after the logs were last closed, or begun; undefined where that was never, or after now: a clock that was set
+ * back must not make an interval be waited for twice. The checkpoint's time is the host's, whose clock may be ahead.
  */
 function nextSwitchDue(
   { replicationIntervalSeconds }: Pick<Assignment, 'replicationIntervalSeconds'>,
   { lastSwitchAt, checkpointAt }: Pick<ItemState, 'lastSwitchAt' | 'checkpointAt'>,
   now: Temporal.Instant,
 ): Temporal.Instant | undefined {
-  const starts = [lastSwitchAt, checkpointAt]
-    .flatMap((at) => (at === undefined ? [] : [Temporal.Instant.from(at)]))
-    .filter((at) => Temporal.Instant.compare(at, now) <= 0);
+  const isPast = (at: Temporal.Instant): boolean => Temporal.Instant.compare(at, now) <= 0;
+  const [switched, begun] = [lastSwitchAt, checkpointAt].map((at) => at && Temporal.Instant.from(at));
+  if (switched && !isPast(switched)) return undefined;
+  const starts = [switched, begun].flatMap((at) => (at && isPast(at) ? [at] : []));
   const [last] = starts.sort((a, b) => Temporal.Instant.compare(b, a));
   return last?.add({ seconds: replicationIntervalSeconds });
 }
