@@ -200,6 +200,21 @@ export class ChangeRecordLostError extends UnderstudyError {
   }
 }
 
+/** Its place went to others; the next attempt sends it again. */
+export class UploadStalledError extends UnderstudyError {
+  constructor(vmName: string, diskId: string, seconds: number) {
+    super({
+      code: 'US5125',
+      message: `Sending of disk ${diskId} of ${vmName} made no progress for ${seconds} seconds and was broken off.`,
+      possibleCauses: 'The line is cut or very slow, or the volume of the disk or of its logs does not answer.',
+      recommendedAction:
+        'Nothing: the relay tries again by itself. If it lasts, check the line and the host’s storage.',
+      retry: 'later',
+      httpStatus: 504,
+    });
+  }
+}
+
 /** A bug or a failure that nobody foresaw; tried again, since most of what nobody foresees passes. */
 export class UnexpectedRelayError extends UnderstudyError {
   constructor(cause: unknown) {

@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import type { DiskReader } from '../core/dataplane/random-access.js';
 import { openDigestFile, type DigestFile } from '../core/dataplane/resync/digest-file.js';
 import { writeTransferLog } from '../core/dataplane/transfer-log/writer.js';
+import { UnderstudyError } from '../core/domain/errors.js';
 import type { TransferLogRef } from '../core/domain/relay-protocol/wire.js';
 import type { BaseCheckpoint } from './base-checkpoint.js';
 import type { ItemView } from './item-view.js';
@@ -9,6 +10,9 @@ import { regionAfter, type DiskRegion } from './plan-base-step.js';
 import { differingChunks, hashRegion, readChunks, type HashedRegion } from './region-comparison.js';
 import type { RelayContext } from './relay-context.js';
 import { uploadTransferLog } from './upload-transfer-log.js';
+
+/** The store's code for a SAS that it does not take (docs/errors.md). */
+const grantRefused = 'US6021';
 
 /** A region's comparison: `log` makes the replica's bytes equal to the source's, null where they are. */
 export interface ComparedRegion {
@@ -99,13 +103,25 @@ export class ItemResync {
     const { itemId, protectionId, epoch } = this.#view.assignment;
     const { diskId, fromBytes } = region;
     const { client, blobs } = this.#context;
-    const { url } = await client.requestDigests(itemId, { protectionId, epoch, diskId, fromBytes }, signal);
+    const request = { protectionId, epoch, diskId, fromBytes };
+    const grant = async () => (await client.requestDigests(itemId, request, signal)).url;
+    let url = await grant();
     let readBytes = 0;
+    const read = async (offsetBytes: number, lengthBytes: number) => {
+      const data = await blobs.readRange(url, offsetBytes, lengthBytes, signal);
+      readBytes += data.length;
+      return data;
+    };
     const reader = {
       read: async (offsetBytes: number, lengthBytes: number) => {
-        const data = await blobs.readRange(url, offsetBytes, lengthBytes, signal);
-        readBytes += data.length;
-        return data;
+        try {
+          return await read(offsetBytes, lengthBytes);
+        } catch (error) {
+          if (!(error instanceof UnderstudyError) || error.code !== grantRefused) throw error;
+          // It may have run out meanwhile; a fresh one that is refused too is a failure.
+          url = await grant();
+          return read(offsetBytes, lengthBytes);
+        }
       },
     };
     const file = await openDigestFile(reader, this.#digestRegion(region));

@@ -5,10 +5,11 @@ import { Command, Option } from 'commander';
 import { UnderstudyError } from '../core/domain/errors.js';
 import { openBlobTransfer } from '../providers/azure-storage/blob-transfer.js';
 import { openBusinessClock } from '../providers/business-clock/business-clock.js';
-import { openSimulatedSite } from '../providers/simulated-site/client.js';
+import { openLineFaults, openSimulatedSite } from '../providers/simulated-site/client.js';
 import { openAppClient } from './app-client.js';
 import { RegistrationKeyUnreadableError, SettingInvalidError } from './errors.js';
 import { privateKeyOf, readRegisteredIdentity } from './identity.js';
+import { overFaultyLine } from './line-faults.js';
 import { openLog } from './log.js';
 import { isLocked, lockDataFolder } from './process-lock.js';
 import { barsProgress, linesProgress } from './progress.js';
@@ -121,15 +122,18 @@ async function run(options: RunOptions): Promise<void> {
   const unlock = await lockDataFolder(dataFolder);
   const hasBars = process.stdout.isTTY && options.progress && options.logFormat === 'text';
   const log = openLog({ dataFolder, format: options.logFormat, level: options.logLevel, output: process.stdout });
+  const { endpoint } = identity;
+  const client = openAppClient(endpoint, { relayId, privateKey: privateKeyOf(identity, identityFile) });
+  // The simulated site's line is cut or slow on demand, too.
+  const faults = openLineFaults({ siteFolder: options.site });
   const relay = new Relay({
-    client: openAppClient(identity.endpoint, { relayId, privateKey: privateKeyOf(identity, identityFile) }),
+    ...overFaultyLine({ client, blobs: openBlobTransfer(), endpoint }, faults),
     host: openSimulatedSite({ siteFolder: options.site }),
-    blobs: openBlobTransfer(),
     clock: openBusinessClock(clockUrl),
     dataFolder,
     log,
     progress: hasBars ? barsProgress(process.stdout) : linesProgress(log),
-    endpoint: identity.endpoint,
+    endpoint,
     relayId,
   });
   log.info({ relayId, pid: process.pid }, `relay ${relayVersion} runs: ${identity.endpoint}, site ${options.site}`);

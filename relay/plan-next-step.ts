@@ -128,19 +128,18 @@ function planSwitch(facts: ItemFacts, lastClosedCycle: number, now: Temporal.Ins
 }
 
 /**
- * An interval after the logs were last closed, or begun; undefined where that was never. A clock that was set back makes it
- * now, and the checkpoint of a host whose clock runs ahead counts for nothing: nobody waits for the same time twice.
+ * An interval after the logs were last closed, or begun; undefined where that was never, or after now: a clock that was set
+ * back must not make an interval be waited for twice. The checkpoint's time is the host's, whose clock may be ahead.
  */
 function nextSwitchDue(
   { replicationIntervalSeconds }: Pick<Assignment, 'replicationIntervalSeconds'>,
   { lastSwitchAt, checkpointAt }: Pick<ItemState, 'lastSwitchAt' | 'checkpointAt'>,
   now: Temporal.Instant,
 ): Temporal.Instant | undefined {
-  const isToCome = (at: string) => Temporal.Instant.compare(Temporal.Instant.from(at), now) > 0;
-  if (lastSwitchAt !== undefined && isToCome(lastSwitchAt)) return now;
-  const starts = [lastSwitchAt, checkpointAt].flatMap((at) =>
-    at === undefined || isToCome(at) ? [] : [Temporal.Instant.from(at)],
-  );
+  const isPast = (at: Temporal.Instant): boolean => Temporal.Instant.compare(at, now) <= 0;
+  const [switched, begun] = [lastSwitchAt, checkpointAt].map((at) => at && Temporal.Instant.from(at));
+  if (switched && !isPast(switched)) return undefined;
+  const starts = [switched, begun].flatMap((at) => (at && isPast(at) ? [at] : []));
   const [last] = starts.sort((a, b) => Temporal.Instant.compare(b, a));
   return last?.add({ seconds: replicationIntervalSeconds });
 }

@@ -121,6 +121,7 @@ export const classificationByCode: Readonly<Record<string, Classification>> = {
   US5121: unrecoverable('diskMismatch', 'relay'),
   US5122: unrecoverable('brokenDiskChain', 'relay'),
   US5124: unrecoverable('invalidReplicaState', 'relay'),
+  US5125: recoverable('network', 'relay'),
   US5190: recoverable('unforeseen', 'relay'),
 
   US6001: unrecoverable('defect', 'app'),

@@ -16,14 +16,10 @@ const elsewhere = new Set([
     'US3020',
     'US3022',
     'US3023',
-    'US3060',
-    'US3061',
+    ...['US3050', 'US3052', 'US3053', 'US3054', 'US3055', 'US3056', 'US3057', 'US3058', 'US3059', 'US3060', 'US3061'],
     'US3062',
-    'US3063',
-    'US3050',
-    'US3052',
-    'US3053',
-    'US3054',
+    // How the job of a resynchronization ends.
+    ...['US3070', 'US3071', 'US3072', 'US3073'],
   ],
   // The cloud's network and virtual machines, which a failover needs.
   ...['US6011', 'US6050', 'US6051', 'US6052'],
