@@ -6,10 +6,10 @@ import { eventually, startRelayBench, type RelayBench } from '../../support/rela
 
 const mebibyte = 1024 * 1024;
 
-/** Writes random bytes to the VM's first disk, as its guest would. */
+/** Writes what was nowhere before to the VM's first disk, as its guest would; it compresses well, so that it travels fast. */
 async function write(bench: RelayBench, vm: string, offsetBytes: number, lengthBytes: number): Promise<void> {
   for (let at = 0; at < lengthBytes; at += mebibyte) {
-    const dataBase64 = randomBytes(Math.min(mebibyte, lengthBytes - at)).toString('base64');
+    const dataBase64 = Buffer.alloc(mebibyte, randomBytes(4096)).toString('base64');
     await bench.site.connection.call('write', { vm, diskIndex: 0, offsetBytes: offsetBytes + at, dataBase64 });
   }
 }
