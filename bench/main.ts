@@ -1,5 +1,6 @@
 import { Argument, Command, InvalidArgumentError } from 'commander';
 import { z } from 'zod';
+import { benchChurn } from './churn.js';
 import { benchDataplane } from './dataplane.js';
 import { benchDurableEngine } from './durable-engine.js';
 import { benchManyVms, type ManyVmsOptions } from './many-vms.js';
@@ -19,6 +20,7 @@ const benches = {
   resync: { run: benchResync, title: '2 GiB image: resynchronization after 1% changed, beside rsync' },
   replication: { run: benchReplication, title: '2 GiB image: first replication, then a cycle after 1% changed' },
   'many-vms': { run: benchManyVms, title: 'many VMs of small churn at 300 s: missed cycles and the cost of each' },
+  churn: { run: benchChurn, title: 'one VM: scattered writes a second that it can hold with RPO under a minute' },
 } satisfies Record<string, Bench>;
 type BenchName = keyof typeof benches;
 const names = Object.keys(benches) as BenchName[];

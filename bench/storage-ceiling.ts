@@ -1,16 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
-import { BlobServiceClient, StorageSharedKeyCredential } from '@azure/storage-blob';
+import { BlobServiceClient } from '@azure/storage-blob';
 import { TableClient } from '@azure/data-tables';
 import { openReplicaStore } from '../providers/azure-storage/replica-store.js';
 import { openTableStateTable } from '../providers/azure-storage/state-table.js';
 import { openTransferStore } from '../providers/azure-storage/transfer-store.js';
 import { uploadBlocks } from '../providers/azure-storage/upload.js';
-import { azuriteAccount, azuriteKey, startAzurite, type Azurite } from '../test/support/azurite.js';
+import { startAzurite } from '../test/support/azurite.js';
 import { InMemoryCloudInventory } from '../test/support/in-memory/cloud-inventory.js';
 
 const mib = 1024 * 1024;
 const blockBytes = 4 * mib;
+const smallBytes = 64 * 1024;
+const smallCountMax = 1000;
 const fence = { epoch: 1, cycle: 0 };
 
 /** What the storage service itself takes, by the SDK alone: what no code of ours can beat in the same run. */
@@ -18,16 +20,18 @@ export interface StorageCeiling {
   /** MB/s by the number of requests at once. */
   uploadPages: Record<1 | 4 | 16, number>;
   stageBlock: Record<1 | 4 | 16, number>;
+  /** MB/s of pages of 64 KiB, as scattered small writes come. */
+  uploadSmallPages: Record<4, number>;
   /** Rows a second. */
   tableInserts: Record<1 | 16, number>;
 }
 
 /** Measures Azurite in about ten seconds. `megabytes` is what each step moves. */
-export async function measureCeiling(azurite: Azurite, megabytes = 256): Promise<StorageCeiling> {
-  const service = new BlobServiceClient(
-    `http://127.0.0.1:${azurite.ports.blob}/${azuriteAccount}`,
-    new StorageSharedKeyCredential(azuriteAccount, azuriteKey),
-  );
+export async function measureCeiling(
+  azurite: { readonly connectionString: string },
+  megabytes = 256,
+): Promise<StorageCeiling> {
+  const service = BlobServiceClient.fromConnectionString(azurite.connectionString);
   const container = service.getContainerClient(`ceiling-${randomBytes(4).toString('hex')}`);
   await container.create();
   const data = randomBytes(blockBytes);
@@ -35,6 +39,11 @@ export async function measureCeiling(azurite: Azurite, megabytes = 256): Promise
   try {
     const pages = container.getPageBlobClient('pages');
     await pages.create(count * blockBytes);
+    const smallPages = container.getPageBlobClient('small-pages');
+    await smallPages.create(count * blockBytes);
+    const small = randomBytes(smallBytes);
+    const smallCount = Math.min(smallCountMax, (count * blockBytes) / smallBytes);
+    const writeSmall = (index: number) => smallPages.uploadPages(small, index * smallBytes, smallBytes);
     const writePage = (index: number) => pages.uploadPages(data, index * blockBytes, blockBytes);
     const blocks = container.getBlockBlobClient('blocks');
     const stage = (index: number) =>
@@ -52,6 +61,7 @@ export async function measureCeiling(azurite: Azurite, megabytes = 256): Promise
     try {
       return {
         uploadPages: { 1: await rate(1, writePage), 4: await rate(4, writePage), 16: await rate(16, writePage) },
+        uploadSmallPages: { 4: (smallCount * smallBytes) / 1e6 / (await secondsOf(smallCount, 4, writeSmall)) },
         stageBlock: { 1: await rate(1, stage), 4: await rate(4, stage), 16: await rate(16, stage) },
         tableInserts: {
           1: rowCount / (await secondsOf(rowCount, 1, insert('one'))),

@@ -39,7 +39,7 @@ export async function exportPoint(
     throw new NotFoundError(`there is no recovery point ${pointName}; list them with: points --item ${found.itemName}`);
   }
   const recoveryPointId = point.id;
-  const begun = await request<Export>(vault, 'POST', '/understudy/v1/exports', { recoveryPointId });
+  const begun = await vault.call<Export>('POST', '/understudy/v1/exports', { recoveryPointId });
   try {
     await mkdir(folder, { recursive: true });
     const files: string[] = [];
@@ -47,7 +47,7 @@ export async function exportPoint(
       const path = join(folder, `${disk.name}.vhd`);
       tell(`downloading ${disk.name} (${disk.lengthBytes} bytes) to ${path}`);
       const renew = async (): Promise<string> => {
-        const again = await request<Export>(vault, 'POST', '/understudy/v1/exports', {
+        const again = await vault.call<Export>('POST', '/understudy/v1/exports', {
           recoveryPointId,
           exportId: begun.exportId,
         });
@@ -59,26 +59,8 @@ export async function exportPoint(
     return files;
   } finally {
     const query = `vaultId=${encodeURIComponent(vault.armId)}`;
-    await request(vault, 'DELETE', `/understudy/v1/exports/${begun.exportId}?${query}`);
+    await vault.call('DELETE', `/understudy/v1/exports/${begun.exportId}?${query}`);
   }
-}
-
-async function request<Answer>(vault: Vault, method: string, path: string, body?: unknown): Promise<Answer> {
-  const response = await fetch(`${vault.connection.endpoint}${path}`, {
-    method,
-    headers: { 'content-type': 'application/json' },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  });
-  const text = await response.text();
-  const answer = (text === '' ? undefined : JSON.parse(text)) as
-    (Answer & { error?: { code: string; message: string; recommendedAction?: string } }) | undefined;
-  if (!response.ok) {
-    const error = answer?.error;
-    throw new Error(
-      error ? `${error.code}: ${error.message} ${error.recommendedAction ?? ''}` : `HTTP ${response.status}`,
-    );
-  }
-  return answer as Answer;
 }
 
 async function download(disk: ExportedDisk, renew: () => Promise<string>, path: string): Promise<void> {

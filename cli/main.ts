@@ -2,7 +2,8 @@ import { Command } from 'commander';
 import type { HyperVReplicaAzureUnplannedFailoverInput } from '@azure/arm-recoveryservices-siterecovery';
 import { exportPoint } from './export.js';
 import { protect } from './protect.js';
-import { formatTable } from './table.js';
+import { addReplicationCommands } from './replication-commands.js';
+import { formatTable, time } from './table.js';
 import { Vault } from './vault-client.js';
 
 const local = {
@@ -54,8 +55,6 @@ function show<Row extends Record<string, string | number | undefined>>(
   if (program.opts<GlobalOptions>().json) console.log(JSON.stringify(raw, undefined, 2));
   else console.log(rows.length === 0 ? 'none' : formatTable(rows, columns));
 }
-
-const time = (value: Date | undefined): string => value?.toISOString().replace('T', ' ').slice(0, 19) ?? '';
 
 program
   .command('vms')
@@ -175,6 +174,8 @@ program
       );
     },
   );
+
+addReplicationCommands(program, { vault, say, show });
 
 const failover = program
   .command('failover')

@@ -19,3 +19,6 @@ export function formatTable<Row extends Record<string, string | number | undefin
     )
     .join('\n');
 }
+
+/** An instant as tables show it: UTC, to the second. */
+export const time = (value: Date | undefined): string => value?.toISOString().replace('T', ' ').slice(0, 19) ?? '';

@@ -1,5 +1,6 @@
 import {
   SiteRecoveryManagementClient,
+  type Event,
   type HyperVReplicaAzureReplicationDetails,
   type Job,
   type ProtectableItem,
@@ -76,6 +77,25 @@ export class Vault {
     return [this.connection.vaultName, this.connection.resourceGroup];
   }
 
+  /** A call of what ARM has no operation for: the paths below /understudy/v1. */
+  async call<Answer>(method: string, path: string, body?: unknown): Promise<Answer> {
+    const response = await fetch(`${this.connection.endpoint}${path}`, {
+      method,
+      headers: { 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    const answer = (text === '' ? undefined : JSON.parse(text)) as
+      (Answer & { error?: { code: string; message: string; recommendedAction?: string } }) | undefined;
+    if (!response.ok) {
+      const error = answer?.error;
+      throw new Error(
+        error ? `${error.code}: ${error.message} ${error.recommendedAction ?? ''}` : `HTTP ${response.status}`,
+      );
+    }
+    return answer as Answer;
+  }
+
   async items(): Promise<FoundItem[]> {
     const items = await collect(this.sdk.replicationProtectedItems.list(...this.scope));
     return items.map((item) => ({
@@ -102,6 +122,11 @@ export class Vault {
         ? `no replicated item is named ${name}; replicated are: ${known}`
         : `${found.length} items are named ${name}; use the item's id instead`,
     );
+  }
+
+  /** Newest first. */
+  async events(filter: string | undefined): Promise<Event[]> {
+    return collect(this.sdk.replicationEvents.list(...this.scope, filter === undefined ? {} : { filter }));
   }
 
   async jobs(): Promise<Job[]> {

@@ -119,7 +119,7 @@ function* begin(context: OrchestrationContext, input: ResynchronizeInput, job: J
 }
 
 const notCaughtUp: WorkflowFailure = {
-  code: 'US3060',
+  code: 'US3070',
   message: `the changes received before were not applied within ${catchUpTimeoutSeconds / 60} minutes`,
   possibleCauses: 'Storage refuses writes or is slow, or the backlog is long; see the health of the item.',
   recommendedAction: 'Nothing was begun. Mend what its health names, then resynchronize the virtual machine again.',
@@ -127,7 +127,7 @@ const notCaughtUp: WorkflowFailure = {
 };
 
 const notStarted: WorkflowFailure = {
-  code: 'US3061',
+  code: 'US3071',
   message: `the relay did not start the resynchronization within ${startTimeoutSeconds / 60} minutes`,
   possibleCauses:
     'The relay is stopped or out of reach, or the host could not make a checkpoint or open its change logs, for example for lack of space.',
@@ -136,7 +136,7 @@ const notStarted: WorkflowFailure = {
 };
 
 const takenOver: WorkflowFailure = {
-  code: 'US3062',
+  code: 'US3072',
   message: 'a failover took the item over and ended the resynchronization',
   possibleCauses: 'Somebody failed the virtual machine over.',
   recommendedAction: 'None: the failover goes to the newest recovery point that was whole.',
@@ -144,7 +144,7 @@ const takenOver: WorkflowFailure = {
 };
 
 const brokenOff = (reason: string, message: string): WorkflowFailure => ({
-  code: 'US3063',
+  code: 'US3073',
   message: `the resynchronization broke off (${reason}): ${message}`,
   possibleCauses: reason,
   recommendedAction: 'It is tried again by itself; recovery points made before stay usable.',

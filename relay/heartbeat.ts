@@ -1,5 +1,6 @@
 import type { Clock } from '../core/ports/clock.js';
 import type { Logger } from 'pino';
+import { waitAtMostUntil } from './bounded-wait.js';
 import { pauseUnless } from './interruptible-pause.js';
 
 /** Changes that come together are reported together. */
@@ -43,7 +44,7 @@ export class Heartbeat {
         await beat(isRegular);
         await pauseUnless(this.#stop.signal, shortestPauseMilliseconds);
         isRegular = true;
-        await clock.waitUntil(started.add({ seconds: intervalSeconds }), this.#soon.signal);
+        await waitAtMostUntil(clock, started.add({ seconds: intervalSeconds }), this.#soon.signal);
       } catch (error) {
         if (this.#soon.signal.aborted) {
           isRegular = false;

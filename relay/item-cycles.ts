@@ -177,10 +177,12 @@ export class ItemCycles {
     if (missedCycleCount > 0) await this.#view.note(assignment, { lateCycle: { cycle, missedCycleCount } });
     const { protectionId } = assignment;
     const closed = await this.#context.host.switchLogs(asVmId(assignment.vmId), { protectionId, cycle, consistency });
+    // The rhythm goes by this machine's clock alone: the host's may be another, and a cycle due at once would follow at once.
+    const lastSwitchAt = facts.now.toString();
     await this.#view.note(assignment, {
-      lastSwitchAt: closed.takenAt,
+      lastSwitchAt,
       pausedSeconds: undefined,
-      ...(closed.consistency === 'applicationConsistent' && { lastApplicationConsistentAt: closed.takenAt }),
+      ...(closed.consistency === 'applicationConsistent' && { lastApplicationConsistentAt: lastSwitchAt }),
     });
     if (missedCycleCount > 0)
       this.#log.warn({ cycle, missedCycleCount }, `cycle ${cycle} is late: ${missedCycleCount} missed`);
@@ -206,11 +208,13 @@ export class ItemCycles {
       throw error;
     }
     this.#uploaded.clear();
+    // A relay that died right after the switch has no note of it.
+    const switchedAt = earlier(closed.takenAt, facts.now.toString());
     await this.#view.note(assignment, {
       pendingManifest: undefined,
       lateCycle: undefined,
       missedCycleCount: local.missedCycleCount + (manifest.missedCycleCount ?? 0),
-      lastSwitchAt: later(local.lastSwitchAt, closed.takenAt),
+      lastSwitchAt: later(local.lastSwitchAt, switchedAt),
     });
     const sentBytes = manifest.disks.reduce((sum, { log }) => sum + (log?.lengthBytes ?? 0), 0);
     const seconds = (performance.now() - startedAt) / 1000;
@@ -355,8 +359,10 @@ const resyncKey = ({ assignment }: ItemFacts, reason: string) =>
 const phaseWords = ({ phase }: Assignment): string =>
   phase === 'resynchronization' ? 'resynchronization' : 'initial replication';
 
-const later = (a: string | undefined, b: string): string =>
-  a !== undefined && Temporal.Instant.compare(Temporal.Instant.from(a), Temporal.Instant.from(b)) > 0 ? a : b;
+const isLater = (a: string, b: string): boolean =>
+  Temporal.Instant.compare(Temporal.Instant.from(a), Temporal.Instant.from(b)) > 0;
+const later = (a: string | undefined, b: string): string => (a !== undefined && isLater(a, b) ? a : b);
+const earlier = (a: string, b: string): string => (isLater(a, b) ? b : a);
 
 /** The app's evidence (core/domain/replication/conflict.ts), as far as the relay acts on it. */
 function conflictOf(error: UnderstudyError): { kind: 'baseAlreadyClosed'; byCycle: number } | undefined {

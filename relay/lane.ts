@@ -4,6 +4,7 @@ import type { Clock } from '../core/ports/clock.js';
 import { isUnrecoverable } from '../core/domain/retry/classification.js';
 import { nextAttemptAt } from '../core/domain/retry/retry-schedule.js';
 import { UnexpectedRelayError } from './errors.js';
+import { waitAtMostUntil } from './bounded-wait.js';
 import { pauseUnless } from './interruptible-pause.js';
 
 /** One step of work at a time, planned anew before each. */
@@ -148,7 +149,7 @@ export class Lane {
         };
         this.#wake = look;
         look();
-        if (until) this.#clock.waitUntil(until, cancel.signal).then(resolve, reject);
+        if (until) waitAtMostUntil(this.#clock, until, cancel.signal).then(resolve, reject);
       });
     } catch {
       // The clock could not be reached: look again soon rather than sleep for ever.

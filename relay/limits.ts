@@ -2,7 +2,7 @@ import type { SlowLane } from './turnstile.js';
 
 /**
  * Bounds of one relay process. Together they hold its memory, whatever the number of items and the disks' sizes: the uploads
- * of both lanes × (`blocksInFlight` + 1) × `blockBytes` are 96 MiB, and the log entries of both lanes at most 140 MiB.
+ * of both lanes × (`blocksInFlight` + 1) × `blockBytes` are 96 MiB, and the log entries of both lanes at most 126 MiB.
  *
  * Each bound has a slow lane beside it (turnstile.ts): items that hang, fail or send very much use that one, so that however
  * many they are, the others find the main lane free.
@@ -22,7 +22,7 @@ export const slowUploads = slowLane(2);
  * Log entries that are held in memory for coalescing at the same time, over all items and disks: about 28 bytes each. A log
  * of more than half of this is coalesced in the slow lane, alone if it is longer than that lane is wide.
  */
-export const coalescedEntriesAtOnce = 1024 * 1024;
+export const coalescedEntriesAtOnce = 512 * 1024;
 export const slowCoalescing = slowLane(1024 * 1024);
 /** Calls of the app about items that are under way at the same time. */
 export const appCallsAtOnce = 16;

@@ -121,18 +121,25 @@ function planSwitch(facts: ItemFacts, lastClosedCycle: number, now: Temporal.Ins
     }
   }
   const consistency = isApplicationConsistentDue(assignment, local, now) ? 'applicationConsistent' : 'crashConsistent';
-  const due = nextSwitchDue(assignment, local);
+  const due = nextSwitchDue(assignment, local, now);
   if (due === undefined || cycle <= switchDueThrough) return { ...base, consistency };
   if (Temporal.Instant.compare(now, due) < 0) return { kind: 'rest', why: 'nextCycle', until: due };
   return { ...base, consistency, missedCycleCount: missedCycleCount(assignment, local, now) };
 }
 
-/** An interval after the logs were last closed, or begun; undefined where that was never. */
+/**
+ * An interval after the logs were last closed, or begun; undefined where that was never, or after now: a clock that was set
+ * back must not make an interval be waited for twice. The checkpoint's time is the host's, whose clock may be ahead.
+ */
 function nextSwitchDue(
   { replicationIntervalSeconds }: Pick<Assignment, 'replicationIntervalSeconds'>,
   { lastSwitchAt, checkpointAt }: Pick<ItemState, 'lastSwitchAt' | 'checkpointAt'>,
+  now: Temporal.Instant,
 ): Temporal.Instant | undefined {
-  const starts = [lastSwitchAt, checkpointAt].flatMap((at) => (at === undefined ? [] : [Temporal.Instant.from(at)]));
+  const isPast = (at: Temporal.Instant): boolean => Temporal.Instant.compare(at, now) <= 0;
+  const [switched, begun] = [lastSwitchAt, checkpointAt].map((at) => at && Temporal.Instant.from(at));
+  if (switched && !isPast(switched)) return undefined;
+  const starts = [switched, begun].flatMap((at) => (at && isPast(at) ? [at] : []));
   const [last] = starts.sort((a, b) => Temporal.Instant.compare(b, a));
   return last?.add({ seconds: replicationIntervalSeconds });
 }
@@ -143,7 +150,7 @@ export function missedCycleCount(
   local: Pick<ItemState, 'lastSwitchAt' | 'checkpointAt' | 'pausedSeconds' | 'pausedAt'>,
   now: Temporal.Instant,
 ): number {
-  const due = nextSwitchDue(assignment, local);
+  const due = nextSwitchDue(assignment, local, now);
   if (due === undefined) return 0;
   const pausedUntil = local.pausedAt === undefined ? now : Temporal.Instant.from(local.pausedAt);
   const lateSeconds = pausedUntil.since(due).total('seconds') - (local.pausedSeconds ?? 0);
@@ -153,6 +160,7 @@ export function missedCycleCount(
 function isApplicationConsistentDue(assignment: Assignment, local: ItemState, now: Temporal.Instant): boolean {
   const hours = assignment.appConsistentFrequencyHours;
   if (hours === 0 || assignment.phase !== 'delta') return false;
-  const last = local.lastApplicationConsistentAt;
-  return last === undefined || now.since(Temporal.Instant.from(last)).total('hours') >= hours;
+  if (local.lastApplicationConsistentAt === undefined) return true;
+  const hoursSince = now.since(Temporal.Instant.from(local.lastApplicationConsistentAt)).total('hours');
+  return hoursSince < 0 || hoursSince >= hours;
 }

@@ -202,9 +202,11 @@ export class Relay {
     for (const runner of this.#runners.values()) {
       if (this.#observing.has(runner)) continue;
       const look = this.#observeGate
-        .pass(() => runner.observe(running.has(runner.vmId), at), { signal })
+        .pass(async () => {
+          if (!signal.aborted) await runner.observe(running.has(runner.vmId), at);
+        })
         .catch((error: unknown) => {
-          if (!signal.aborted) this.#options.log.debug({ err: error }, 'looking at an item');
+          this.#options.log.debug({ err: error }, 'looking at an item');
         })
         .finally(() => this.#observing.delete(runner));
       this.#observing.set(runner, look);

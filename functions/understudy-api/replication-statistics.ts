@@ -1,3 +1,4 @@
+import { lastContactAt } from '../../core/domain/health/contact.js';
 import { rpoSeconds } from '../../core/domain/health/rpo.js';
 import { summarize } from '../../core/domain/health/statistics.js';
 import { healthOf, surroundingsOfItem, timingOf } from '../../core/records/item-surroundings.js';
@@ -28,7 +29,7 @@ export const replicationStatisticsOperations = [
       ]);
       const health = healthOf(item, surroundings, now);
       const summary = summarize(item, timingOf(surroundings), now);
-      const { paused, receivedAt, lastHeartbeatAt, backlogBytes, resync, resyncProgress } = item.replication;
+      const { paused, receivedAt, backlogBytes, resync, resyncProgress } = item.replication;
       return ok({
         itemId: call.query.get('itemId'),
         vmName: item.vmName,
@@ -37,7 +38,7 @@ export const replicationStatisticsOperations = [
         rpoSeconds: rpoSeconds(item, now),
         paused,
         lastSendAt: receivedAt,
-        lastHeartbeatAt,
+        lastHeartbeatAt: lastContactAt(item, surroundings.fabric?.lastHeartbeatAt),
         backlogBytes,
         monitoringInterval: { from: summary.from, to: summary.to },
         cycles: {

@@ -5,8 +5,11 @@ import { siteErrorBody, siteOperations, type SiteOperation, type SiteRequest, ty
 import { siteUnreachable } from './errors.js';
 import { readRunFile, type RunFile } from './run-file.js';
 
-/** Hundreds of VMs may be asked about at once; the others' calls wait for a socket. */
-const agent = new Agent({ keepAlive: true, maxSockets: 64 });
+/**
+ * Hundreds of VMs may be asked about at once: the calls of the others wait for a socket. An idle socket is given up well
+ * before the server gives it up, so that no call meets one that is just being closed.
+ */
+const agent = new Agent({ keepAlive: true, scheduling: 'lifo', timeout: 5000, maxSockets: 64 });
 
 /** Calls of the site process. run.json is read for each call: the port and token change when the site starts again. */
 export class SiteConnection {

@@ -77,7 +77,9 @@ export const closedLogGone = (vm: string, cycle: number): UnderstudyError =>
   new UnderstudyError({
     code: 'US5008',
     message: `Cycle ${cycle} of ${vm} is not closed, or its logs were discarded`,
-    recommendedAction: 'Ask for the closed cycles and go on with the first of them.',
+    possibleCauses: 'Its logs went when the VM came to need a resync, or another relay discarded them.',
+    recommendedAction: 'Ask for the tracking status and the closed cycles, and go on with what they say.',
+    // Asked anew, the status says what to do: a resync that came between the look and the read is no case for an operator.
     retry: 'later',
     httpStatus: 404,
     details: { cycle },

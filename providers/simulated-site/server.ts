@@ -23,6 +23,8 @@ export async function serveSite(options: { handlers: SiteHandlers; token: string
   });
   // Starting replication with the judges' journal copies whole disks before it answers.
   server.requestTimeout = 0;
+  // Longer than clients keep an idle connection (connection.ts).
+  server.keepAliveTimeout = 30_000;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(options.port, '127.0.0.1', () => resolve());

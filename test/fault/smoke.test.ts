@@ -19,6 +19,7 @@ for (const kind of wanted[0] === ('all' as string) ? faultNames : wanted)
         'points',
         run.pointsCompared,
         JSON.stringify(run.waiting),
+        JSON.stringify(run.effects),
         run.problems.length === 0 ? 'ok' : run.problems.slice(0, 8).join('\n   '),
       );
       if (process.env.SHOW === '1') console.log(run.log.join('\n'));

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { test, type TestContext } from 'node:test';
 import { openHrlReader } from '../../core/dataplane/hrl/reader.js';
 import { asVmId } from '../../core/domain/ids.js';
-import { openSimulatedSite } from '../../providers/simulated-site/client.js';
+import { openLineFaults, openSimulatedSite } from '../../providers/simulated-site/client.js';
 import type { FaultKind } from '../../providers/simulated-site/faults.js';
 import { mib, startTestSite } from '../support/site/test-site.js';
 
@@ -100,12 +101,21 @@ test('low memory refuses a switch until it is cleared', async (t) => {
 
 test('an application-consistent switch becomes crash-consistent when the guest cannot be frozen', async (t) => {
   const site = await replicated(t);
-  assert.equal((await site.close(1, 'applicationConsistent')).consistency, 'applicationConsistent');
+  const frozen = await site.close(1, 'applicationConsistent');
+  assert.deepEqual([frozen.consistency, frozen.freezeFailure], ['applicationConsistent', undefined]);
   await site.fault('freeze-failure');
-  assert.equal((await site.close(2, 'applicationConsistent')).consistency, 'crashConsistent');
+  const failed = await site.close(2, 'applicationConsistent');
+  assert.equal(failed.consistency, 'crashConsistent');
+  assert.match(failed.freezeFailure ?? '', /did not freeze/);
+  assert.equal((await site.close(3)).freezeFailure, undefined, 'nobody asked for it');
   await site.connection.call('clearFaults', {});
   await site.power('off');
-  assert.equal((await site.close(3, 'applicationConsistent')).consistency, 'crashConsistent');
+  const off = await site.close(4, 'applicationConsistent');
+  assert.equal(off.consistency, 'crashConsistent');
+  assert.match(off.freezeFailure ?? '', /is off/);
+  await site.testSite.restart();
+  assert.deepEqual(await site.close(2, 'applicationConsistent'), failed, 'a repeat says the same');
+  assert.deepEqual((await site.host.closedCycles(site.vmId, protectionId))[1], failed);
 });
 
 test('a corrupted log is found by its reader', async (t) => {
@@ -222,6 +232,60 @@ test('network faults are kept and told, over a restart', async (t) => {
   assert.deepEqual(faults, [{ kind: 'network-cut', vmId: site.vmId }]);
   await site.connection.call('clearFaults', {});
   assert.deepEqual((await site.connection.call('list', {})).faults, []);
+});
+
+test('who sends over the line learns its faults from the folder, the cut before the slow', async (t) => {
+  const site = await replicated(t);
+  const line = openLineFaults({ siteFolder: site.siteFolder });
+  const other = asVmId('00000000-0000-4000-8000-000000000000');
+  const all = async () => [await line.current(), await line.current(site.vmId), await line.current(other)];
+  const settled = () => sleep(250);
+  assert.deepEqual(await all(), ['none', 'none', 'none']);
+  await site.connection.call('addFault', { kind: 'network-slow' });
+  await settled();
+  assert.deepEqual(await all(), ['slow', 'slow', 'slow']);
+  await site.fault('network-cut');
+  await settled();
+  assert.deepEqual(await all(), ['slow', 'cut', 'slow']);
+  await site.testSite.stop();
+  await settled();
+  assert.deepEqual(await all(), ['slow', 'cut', 'slow'], 'the site need not run');
+  await site.testSite.restart();
+  await site.connection.call('clearFaults', {});
+  await settled();
+  assert.deepEqual(await all(), ['none', 'none', 'none']);
+});
+
+test('the journal tells the cycles of every epoch of a protection, and of no other protection', async (t) => {
+  const site = await replicated(t, { journal: true });
+  const out = join(site.siteFolder, 'out');
+  const diskAt = async (cycle: number, epoch?: number) => {
+    const request = { vm, cycle, outFolder: out, ...(epoch !== undefined && { epoch }) };
+    const { disks } = await site.connection.call('diskAt', request);
+    return (await readFile(disks[0]?.path ?? '')).subarray(0, 4096);
+  };
+  const [a, b, c] = [randomBytes(4096), randomBytes(4096), randomBytes(4096)];
+  await site.write(0, 0, a);
+  await site.close(1);
+  await site.write(0, 0, b);
+  await site.host.startResynchronization(site.vmId, { protectionId, epoch: 2, baseCycle: 1 });
+  await site.write(0, 0, c);
+  await site.close(2);
+  assert.deepEqual(await diskAt(1, 1), a);
+  assert.deepEqual(await diskAt(1), b, 'the newest epoch that has the cycle');
+  assert.deepEqual(await diskAt(1, 2), b);
+  assert.deepEqual(await diskAt(2), c);
+  await assert.rejects(diskAt(2, 1), code('US5017'));
+  await assert.rejects(diskAt(1, 3), code('US5017'));
+  await site.host.startResynchronization(site.vmId, { protectionId, epoch: 3, baseCycle: 9 });
+  assert.deepEqual(await diskAt(1), b, 'older epochs are looked through');
+
+  await site.host.removeReplicationRelationship(site.vmId, protectionId);
+  const other = 'f1d0c6a0-0000-4000-8000-000000000002';
+  await site.host.createReplicationRelationship(site.vmId, other);
+  await site.host.startInitialReplication(site.vmId, { protectionId: other, epoch: 1 });
+  assert.deepEqual(await diskAt(0), c);
+  await assert.rejects(diskAt(1), code('US5017'));
 });
 
 test('the token stands in a file that only its owner reads, and nothing answers without it', async (t) => {

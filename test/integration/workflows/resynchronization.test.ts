@@ -158,7 +158,7 @@ test('a failover ends a resynchronization, goes to the newest whole point, and i
     assert.equal(job.state, 'Cancelled');
     assert.deepEqual(
       job.errors.map(({ code }) => code),
-      ['US3062'],
+      ['US3072'],
     );
   });
 });

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { randomBytes } from 'node:crypto';
 import { openHrlReader } from '../../../core/dataplane/hrl/reader.js';
-import type { DiskReader } from '../../../core/dataplane/random-access.js';
 import { siteInventory } from '../../../core/domain/site/inventory.js';
 import { asDiskId, asVmId, type DiskId, type VmId } from '../../../core/domain/ids.js';
 import type { Checkpoint, HypervisorHost } from '../../../core/ports/hypervisor-host.js';
+import { assertNoRecord, assertRecordLeadsTo, checkpointImages, wholeDisk } from '../site/checkpoint-images.js';
 
 /** A site with one running VM of two disks (8 MiB or more), whose guest writes only what the test tells it. */
 export interface HypervisorHostSubject {
@@ -211,6 +211,60 @@ export function hypervisorHostConformance(
     assert.equal(first.logs[0]?.entryCount, 0);
   });
 
+  test(`${name}: a resync starts tracking anew as initial replication does`, async (t) => {
+    const { host, vmId, write, checkpoint } = await started(t);
+    await write(0, 0, randomBytes(512));
+    await host.switchLogs(vmId, { protectionId, cycle: 1, consistency: crash });
+    const start = (epoch: number, changedSince = { epoch: 1, cycle: 0 }) =>
+      host.startResynchronization(vmId, { protectionId, epoch, baseCycle: 7, changedSince });
+    const resync = await start(3);
+    assert.notEqual(resync.checkpointId, checkpoint.checkpointId);
+    assert.equal(resync.epoch, 3);
+    assert.deepEqual(await start(3), resync);
+    await assert.rejects(start(2), code('US5013'));
+    assert.deepEqual(await host.closedCycles(vmId, protectionId), []);
+    await write(0, 0, randomBytes(512));
+    await assert.rejects(host.switchLogs(vmId, { protectionId, cycle: 2, consistency: crash }), code('US5011'));
+    const first = await host.switchLogs(vmId, { protectionId, cycle: 8, consistency: crash });
+    assert.equal(first.logs[0]?.entryCount, 1);
+    const [disk] = resync.disks;
+    assert.ok(disk);
+    await host.releaseCheckpoint(vmId, resync.checkpointId);
+    await assert.rejects(host.changedChunks(vmId, resync.checkpointId, disk.diskId), code('US5007'));
+    await assert.rejects(start(3), code('US5013'));
+  });
+
+  test(`${name}: a resync under a relationship that was never started has no record`, async (t) => {
+    const subject = await open(t);
+    const { host, vmId } = subject;
+    await host.createReplicationRelationship(vmId, protectionId);
+    const changedSince = { epoch: 1, cycle: 0 };
+    const options = { protectionId, epoch: 2, baseCycle: 0, changedSince };
+    await assertNoRecord(subject, await host.startResynchronization(vmId, options));
+  });
+
+  test(`${name}: outside of the chunks that a host recorded the checkpoint equals what the replica holds`, async (t) => {
+    const subject = await started(t);
+    const { host, vmId, write, checkpoint } = subject;
+    if (!host.capabilities.tracksWhileWaiting) return;
+    const replica = await checkpointImages(host, vmId, checkpoint);
+    await host.releaseCheckpoint(vmId, checkpoint.checkpointId);
+    const first = randomBytes(4096);
+    await write(0, 65536 - 512, first);
+    first.copy(replica[0] ?? assert.fail(), 65536 - 512);
+    await host.switchLogs(vmId, { protectionId, cycle: 1, consistency: crash });
+    await host.discardCyclesThrough(vmId, protectionId, 1);
+    await write(1, 1024 * 1024, randomBytes(70_144));
+    await host.switchLogs(vmId, { protectionId, cycle: 2, consistency: crash });
+    await write(0, 0, randomBytes(512));
+    const resync = (epoch: number, changedSince?: { epoch: number; cycle: number }) =>
+      host.startResynchronization(vmId, { protectionId, epoch, baseCycle: 9, ...(changedSince && { changedSince }) });
+    const { markedCount } = await assertRecordLeadsTo(subject, await resync(2, { epoch: 1, cycle: 1 }), replica);
+    assert.ok(markedCount <= 4, `${markedCount} chunks are marked`);
+    await assertNoRecord(subject, await resync(3, { epoch: 1, cycle: 1 }));
+    await assertNoRecord(subject, await resync(4));
+  });
+
   test(`${name}: the tracking status counts what is logged`, async (t) => {
     const { host, vmId, write, checkpoint } = await started(t);
     await write(0, 0, randomBytes(100 * 1024));
@@ -265,14 +319,6 @@ async function startOn(
   await subject.host.createReplicationRelationship(subject.vmId, protectionId);
   const checkpoint = await subject.host.startInitialReplication(subject.vmId, { protectionId, epoch: 1 });
   return { ...subject, checkpoint, disks: checkpoint.disks.map(({ diskId }) => asDiskId(diskId)) };
-}
-
-async function wholeDisk(disk: DiskReader): Promise<Buffer> {
-  const image = Buffer.alloc(disk.sizeBytes);
-  for await (const { offsetBytes, lengthBytes } of disk.allocatedRanges()) {
-    (await disk.read(offsetBytes, lengthBytes)).copy(image, offsetBytes);
-  }
-  return image;
 }
 
 async function readLog(

@@ -36,7 +36,7 @@ const storage =
     for (const service of [world.storage, world.uploads]) {
       lasting(
         world,
-        random.between(1, 20 * minute),
+        random.between(1, 12 * minute),
         () => {
           service.share = share;
           service.ways = ways;
@@ -58,7 +58,7 @@ function kill(
   const { life } = process;
   life.onDeath(() => {
     end.bury();
-    world.time.schedule(world.time.now() + random.between(1, 10 * minute) * 1000, () => {
+    world.time.schedule(world.time.now() + random.between(1, 6 * minute) * 1000, () => {
       void (async () => end.start())().catch((error: unknown) => world.fail(error));
     });
   });
@@ -71,7 +71,7 @@ export const faultKinds = {
     inject: (world, random) =>
       lasting(
         world,
-        random.between(1, 30 * minute),
+        random.between(1, 15 * minute),
         () => {
           world.line.isCut = true;
         },
@@ -86,7 +86,7 @@ export const faultKinds = {
     inject: (world, random) =>
       lasting(
         world,
-        random.between(5 * minute, 60 * minute),
+        random.between(2 * minute, 20 * minute),
         () => {
           world.line.slowSeconds = random.pick([1, 5, 12]);
         },
@@ -101,7 +101,7 @@ export const faultKinds = {
     inject: (world, random) =>
       lasting(
         world,
-        random.between(5 * minute, 60 * minute),
+        random.between(2 * minute, 20 * minute),
         () => {
           world.line.lateShare = random.pick([0.05, 0.2, 0.5]);
         },
@@ -124,7 +124,7 @@ export const faultKinds = {
     inject: (world, random) =>
       lasting(
         world,
-        random.between(20 * minute, 60 * minute),
+        random.between(20 * minute, 30 * minute),
         () => {
           world.blockSeconds = random.between(60, 110);
         },
@@ -141,7 +141,7 @@ export const faultKinds = {
       const clock = random.pick(['relayMs', 'siteMs', 'signatureMs'] as const);
       lasting(
         world,
-        random.between(1, 60 * minute),
+        random.between(1, 20 * minute),
         () => {
           world.note(`${clock} off by ${offMs / 1000} s`);
           world.skew[clock] = offMs;
@@ -159,7 +159,7 @@ export const faultKinds = {
     inject: (world, random) =>
       lasting(
         world,
-        random.between(1, 30 * minute),
+        random.between(1, 15 * minute),
         () => {
           world.relayDiskIsFull = true;
         },
@@ -204,7 +204,7 @@ export const faultKinds = {
     inject: (world, random) =>
       lasting(
         world,
-        random.between(10 * minute, 60 * minute),
+        random.between(5 * minute, 20 * minute),
         () => {
           world.activityAgainShare = random.pick([0.1, 0.5, 1]);
         },
@@ -220,7 +220,7 @@ export const faultKinds = {
       const vm = random.pick(world.vms).listing.name;
       world.note(`the next log of ${vm} is damaged`);
       await world.callSite('addFault', { kind: 'log-corrupt', vm }).catch(() => undefined);
-      world.time.schedule(world.time.now() + random.between(1, 10 * minute) * 1000, () => {
+      world.time.schedule(world.time.now() + random.between(1, 6 * minute) * 1000, () => {
         void world.callSite('clearFaults', {}).catch(() => undefined);
       });
     },
@@ -238,7 +238,7 @@ export const faultKinds = {
     inject: (world, random) =>
       lasting(
         world,
-        random.between(5 * minute, 60 * minute),
+        random.between(2 * minute, 20 * minute),
         () => {
           world.rowChangedShare = random.pick([0.05, 0.3, 0.6]);
         },

@@ -12,12 +12,14 @@ export interface FaultRun extends Verdict {
   seed: number;
   kinds: readonly FaultName[];
   injected: number;
+  /** What the faults did in all: calls that failed, messages that came late, and the like. */
+  effects: Readonly<Record<string, number>>;
   cycles: number;
   log: readonly string[];
 }
 
 const hour = 3600;
-const defaults = { vmCount: 3, diskMebibytes: 4, replicationIntervalSeconds: 300, guestPauseSeconds: 60 } as const;
+const defaults = { vmCount: 2, diskMebibytes: 4, replicationIntervalSeconds: 300, guestPauseSeconds: 60 } as const;
 /** The longest wait of the relay's and the app's schedules is two hours. */
 const recoveryHours = 5;
 
@@ -35,17 +37,17 @@ export async function runFaults(options: FaultRunOptions): Promise<FaultRun> {
       async () => (await world.items()).every(({ state }) => startsEarly || state === 'Protected'),
       startsEarly ? 0 : hour,
     );
-    await world.advance(random.between(0, startsEarly ? 20 : 600));
+    await world.advance(random.between(0, startsEarly ? 20 : 300));
     const faults = random.between(2, 7);
     for (let count = 0; count < faults; count++) {
       const kind = kindOf(random.pick(kinds));
       world.note(`FAULT ${kind.name}`);
       for (const reason of kind.explains) explained.add(reason);
       await kind.inject(world, random);
-      await world.advance(random.between(1, 2400));
+      await world.advance(random.between(1, 1000));
     }
-    // What lasts undoes itself within an hour; a process that was to die at a step far off may live on.
-    await world.advance(hour + 15 * 60);
+    // What lasts undoes itself within half an hour; a process that was to die at a step far off may live on.
+    await world.advance(hour / 2);
     const caughtUp = async () =>
       (await world.items()).every(
         ({ state, activeJob, replication: { resyncRequired, appliedCycle, receivedCycle, lastError } }) =>
@@ -58,6 +60,6 @@ export async function runFaults(options: FaultRunOptions): Promise<FaultRun> {
     await world.until(caughtUp, 300, 5);
     const verdict = await judge(world, explained);
     const cycles = (await world.items()).reduce((sum, { replication }) => sum + replication.appliedCycle, 0);
-    return { ...verdict, seed, kinds, injected: faults, cycles, log: world.log };
+    return { ...verdict, seed, kinds, injected: faults, effects: { ...world.effects }, cycles, log: world.log };
   });
 }

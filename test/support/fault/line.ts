@@ -13,18 +13,18 @@ export class Line {
   slowSeconds = 0;
   /** Part of the requests whose answer is lost, and which arrive once more some time later. */
   lateShare = 0;
-  lateRequests = 0;
 
   constructor(
     private readonly time: VirtualTime,
     private readonly random: SeededRandom,
+    private readonly count: (effect: string) => void,
   ) {}
 
   /** One exchange. `again` is the same request as it arrives late, after the sender has given it up. */
   async exchange<T>(effect: () => Promise<T>, again?: () => Promise<unknown>): Promise<T> {
     await this.#travel();
     if (again !== undefined && this.random.chance(this.lateShare)) {
-      this.lateRequests++;
+      this.count('requests late');
       const isEarly = this.random.chance(0.5);
       if (isEarly) await effect();
       this.time.schedule(this.time.now() + this.random.between(1, 900) * 1000, () => {
@@ -38,8 +38,13 @@ export class Line {
   }
 
   async #travel(): Promise<void> {
-    if (this.slowSeconds > 0) await this.time.sleep(this.random.between(1, this.slowSeconds * 1000));
-    if (this.isCut) throw noAnswer('the line is cut');
+    if (this.slowSeconds > 0) {
+      this.count('messages slow');
+      await this.time.sleep(this.random.between(1, this.slowSeconds * 1000));
+    }
+    if (!this.isCut) return;
+    this.count('messages lost');
+    throw noAnswer('the line is cut');
   }
 }
 
@@ -48,16 +53,16 @@ export class Storage {
   /** Part of the calls that go wrong, and how. */
   share = 0;
   ways: readonly StorageFault[] = [];
-  failed = 0;
 
   constructor(
     private readonly time: VirtualTime,
     private readonly random: SeededRandom,
+    private readonly count: (effect: string) => void,
   ) {}
 
   async call<T>(what: string, effect: () => Promise<T>): Promise<T> {
     if (this.share === 0 || !this.random.chance(this.share)) return effect();
-    this.failed++;
+    this.count('storage calls failed');
     const way = this.random.pick(this.ways);
     switch (way) {
       case 'before':

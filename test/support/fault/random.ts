@@ -6,7 +6,7 @@ export class SeededRandom {
     private readonly seed: number,
     private readonly name = '',
   ) {
-    let hash = 0x811c9dc5 ^ seed;
+    let hash = 0x811c9dc5;
     for (const letter of `${seed}/${name}`) hash = Math.imul(hash ^ letter.charCodeAt(0), 0x01000193);
     this.#state = hash >>> 0;
   }

@@ -2,7 +2,7 @@ import { Temporal } from 'temporal-polyfill';
 import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
 import type { RecoveryPoint } from '../../../core/domain/recovery-point/recovery-point.js';
 import { transferPrefixOfCycle, transferPrefixOfSegment } from '../../../core/domain/replication/blob-names.js';
-import { list, read } from '../../../core/records/access.js';
+import { list } from '../../../core/records/access.js';
 import { healthOf, surroundingsOfItem } from '../../../core/records/item-surroundings.js';
 import { rows } from '../../../core/records/rows.js';
 import { checkOrderedHistory } from '../../../providers/simulated-site/guests/ordered-records.js';

@@ -40,7 +40,8 @@ export class VirtualTime implements HostClock {
   }
 
   schedule(atMs: number, callback: () => void): () => void {
-    const entry: Entry = { atMs: Math.max(atMs, this.#nowMs), order: this.#order++, run: callback };
+    // Whole milliseconds, as clocks tell them.
+    const entry: Entry = { atMs: Math.max(Math.ceil(atMs), this.#nowMs), order: this.#order++, run: callback };
     this.#push(entry);
     return () => {
       entry.run = undefined;

@@ -49,7 +49,9 @@ const networkId =
 const mebibyte = 1024 * 1024;
 const startMs = Date.UTC(2026, 0, 5, 8);
 /** Small, so that a log of some kilobytes travels in several requests. */
-const blockBytesMax = 16 * 1024;
+const blockBytesMax = 8 * 1024;
+/** A block that is slow at all takes this long at least: some dozen of them outlast a SAS. */
+const blockSecondsMin = 40;
 /** Generation 2 with Linux: the prerequisites refuse it. */
 const unprotectable = 'app-01';
 const logLinesMax = 4000;
@@ -90,15 +92,14 @@ export class FaultWorld {
   relayDiskIsFull = false;
   /** Part of the activities that run once more, at once or later. */
   activityAgainShare = 0;
-  activitiesAgain = 0;
   /** Part of the app's transactions that find a row changed by another. */
   rowChangedShare = 0;
-  rowsChanged = 0;
   /** Longest time that a block takes to storage. */
   blockSeconds = 0;
   /** So many uploads to come are damaged once they lie in storage. */
   damageNextUploads = 0;
-  blobsDamaged = 0;
+  /** What the faults did so far, for the table of outcomes. */
+  readonly effects: Record<string, number> = {};
   /** What went wrong in the harness itself. */
   readonly failures: unknown[] = [];
   readonly vms: WorldVm[] = [];
@@ -116,9 +117,10 @@ export class FaultWorld {
 
   private constructor(readonly options: WorldOptions) {
     this.random = new SeededRandom(options.seed);
-    this.line = new Line(this.time, this.random.stream('line'));
-    this.storage = new Storage(this.time, this.random.stream('storage'));
-    this.uploads = new Storage(this.time, this.random.stream('uploads'));
+    const count = (effect: string) => this.count(effect);
+    this.line = new Line(this.time, this.random.stream('line'), count);
+    this.storage = new Storage(this.time, this.random.stream('storage'), count);
+    this.uploads = new Storage(this.time, this.random.stream('uploads'), count);
     this.#againRandom = this.random.stream('activities again');
     this.#rowRandom = this.random.stream('rows changed');
     this.root = this.#base;
@@ -218,6 +220,10 @@ export class FaultWorld {
     }
   }
 
+  count(effect: string): void {
+    this.effects[effect] = (this.effects[effect] ?? 0) + 1;
+  }
+
   fail(error: unknown): void {
     this.failures.push(error);
     this.note(`HARNESS: ${error instanceof Error ? error.stack : String(error)}`);
@@ -250,7 +256,7 @@ export class FaultWorld {
     });
     this.#lives.set(site.life.id, site.life);
     this.#site = site;
-    site.life.onDeath(() => this.note('site is dead'));
+    site.life.onDeath(() => this.#died('site'));
     await site.start();
     this.note('site runs');
   }
@@ -268,7 +274,7 @@ export class FaultWorld {
       log: (message) => this.note(message),
     });
     this.#lives.set(app.life.id, app.life);
-    app.life.onDeath(() => this.note('app is dead'));
+    app.life.onDeath(() => this.#died('app'));
     this.#app = app;
     await app.start();
     this.note('app runs');
@@ -277,7 +283,7 @@ export class FaultWorld {
   startRelay(): void {
     assert(this.#identity, 'the relay is not registered');
     const life = this.#newLife('relay');
-    life.onDeath(() => this.note('relay is dead'));
+    life.onDeath(() => this.#died('relay'));
     const relay = new RelayProcess(life, {
       identity: this.#identity,
       endpoint: this.#network.endpointOf(life),
@@ -299,6 +305,11 @@ export class FaultWorld {
     // A new epoch's journal takes the place of the last one's.
     if (name === 'startInitialReplication') for (const { images } of this.vms) images.catchUp();
     return this.#site.call(name, request);
+  }
+
+  #died(name: string): void {
+    this.count(`${name} killed`);
+    this.note(`${name} is dead`);
   }
 
   #newLife(name: string): Life {
@@ -323,7 +334,7 @@ export class FaultWorld {
     const blobs = new InMemoryBlobTransfer(this.transfers, {
       blockBytesMax,
       request: async (effect) => {
-        if (this.blockSeconds > 0) await this.time.sleep(random.between(1, this.blockSeconds * 1000));
+        if (this.blockSeconds > 0) await this.time.sleep(random.between(blockSecondsMin, this.blockSeconds) * 1000);
         return this.line
           .exchange(() => this.uploads.call('upload', effect))
           .catch((error: unknown) => {
@@ -333,7 +344,11 @@ export class FaultWorld {
     });
     return {
       upload: async (options) => {
-        const uploaded = await blobs.upload(options);
+        const renew = () => {
+          this.count('SAS renewed');
+          return options.renew();
+        };
+        const uploaded = await blobs.upload({ ...options, renew });
         if (this.damageNextUploads > 0) this.#damage(options.url, random);
         return uploaded;
       },
@@ -345,7 +360,7 @@ export class FaultWorld {
     const data = this.transfers.contentAt(url);
     if (data === undefined || data.length === 0) return;
     this.damageNextUploads--;
-    this.blobsDamaged++;
+    this.count('blobs damaged');
     const at = random.below(data.length);
     data[at] = (data[at] ?? 0) ^ (1 << random.below(8));
     this.note(`byte ${at} of ${data.length} damaged in ${new URL(url).pathname.slice(-100)}`);
@@ -359,7 +374,7 @@ export class FaultWorld {
     const { rowKey } = this.#rowRandom.pick(replaced);
     const row = await this.table.get(partition, rowKey);
     if (row === undefined) return;
-    this.rowsChanged++;
+    this.count('rows changed by another');
     await this.table.transact(partition, [{ kind: 'replace', rowKey, etag: row.etag, value: row.value }]);
   }
 
@@ -389,13 +404,14 @@ export class FaultWorld {
 
   #refuseWrite(life: Life, path: string): void {
     if (!this.relayDiskIsFull || life.name !== 'relay' || !path.includes('/relay')) return;
+    this.count('writes refused by a full disk');
     throw Object.assign(new Error(`ENOSPC: no space left on device, write '${path}'`), { code: 'ENOSPC' });
   }
 
   #runAgain(name: string, run: () => Promise<unknown>): void {
     const random = this.#againRandom;
     if (!random.chance(this.activityAgainShare)) return;
-    this.activitiesAgain++;
+    this.count('activities run again');
     const delayMs = random.chance(0.3) ? 0 : random.between(1, 900) * 1000;
     this.time.schedule(this.time.now() + delayMs, () => {
       run().catch((error: unknown) => this.note(`${name} run again: ${String(error)}`));

@@ -46,9 +46,16 @@ export async function startTestSite(
     observe?: StepObserver;
   } = {},
 ): Promise<TestSite> {
+  let running: RunningSite | undefined;
+  const stop = async () => {
+    const site = running;
+    running = undefined;
+    await site?.stop();
+  };
+  // Before the folder goes.
+  t.after(stop);
   const siteFolder = options.siteFolder ?? join(await temporaryFolder(t), 'site');
   const clock = options.clock ?? steppingClock();
-  let running: RunningSite | undefined;
   const start = async () => {
     running = await startSiteProcess({
       siteFolder,
@@ -59,13 +66,7 @@ export async function startTestSite(
       ...(options.observe && { observe: options.observe }),
     });
   };
-  const stop = async () => {
-    const site = running;
-    running = undefined;
-    await site?.stop();
-  };
   await start();
-  t.after(stop);
   const connection = new SiteConnection(siteFolder);
   for (const vm of ['web-01', 'sql-01', 'app-01']) await connection.call('guest', { vm, writesPerSecond: 0 });
   return {

@@ -395,7 +395,7 @@ test('reports of hundreds of items are a few transactions, and none where there 
   assert.equal((await replication(first))?.backlogBytes, 1000);
   const lastError = { code: 'US4007', message: 'm', recommendedAction: 'r', at: '2026-01-05T10:00:10Z' };
   assert.equal(await beat({ lastError }, [first]), 2);
-  assert.equal((await replication(first))?.lastError?.code, 'US4007');
+  assert.equal((await replication(first))?.relayError?.code, 'US4007');
   assert.equal(await beat({ backlogBytes: 17 * mebibyte }), 6);
   assert.equal((await replication(first))?.backlogBytes, 17 * mebibyte);
   harness.now = harness.now.add({ seconds: 120 });

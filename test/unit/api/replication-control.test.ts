@@ -154,6 +154,7 @@ test('statistics tell the monitoring interval, what is still to be sent, and hea
     rpoSeconds: 60,
     paused: false,
     lastSendAt: '2026-01-05T09:59:02Z',
+    lastHeartbeatAt: '2026-01-05T10:00:00Z',
     backlogBytes: 4096,
     monitoringInterval: { from: '2026-01-05T09:00:00Z', to: '2026-01-05T10:00:00Z' },
     cycles: { succeeded: 1, missed: 1, total: 2, missedPercent: 50 },

@@ -100,3 +100,42 @@ test('a manifest whose uploaded logs are gone is given up, so that the logs go u
   // Prepared anew from the site's log, which in this test holds nothing.
   assert.deepEqual(announced[1]?.disks, [{ diskId: 'disk', log: null }]);
 });
+
+test("the rhythm of the cycles goes by the relay's clock: a host whose clock is off neither hurries nor delays it", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'understudy-relay-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  for (const hostTime of ['2024-03-01T10:00:00Z', '2024-03-01T14:00:00Z']) {
+    const states = new ItemStateStore(folder);
+    const clock = new ManualClock(takenAt);
+    let lastClosedCycle = 3;
+    const logs = [{ diskId: asDiskId('disk'), lengthBytes: 1, entryCount: 0 }];
+    const context = {
+      states,
+      clock,
+      log: pino({ level: 'silent' }),
+      sendingGate: new Turnstile(1),
+      host: {
+        tracking: () => Promise.resolve({ kind: 'tracking', lastClosedCycle, openLogBytes: 0, closedLogBytes: 0 }),
+        closedCycles: () =>
+          Promise.resolve(
+            lastClosedCycle === 3 ? [] : [{ cycle: 4, takenAt: hostTime, consistency: 'crashConsistent', logs }],
+          ),
+        discardCyclesThrough: () => Promise.resolve(),
+        switchLogs: () => {
+          lastClosedCycle = 4;
+          return Promise.resolve({ cycle: 4, takenAt: hostTime, consistency: 'crashConsistent', logs });
+        },
+      },
+      client: { announceCycle: () => Promise.resolve({ receivedCycle: 4, appliedCycle: 3 }) },
+    } as unknown as RelayContext;
+    const view = new ItemView(states, assignment);
+    const cycles = new ItemCycles(context, context.log, view, new BaseCheckpoint(context, view), () => undefined);
+    for (const attempt of ['close cycle 4', 'send cycle 4', 'discard logs']) {
+      const step = await cycles.plan();
+      assert(step.kind === 'work' && step.attempt === attempt);
+      await step.run(AbortSignal.timeout(5000));
+    }
+    assert.equal((await view.local()).lastSwitchAt, takenAt);
+    await states.remove('item');
+  }
+});

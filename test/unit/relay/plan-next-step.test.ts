@@ -145,6 +145,11 @@ describe('what an item does next', () => {
     assert.equal(planNextStep(facts({ ...early, switchDueThrough: 3 })).kind, 'rest');
   });
 
+  test('a clock that was set back makes a cycle due at once, not after the same time once more', () => {
+    const ahead = { local: local({ lastSwitchAt: after(7200).toString() }), now: after(10) };
+    assert.equal(planNextStep(facts(ahead)).kind, 'switchLogs');
+  });
+
   test('a site without the relationship is an error, not an empty cycle', () => {
     assert.equal(planNextStep(facts({ tracking: { kind: 'notReplicated' } })).kind, 'relationshipMissing');
   });
@@ -165,6 +170,7 @@ describe('what an item does next', () => {
     assert.equal(consistency(1), 'applicationConsistent');
     assert.equal(consistency(2, start), 'applicationConsistent');
     assert.equal(consistency(3, start), 'crashConsistent');
+    assert.equal(consistency(3, after(7260)), 'applicationConsistent', 'the clock was set back since');
   });
 });
 

@@ -55,13 +55,12 @@ test('a slice of the old epoch that comes late writes nothing after a failover t
     await makeRaiseFence(world.dependencies)({ ...key, cycle });
     // It had read the item before the failover: only the fence of the blobs stands in its way.
     const before = await world.storedItem();
+    const staleRow = await world.table.get(before.ref.partition, before.ref.rowKey);
     assert.deepEqual(await takeOver(world, key), { kind: 'begun', epoch: 2 });
     assert.deepEqual(await takeOver(world, key), { kind: 'begun', epoch: 2 }, 'a second run takes no further epoch');
     const staleTable = {
       get: async (partition: string, rowKey: string) =>
-        rowKey === before.ref.rowKey
-          ? { rowKey, etag: before.etag, value: before.value }
-          : world.table.get(partition, rowKey),
+        rowKey === before.ref.rowKey ? staleRow : world.table.get(partition, rowKey),
       query: world.table.query.bind(world.table),
       transact: world.table.transact.bind(world.table),
     };
@@ -112,6 +111,7 @@ test('a late slice of a cycle finds the fence of the next', async () => {
     await makeRaiseFence(world.dependencies)({ ...key, cycle });
     await makeApplyCycleSlices(world.dependencies)({ ...key, cycle, slices });
     const before = await world.storedItem();
+    const staleRow = await world.table.get(before.ref.partition, before.ref.rowKey);
     await makeSealRecoveryPoint(world.dependencies)({ ...key, cycle, recoveryPointId: guid(1) });
     for (const [index, text] of ['a', 'b'].entries()) world.source.write(index, 50 + index, `next ${text}`);
     await world.source.sendCycle();
@@ -120,9 +120,7 @@ test('a late slice of a cycle finds the fence of the next', async () => {
     const staleTable = {
       ...world.table,
       get: async (partition: string, rowKey: string) =>
-        rowKey === before.ref.rowKey
-          ? { rowKey, etag: before.etag, value: before.value }
-          : world.table.get(partition, rowKey),
+        rowKey === before.ref.rowKey ? staleRow : world.table.get(partition, rowKey),
       query: world.table.query.bind(world.table),
       transact: world.table.transact.bind(world.table),
     };

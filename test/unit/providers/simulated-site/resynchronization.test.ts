@@ -4,14 +4,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { resyncChunkBytes } from '../../../../core/domain/replication/chunk-map.js';
 import type { FaultKind } from '../../../../providers/simulated-site/faults.js';
-import {
-  assertNoRecord,
-  assertRecordLeadsTo,
-  checkpointImages,
-  protectionId,
-  startResyncSubject,
-  type ResyncSubject,
-} from '../../../support/site/resync-subject.js';
+import { assertNoRecord, assertRecordLeadsTo, checkpointImages } from '../../../support/site/checkpoint-images.js';
+import { protectionId, startResyncSubject, type ResyncSubject } from '../../../support/site/resync-subject.js';
 import { copyKilled, mib, startTestSite, temporaryFolder } from '../../../support/site/test-site.js';
 import { openSimulatedSite } from '../../../../providers/simulated-site/client.js';
 
@@ -182,7 +176,7 @@ test('a closed log that is lost or an unclosed one makes the record unknown', as
   const losses: Record<string, (site: ResyncSubject) => Promise<unknown>> = {
     'a closed log deleted': (site) => rm(join(folderOf(site), 'sql-01-os.2.hrl')),
     'a commit deleted': async (site) => {
-      await rm(join(folderOf(site), 'cycles', '2.json'));
+      await rm(join(folderOf(site), 'cycles', '3.json'));
       await site.restart();
     },
     'a host crash': (site) => site.crash(),
@@ -191,10 +185,9 @@ test('a closed log that is lost or an unclosed one makes the record unknown', as
     const site = await startResyncSubject(t, 7);
     await site.acknowledge(1);
     await site.writeSome();
-    await close(site, 2);
-    await close(site, 3);
+    for (const cycle of [2, 3, 4]) await close(site, cycle);
     await lose(site);
-    const checkpoint = await site.resync(2, acknowledged);
+    const checkpoint = await site.resync(2, { epoch: 1, cycle: 2 });
     await assert.doesNotReject(assertNoRecord(site, checkpoint), name);
   }
 });
