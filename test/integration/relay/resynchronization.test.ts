@@ -24,6 +24,8 @@ test('logs over half of the disk cost a resync that sends what differs, through 
   await eventually('initial replication is over', () => item.progress().phase === 'delta');
   app.outage = 'cut';
   await write(bench, 'web-01', 64 * mebibyte, 70 * mebibyte);
+  // Nothing that was planned before the logs were lost is still being tried: it might bring a part of them.
+  await sleep(2000);
   app.outage = 'none';
   await eventually('resync is asked for', () => app.item(item.itemId).resyncRequired.length > 0);
   assert.equal(app.item(item.itemId).resyncRequired[0]?.reason, 'logTooLarge');
@@ -58,8 +60,7 @@ test('logs over half of the disk cost a resync that sends what differs, through 
   assert.deepEqual(app.item(item.itemId).resyncRequired, []);
   const sentBytes = item.replica.baseChangedBytes - before;
   t.diagnostic(`${sentBytes / mebibyte} MiB sent of ${diskSizeBytes / mebibyte}`);
-  // A cycle that was being sent when the logs were lost may have brought a little of it.
-  assert.ok(sentBytes >= 50 * mebibyte && sentBytes < 80 * mebibyte, `${sentBytes} bytes were sent`);
+  assert.ok(sentBytes >= 70 * mebibyte && sentBytes < 80 * mebibyte, `${sentBytes} bytes were sent`);
   const tracking = await item.tracking();
   assert.ok(tracking.kind === 'tracking');
   assert.equal(tracking.checkpointId, undefined, 'the checkpoint is released once the base is applied');
