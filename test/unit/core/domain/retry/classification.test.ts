@@ -18,8 +18,8 @@ const elsewhere = new Set([
   // Registering and starting a relay; a warning after a failover.
   ...['US5100', 'US5101', 'US5102', 'US5103', 'US5104', 'US5105', 'US5106', 'US5123'],
 ]);
-/** Health reasons, which are told and not thrown; jobs of resynchronization; prerequisites; failover; the API. */
-const families = /^US(305[02-9]|306\d|31\d\d|4\d{3}|10\d\d|110\d|1112)$/;
+/** Health and its events, which are told and not thrown; jobs of resynchronization; prerequisites; failover; the API. */
+const families = /^US(305[02-9]|30[67]\d|31\d\d|4\d{3}|10\d\d|110\d|1112)$/;
 const isElsewhere = (code: string) => elsewhere.has(code) || families.test(code);
 
 const documented = [...readFileSync('docs/errors.md', 'utf8').matchAll(/^(?:- )?\*\*(US\d{4})\*\*/gm)].map(
