@@ -1,10 +1,12 @@
-// Runs the built tests of the named folders under test/ (unit, integration, e2e, long) with node:test.
+// Runs the built tests of the named folders under test/ (unit, fault, integration, e2e, long) with node:test.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { faultTable } from './fault-table.mjs';
 
 const suites = process.argv.slice(2);
-const concurrency = { unit: 2, integration: 2, e2e: 1, long: 1 };
+const concurrency = { unit: 2, fault: 2, integration: 2, e2e: 1, long: 1 };
 let exitCode = 0;
 for (const suite of suites) {
   const folder = join('dist', 'test', suite);
@@ -18,11 +20,15 @@ for (const suite of suites) {
     continue;
   }
   console.log(`# ${suite}: ${files.length} files`);
+  const records = mkdtempSync(join(tmpdir(), 'understudy-tests-'));
+  const faultRecord = join(records, 'fault-runs.jsonl');
   const { status } = spawnSync(
     process.execPath,
     ['--enable-source-maps', '--test', `--test-concurrency=${concurrency[suite] ?? 1}`, ...files],
-    { stdio: 'inherit' },
+    { stdio: 'inherit', env: { ...process.env, UNDERSTUDY_FAULT_RECORD: faultRecord } },
   );
+  for (const line of faultTable(faultRecord)) console.log(line);
+  rmSync(records, { recursive: true, force: true });
   if (status !== 0) exitCode = 1;
 }
 process.exit(exitCode);

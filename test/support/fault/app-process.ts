@@ -21,7 +21,9 @@ import { assignmentDigest } from '../../../functions/relay-api/assignments.js';
 import { loopbackAuthenticator } from '../../../functions/http/authentication.js';
 import type { ApiRequest, ApiResponse } from '../../../functions/http/exchange.js';
 import { RelayRouter } from '../../../functions/relay-api/relay-router.js';
+import { scheduleResyncs } from '../../../functions/timers/schedule-resyncs.js';
 import { sweep } from '../../../functions/timers/sweep.js';
+import { watch } from '../../../functions/timers/watch.js';
 import { durableWorkflows } from '../../../functions/workflows-client.js';
 import { functionAppWorker } from '../durable/function-app.js';
 import { lendActivities } from '../replication/registered-functions.js';
@@ -35,7 +37,8 @@ export interface CloudStores extends ActivityDependencies {
 }
 
 const modes: HostModes = { strictTypes: false, activitiesTwice: false, replayEachTurn: false, killAfterTurns: 0 };
-const sweepSeconds = 60;
+/** The app's timers (functions/doors.ts), each once a minute. */
+const timers = { sweep, watch, scheduleResyncs };
 
 /** One life of the function app with its durable engine: the real doors, workflows and activities over stores that outlive it. */
 export class AppProcess {
@@ -114,7 +117,7 @@ export class AppProcess {
   async start(): Promise<void> {
     lendActivities(this.#activities);
     await this.#engine.start();
-    this.#sweepSoon();
+    for (const name of Object.keys(timers) as (keyof typeof timers)[]) this.#everyMinute(name);
   }
 
   /** Nothing of this life has an effect any more. */
@@ -165,11 +168,11 @@ export class AppProcess {
     };
   }
 
-  #sweepSoon(): void {
-    this.world.time.schedule(this.world.time.now() + sweepSeconds * 1000, () => {
+  #everyMinute(name: keyof typeof timers): void {
+    this.world.time.schedule(this.world.time.now() + 60_000, () => {
       if (this.life.isDead) return;
-      this.#sweepSoon();
-      sweep(this.#invocation).catch((error: unknown) => this.world.log(`sweep: ${String(error)}`));
+      this.#everyMinute(name);
+      timers[name](this.#invocation).catch((error: unknown) => this.world.log(`${name}: ${String(error)}`));
     });
   }
 

@@ -1,3 +1,5 @@
+import type { SiteRequest } from '../../../providers/simulated-site/api.js';
+import type { Life } from './life.js';
 import type { StorageFault } from './line.js';
 import type { SeededRandom } from './random.js';
 import type { FaultWorld } from './world.js';
@@ -52,10 +54,12 @@ const storage =
 function kill(
   world: FaultWorld,
   random: SeededRandom,
-  process: { life: { dieAtStep: (count: number, afterEffect: boolean) => void; onDeath: (run: () => void) => void } },
+  process: { life: Life },
   end: { bury: () => void; start: () => Promise<void> | void },
 ): void {
   const { life } = process;
+  // One death is enough for one life.
+  if (life.isDoomed) return;
   life.onDeath(() => {
     end.bury();
     world.time.schedule(world.time.now() + random.between(1, 6 * minute) * 1000, () => {
@@ -64,6 +68,20 @@ function kill(
   });
   life.dieAtStep(random.between(1, 400), random.chance(0.5));
 }
+
+/** A fault that the site itself plays. It is cleared as soon as a site is there that can. */
+async function siteFault(world: FaultWorld, random: SeededRandom, kind: FaultOfSite, vm: string): Promise<void> {
+  world.count(`${kind} at the site`);
+  world.note(`${kind} at ${vm}`);
+  await world.during(world.callSite('addFault', { kind, vm })).catch(() => undefined);
+  const clear = (): void => {
+    void world.callSite('clearFaults', {}).catch(() => {
+      world.time.schedule(world.time.now() + minute * 1000, clear);
+    });
+  };
+  world.time.schedule(world.time.now() + random.between(5, 12) * minute * 1000, clear);
+}
+type FaultOfSite = SiteRequest<'addFault'>['kind'];
 
 export const faultKinds = {
   networkCut: {
@@ -145,6 +163,7 @@ export const faultKinds = {
         () => {
           world.note(`${clock} off by ${offMs / 1000} s`);
           world.skew[clock] = offMs;
+          world.count('clocks off');
         },
         () => {
           world.note(`${clock} is right again`);
@@ -216,15 +235,17 @@ export const faultKinds = {
   },
   logCorrupt: {
     name: 'change log damaged at the site',
+    inject: (world, random) => siteFault(world, random, 'log-corrupt', random.pick(world.vms).listing.name),
+    explains: ['logCorrupt', 'logTooLarge'],
+  },
+  hostVolume: {
+    name: 'disk full, failing logs, low memory, guest that does not freeze at the Hyper-V host',
     inject: async (world, random) => {
       const vm = random.pick(world.vms).listing.name;
-      world.note(`the next log of ${vm} is damaged`);
-      await world.callSite('addFault', { kind: 'log-corrupt', vm }).catch(() => undefined);
-      world.time.schedule(world.time.now() + random.between(1, 6 * minute) * 1000, () => {
-        void world.callSite('clearFaults', {}).catch(() => undefined);
-      });
+      const kind = random.pick(['disk-full', 'log-write-failure', 'low-memory', 'freeze-failure'] as const);
+      await siteFault(world, random, kind, vm);
     },
-    explains: ['logCorrupt', 'logTooLarge'],
+    explains: ['diskFull', 'logWriteFailure', 'logTooLarge'],
   },
   blobDamaged: {
     name: 'transfer log damaged in storage',

@@ -15,11 +15,19 @@ export interface FaultRun extends Verdict {
   /** What the faults did in all: calls that failed, messages that came late, and the like. */
   effects: Readonly<Record<string, number>>;
   cycles: number;
+  /** Resynchronizations, by their causes. */
+  resyncs: readonly string[];
   log: readonly string[];
 }
 
 const hour = 3600;
-const defaults = { vmCount: 2, diskMebibytes: 4, replicationIntervalSeconds: 300, guestPauseSeconds: 60 } as const;
+const defaults = {
+  vmCount: 2,
+  diskMebibytes: 4,
+  replicationIntervalSeconds: 300,
+  guestPauseSeconds: 60,
+  resyncMode: 'immediate',
+} as const;
 /** The longest wait of the relay's and the app's schedules is two hours. */
 const recoveryHours = 5;
 
@@ -46,13 +54,15 @@ export async function runFaults(options: FaultRunOptions): Promise<FaultRun> {
       await kind.inject(world, random);
       await world.advance(random.between(1, 1000));
     }
-    // What lasts undoes itself within half an hour; a process that was to die at a step far off may live on.
+    // What lasts undoes itself within half an hour.
+    for (const process of [world.relay, world.app, world.site]) process?.life.spare();
     await world.advance(hour / 2);
     const caughtUp = async () =>
       (await world.items()).every(
-        ({ state, activeJob, replication: { resyncRequired, appliedCycle, receivedCycle, lastError } }) =>
-          resyncRequired !== undefined ||
-          (state === 'Protected' && !activeJob && !lastError && appliedCycle === receivedCycle),
+        ({ state, activeJob, replication: { resyncRequired, resync, appliedCycle, receivedCycle, lastError } }) =>
+          state === 'Protected' &&
+          !(activeJob ?? lastError ?? resyncRequired ?? resync) &&
+          appliedCycle === receivedCycle,
       );
     await world.until(caughtUp, recoveryHours * hour, 60);
     // One more cycle, and time for what comes after it.
@@ -60,6 +70,15 @@ export async function runFaults(options: FaultRunOptions): Promise<FaultRun> {
     await world.until(caughtUp, 300, 5);
     const verdict = await judge(world, explained);
     const cycles = (await world.items()).reduce((sum, { replication }) => sum + replication.appliedCycle, 0);
-    return { ...verdict, seed, kinds, injected: faults, effects: { ...world.effects }, cycles, log: world.log };
+    return {
+      ...verdict,
+      seed,
+      kinds,
+      injected: faults,
+      resyncs: world.resyncReasons.map(({ reason }) => reason),
+      effects: { ...world.effects },
+      cycles,
+      log: world.log,
+    };
   });
 }

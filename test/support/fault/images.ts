@@ -13,39 +13,19 @@ export type DiskImage = readonly Buffer[];
 
 /**
  * What a VM's disks held at each log switch, rebuilt from the site's journal of acknowledged writes as it grows
- * (providers/simulated-site/journal.ts): the judges' reference, with no byte of it from a change log. Images outlive the
- * journal, which begins anew with each epoch.
+ * (providers/simulated-site/journal.ts): the judges' reference, with no byte of it from a change log.
  */
 export class SourceImages {
   readonly #byCycle = new Map<string, readonly DiskImage[]>();
-  #epoch = 0;
-  #readBytes = 0;
-  #disks: Buffer[][] = [];
+  readonly #journals = new Map<number, { inode: number; readBytes: number; disks: Buffer[][] }>();
 
   constructor(
     private readonly journalFolder: string,
     private readonly diskNames: readonly string[],
   ) {}
 
-  /** Before a new epoch begins, and whenever images are asked for: takes in what was written since. */
-  catchUp(): void {
-    if (!existsSync(this.journalFolder)) return;
-    const epoch = Math.max(0, ...readdirSync(this.journalFolder).map(Number).filter(Number.isInteger));
-    if (epoch === 0) return;
-    if (epoch !== this.#epoch) this.#begin(epoch);
-    const file = openSync(join(this.journalFolder, String(epoch), 'writes.journal'), 'r');
-    try {
-      const endBytes = fstatSync(file).size;
-      // A crash may have taken a torn record away again, never a whole one.
-      const text = Buffer.alloc(Math.max(0, endBytes - this.#readBytes));
-      readSync(file, text, 0, text.length, this.#readBytes);
-      this.#take(text);
-    } finally {
-      closeSync(file);
-    }
-  }
-
   at(epoch: number, cycle: number): readonly DiskImage[] | undefined {
+    this.#catchUp();
     return this.#byCycle.get(`${epoch}/${cycle}`);
   }
 
@@ -57,17 +37,40 @@ export class SourceImages {
     }
   }
 
-  #begin(epoch: number): void {
-    const folder = join(this.journalFolder, String(epoch));
-    const bases = this.diskNames.map((name) => join(folder, `${name}.base.raw`));
-    // The base is copied after the journal was made: until all of it is there nothing can be read.
-    if (!bases.every((path) => existsSync(path))) return;
-    this.#epoch = epoch;
-    this.#readBytes = 0;
-    this.#disks = bases.map((path) => inPieces(readFileSync(path)));
+  /** Takes in what was written since the last look. */
+  #catchUp(): void {
+    if (!existsSync(this.journalFolder)) return;
+    for (const name of readdirSync(this.journalFolder)) {
+      const epoch = Number(name);
+      if (Number.isInteger(epoch)) this.#readEpoch(epoch, join(this.journalFolder, name));
+    }
   }
 
-  #take(text: Buffer): void {
+  #readEpoch(epoch: number, folder: string): void {
+    const bases = this.diskNames.map((name) => join(folder, `${name}.base.raw`));
+    const path = join(folder, 'writes.journal');
+    // The bases are copied after the journal was made: until all of them are there nothing can be read.
+    if (![path, ...bases].every((each) => existsSync(each))) return;
+    const file = openSync(path, 'r');
+    try {
+      const { size, ino } = fstatSync(file);
+      let journal = this.#journals.get(epoch);
+      // A start that died is made anew.
+      if (journal?.inode !== ino) {
+        journal = { inode: ino, readBytes: 0, disks: bases.map((base) => inPieces(readFileSync(base))) };
+        this.#journals.set(epoch, journal);
+      }
+      // A crash may have taken a torn record away again, never a whole one.
+      const text = Buffer.alloc(Math.max(0, size - journal.readBytes));
+      readSync(file, text, 0, text.length, journal.readBytes);
+      journal.readBytes += this.#take(epoch, journal.disks, text);
+    } finally {
+      closeSync(file);
+    }
+  }
+
+  /** Plays the whole records; gives how many bytes they are. */
+  #take(epoch: number, disks: Buffer[][], text: Buffer): number {
     let at = 0;
     while (at + headerBytes <= text.length) {
       const lengthBytes = text.readUInt32LE(at + 24);
@@ -76,31 +79,30 @@ export class SourceImages {
       if (crc32(text.subarray(at + 8, end)) !== text.readUInt32LE(at + 4)) break;
       const offset = Number(text.readBigUInt64LE(at + 16));
       if (text.readUInt8(at + 8) === 1) {
-        this.#write(text.readUInt32LE(at + 12), offset, text.subarray(at + headerBytes, end));
+        write(disks[text.readUInt32LE(at + 12)], offset, text.subarray(at + headerBytes, end));
       } else {
         // A mark that a dead log switch left is passed over: the last of a cycle counts.
         this.#byCycle.set(
-          `${this.#epoch}/${offset}`,
-          this.#disks.map((disk) => disk.slice()),
+          `${epoch}/${offset}`,
+          disks.map((disk) => disk.slice()),
         );
       }
       at = end;
     }
-    this.#readBytes += at;
+    return at;
   }
+}
 
-  #write(diskIndex: number, offsetBytes: number, data: Buffer): void {
-    const disk = this.#disks[diskIndex];
-    assert(disk, `the journal writes to disk ${diskIndex}`);
-    for (let done = 0; done < data.length;) {
-      const index = Math.floor((offsetBytes + done) / pieceBytes);
-      const from = (offsetBytes + done) % pieceBytes;
-      const length = Math.min(pieceBytes - from, data.length - done);
-      const piece = Buffer.from(disk[index] ?? Buffer.alloc(0));
-      data.copy(piece, from, done, done + length);
-      disk[index] = piece;
-      done += length;
-    }
+function write(disk: Buffer[] | undefined, offsetBytes: number, data: Buffer): void {
+  assert(disk, 'the journal names a disk that there is not');
+  for (let done = 0; done < data.length;) {
+    const index = Math.floor((offsetBytes + done) / pieceBytes);
+    const from = (offsetBytes + done) % pieceBytes;
+    const length = Math.min(pieceBytes - from, data.length - done);
+    const piece = Buffer.from(disk[index] ?? Buffer.alloc(0));
+    data.copy(piece, from, done, done + length);
+    disk[index] = piece;
+    done += length;
   }
 }
 

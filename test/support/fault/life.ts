@@ -20,6 +20,11 @@ export class Life {
     return this.#isDead;
   }
 
+  /** It has a step set at which it dies. */
+  get isDoomed(): boolean {
+    return this.#stepsLeft !== undefined || this.#isDead;
+  }
+
   onDeath(run: () => void): void {
     this.#onDeath.push(run);
   }
@@ -33,6 +38,11 @@ export class Life {
   /** Dies at the n-th step from now on: before its effect, or when the effect is there and the answer is not. */
   dieAtStep(count: number, afterEffect: boolean): void {
     this.#stepsLeft = { count, afterEffect };
+  }
+
+  /** It lives on. */
+  spare(): void {
+    this.#stepsLeft = undefined;
   }
 
   async step<T>(effect: () => T | Promise<T>): Promise<T> {

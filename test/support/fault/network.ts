@@ -1,6 +1,9 @@
 import { Buffer } from 'node:buffer';
 import type { KeyObject } from 'node:crypto';
+import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
+import type { RowOperation } from '../../../core/ports/state-table.js';
 import type { ApiRequest, ApiResponse } from '../../../functions/http/exchange.js';
+import { assignmentDigest } from '../../../functions/relay-api/assignments.js';
 import { privateKeyOf, type RegisteredIdentity } from '../../../relay/identity.js';
 import { signatureHeaders } from '../../../relay/signing.js';
 import type { InMemoryStateTable } from '../in-memory/state-table.js';
@@ -13,12 +16,11 @@ const firstPort = 20_000;
 /** A question for assignments hangs about as long as the relay waits for its answer, and sees a change as soon as the app would. */
 const hangMs = 50_000;
 const lookMs = 700;
-/** What an answer is made of. */
-const assignmentRows = /^(item|command|policy)!/;
 
 /** The way from the relay to the app: what the relay's `fetch` gets, over the line, into the real doors. */
 export class NetworkOfRelay {
   #changes = 0;
+  readonly #digests = new Map<string, string>();
   readonly #hanging = new Set<() => void>();
   #signer: { relayId: string; privateKey: KeyObject } | undefined;
 
@@ -32,12 +34,23 @@ export class NetworkOfRelay {
       identity: () => RegisteredIdentity | undefined;
     },
   ) {
-    world.table.onChange = (rowKeys) => {
-      if (!rowKeys.some((key) => assignmentRows.test(key))) return;
+    world.table.onChange = (operations) => {
+      if (!operations.some((operation) => this.#isNews(operation))) return;
       this.#changes++;
       for (const wake of this.#hanging) wake();
       this.#hanging.clear();
     };
+  }
+
+  /** Whether a relay's assignments may read otherwise after this: an item's row changes with every heartbeat, too. */
+  #isNews(operation: RowOperation): boolean {
+    const [kind, name = ''] = operation.rowKey.split('!');
+    if (kind === 'command' || kind === 'policy') return true;
+    if (kind !== 'item') return false;
+    const digest = operation.kind === 'delete' ? '' : assignmentDigest(operation.value as ProtectedItem);
+    if (this.#digests.get(name) === digest) return false;
+    this.#digests.set(name, digest);
+    return true;
   }
 
   /** Tells one life's calls from another's. */

@@ -63,6 +63,8 @@ export interface WorldOptions {
   replicationIntervalSeconds: 30 | 300 | 900;
   /** Mean time between two writes of one guest. */
   guestPauseSeconds: number;
+  /** When items that must be resynchronized are: at once, or in the window that a vault has by default. */
+  resyncMode: 'immediate' | 'window';
 }
 
 /** One protected VM as the world sees it. */
@@ -100,6 +102,9 @@ export class FaultWorld {
   damageNextUploads = 0;
   /** What the faults did so far, for the table of outcomes. */
   readonly effects: Record<string, number> = {};
+  /** Each time that an item was marked for resynchronization: why. */
+  readonly resyncReasons: { vmName: string; reason: string; message: string }[] = [];
+  readonly #markedFor = new Map<string, string>();
   /** What went wrong in the harness itself. */
   readonly failures: unknown[] = [];
   readonly vms: WorldVm[] = [];
@@ -152,6 +157,23 @@ export class FaultWorld {
       app: () => this.#app,
       identity: () => this.#identity,
     });
+    const tellNetwork = this.table.onChange;
+    this.table.onChange = (operations) => {
+      tellNetwork?.(operations);
+      for (const operation of operations) this.#watchMarks(operation);
+    };
+  }
+
+  #watchMarks(operation: RowOperation): void {
+    if (!operation.rowKey.startsWith('item!') || operation.kind === 'delete') return;
+    const { vmName, replication } = operation.value as ProtectedItem;
+    const { reason, message, at } = replication.resyncRequired ?? {};
+    const mark = `${reason} ${at}`;
+    if (this.#markedFor.get(vmName) === mark) return;
+    this.#markedFor.set(vmName, mark);
+    if (reason === undefined || message === undefined) return;
+    this.resyncReasons.push({ vmName, reason, message });
+    this.note(`${vmName} is marked for resynchronization: ${reason}, ${message}`);
   }
 
   /** Runs `scene` in a world of its own, which is gone afterwards. One at a time in a process. */
@@ -302,8 +324,6 @@ export class FaultWorld {
   /** An order to the site, from whoever stands beside it. */
   async callSite<Name extends SiteOperation>(name: Name, request: SiteRequest<Name>): Promise<SiteResponse<Name>> {
     if (this.#site === undefined) throw siteUnreachable('site');
-    // A new epoch's journal takes the place of the last one's.
-    if (name === 'startInitialReplication') for (const { images } of this.vms) images.catchUp();
     return this.#site.call(name, request);
   }
 
@@ -485,6 +505,10 @@ export class FaultWorld {
         },
       },
     });
+    if (this.options.resyncMode === 'immediate') {
+      const settings = `/understudy/v1/replicationSettings?vaultId=${encodeURIComponent(vaultPath)}`;
+      await this.#ordered('PUT', settings, { resync: { mode: 'immediate', atOnceMax: 10 } });
+    }
     await this.advance(10);
     const container = `/replicationFabrics/${fabricName}/replicationProtectionContainers/${cloudId}`;
     const policyId = `${vaultPath}/replicationPolicies/default`;

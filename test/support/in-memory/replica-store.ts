@@ -192,6 +192,16 @@ export class InMemoryReplicaStore implements ReplicaStore {
     });
   }
 
+  /** Changes one byte of a snapshot, as nothing that the port offers could. */
+  damageSnapshot(blob: ReplicaBlob, snapshotId: string, offsetBytes: number): void {
+    const content = this.content(blob, snapshotId);
+    const index = Math.floor(offsetBytes / chunkBytes);
+    const old = content.get(index);
+    const data = old ? Buffer.from(old.data) : Buffer.alloc(chunkBytes);
+    data[offsetBytes % chunkBytes] = (data[offsetBytes % chunkBytes] ?? 0) ^ 1;
+    content.set(index, { data, allocated: old?.allocated ?? new Uint8Array(pagesPerChunk) });
+  }
+
   /** A name for the snapshot, which nothing answers under. */
   async grantRead(
     blob: ReplicaBlob,

@@ -23,8 +23,8 @@ export class InMemoryStateTable implements StateTable {
   readonly faults = new Faults();
   private readonly partitions = new Map<string, Map<string, Entry>>();
   private version = 0;
-  /** Called after each transaction with the keys of its rows. */
-  onChange: ((rowKeys: readonly string[]) => void) | undefined;
+  /** Called after each transaction. */
+  onChange: ((operations: readonly RowOperation[]) => void) | undefined;
 
   async get(partition: string, rowKey: string): Promise<StateRow | undefined> {
     return this.faults.around('get', () => {
@@ -85,7 +85,7 @@ export class InMemoryStateTable implements StateTable {
         rows.set(operation.rowKey, { etag, text: texts[index] ?? '' });
         return etag;
       });
-      this.onChange?.(operations.map(({ rowKey }) => rowKey));
+      this.onChange?.(operations);
       return etags;
     });
   }

@@ -1,0 +1,3 @@
+import { testFaults } from '../support/fault/fault-tests.js';
+
+testFaults(['mixed'], { first: 1, count: 10 });
