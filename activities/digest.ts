@@ -8,12 +8,7 @@ import {
 import { mapInOrder } from '../core/dataplane/in-order.js';
 import type { ProtectedItem, ReplicaDisk } from '../core/domain/protected-item/protected-item.js';
 import { digestBlobName, transferStorageAccountId } from '../core/domain/replication/blob-names.js';
-import {
-  digestGroupBytes,
-  isInScope,
-  resyncChunkBytes,
-  resyncRegionBytes,
-} from '../core/domain/replication/resync-geometry.js';
+import { isInScope, resyncChunkBytes, resyncRegionBytes } from '../core/domain/replication/resync-geometry.js';
 import type { EpochWorkflowInput } from '../core/domain/workflows/workflows.js';
 import type { ReplicaStore } from '../core/ports/replica-store.js';
 import type { StateTable } from '../core/ports/state-table.js';
@@ -24,7 +19,7 @@ import { done, superseded, type Activity, type ActivityDependencies } from './ac
 import type { activities } from './contract.js';
 
 /** Regions that one round checksums: bounds what a crash repeats, and how long the relay waits for the first. */
-const regionsInRoundMax = 8;
+const regionsInRoundMax = 4;
 
 interface Scope {
   groupBytes: number;
@@ -93,9 +88,13 @@ const regionOf = (item: ProtectedItem, disk: ReplicaDisk, fromBytes: number): Di
   fromBytes,
 });
 
-/** What one request reads: two groups, the length at which storage reads fastest. */
-const readBytes = 2 * digestGroupBytes;
-const readsAtOnce = 3;
+/** What one request reads: storage reads long ranges several times as fast as short ones. */
+const readBytes = 16 * 1024 * 1024;
+const readsAtOnce = 2;
+/** What was never written between two ranges is read along up to this length: zeros cost less than another request. */
+const gapMaxBytes = 4 * 1024 * 1024;
+/** Where only some chunks matter, most reads are short. */
+const scatteredReadsAtOnce = 6;
 
 /** What was never written is zeros and is not read, nor is what the site vouches for. */
 async function digestChunks(
@@ -106,7 +105,7 @@ async function digestChunks(
 ): Promise<Buffer> {
   const chunkTable = Buffer.alloc(chunkCountOf(region) * digestBytes);
   const pieces = piecesToRead(replicas, disk, region, scope);
-  const contents = mapInOrder(pieces, readsAtOnce, async ({ fromBytes, toBytes }) => ({
+  const contents = mapInOrder(pieces, scope ? scatteredReadsAtOnce : readsAtOnce, async ({ fromBytes, toBytes }) => ({
     fromBytes,
     content: await replicas.readPages(disk.replica, fromBytes, toBytes - fromBytes),
   }));
@@ -131,17 +130,51 @@ async function* piecesToRead(
     fromBytes: region.fromBytes,
     toBytes: Math.min(region.fromBytes + resyncRegionBytes, region.diskSizeBytes),
   };
-  let at = within.fromBytes;
-  for await (const range of replicas.allocatedRanges(disk.replica, undefined, within)) {
-    const end = Math.min(alignUp(range.offsetBytes + range.lengthBytes), within.toBytes);
-    at = Math.max(at, alignDown(range.offsetBytes));
+  for await (const { fromBytes, toBytes: end } of stretches(replicas, disk, within)) {
+    let at = fromBytes;
     while (at < end) {
-      const toBytes = Math.min(alignDown(at, readBytes) + readBytes, end);
-      const piece = { fromBytes: at, toBytes };
-      if (scope === undefined || isInScope(scope, piece)) yield piece;
-      at = toBytes;
+      const piece = { fromBytes: at, toBytes: Math.min(alignDown(at, readBytes) + readBytes, end) };
+      yield* scope === undefined ? [piece] : partsInScope(scope, piece);
+      at = piece.toBytes;
     }
   }
+}
+
+/** Allocated ranges in whole chunks, those with small gaps between them joined. */
+async function* stretches(
+  replicas: ReplicaStore,
+  disk: ReplicaDisk,
+  within: { fromBytes: number; toBytes: number },
+): AsyncGenerator<{ fromBytes: number; toBytes: number }> {
+  let open: { fromBytes: number; toBytes: number } | undefined;
+  for await (const range of replicas.allocatedRanges(disk.replica, undefined, within)) {
+    const fromBytes = alignDown(range.offsetBytes);
+    const toBytes = Math.min(alignUp(range.offsetBytes + range.lengthBytes), within.toBytes);
+    if (open && fromBytes - open.toBytes <= gapMaxBytes) open.toBytes = Math.max(open.toBytes, toBytes);
+    else {
+      if (open) yield open;
+      open = { fromBytes, toBytes };
+    }
+  }
+  if (open) yield open;
+}
+
+/** Runs of the scope's groups, cut to the piece. */
+function* partsInScope(
+  scope: Scope,
+  { fromBytes, toBytes }: { fromBytes: number; toBytes: number },
+): Generator<{ fromBytes: number; toBytes: number }> {
+  let run: { fromBytes: number; toBytes: number } | undefined;
+  for (let at = fromBytes; at < toBytes;) {
+    const group = { fromBytes: at, toBytes: Math.min(alignDown(at, scope.groupBytes) + scope.groupBytes, toBytes) };
+    if (!isInScope(scope, group)) {
+      if (run) yield run;
+      run = undefined;
+    } else if (run) run.toBytes = group.toBytes;
+    else run = { ...group };
+    at = group.toBytes;
+  }
+  if (run) yield run;
 }
 
 const alignDown = (bytes: number, step = resyncChunkBytes): number => Math.floor(bytes / step) * step;

@@ -37,7 +37,7 @@ export async function benchResync(print: (line: string) => void = console.log): 
   const folder = await mkdtemp(join(tmpdir(), 'understudy-bench-'));
   const siteFolder = join(folder, 'site');
   await prepareSite(siteFolder);
-  const system = await startSystem({ speed: 1, siteFolder });
+  const system = await startSystem({ speed: 1, siteFolder, journal: false });
   try {
     await system.site('guest', '--vm', vm, '--rate', '1', '--kind', 'idle');
     await system.protectVm(vm, 300);

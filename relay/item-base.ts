@@ -10,7 +10,7 @@ import { SourceDiskUnreadableError } from './errors.js';
 import { ItemResync, type ComparedRegion } from './item-resync.js';
 import type { ItemView } from './item-view.js';
 import type { LaneStep } from './lane.js';
-import { isBaseStarted, planBaseStep, type BaseStep, type DiskRegion } from './plan-base-step.js';
+import { isBaseReceived, isBaseStarted, planBaseStep, type BaseStep, type DiskRegion } from './plan-base-step.js';
 import type { RelayContext } from './relay-context.js';
 import { uploadTransferLog } from './upload-transfer-log.js';
 
@@ -62,13 +62,14 @@ export class ItemBase {
     }
     const applied = new Map(assignment.disks.map((disk) => [disk.diskId, disk.appliedThroughBytes]));
     this.#announced = this.#announced.filter(({ diskId, toBytes }) => toBytes > (applied.get(diskId) ?? 0));
-    const mayCompare = assignment.phase === 'resynchronization' && isBaseStarted(local) && !this.#isHeld(assignment);
+    // Once all is received the checkpoint may be released: nobody must ask for it then.
+    const isOpen = isBaseStarted(local) && !isBaseReceived(assignment) && !this.#isHeld(assignment);
     const step = planBaseStep(
       { assignment, local, tracking: this.#tracking() },
       {
         announced: this.#announced,
-        records: mayCompare ? await this.#records() : undefined,
-        isHashed: (region) => this.#resync.isHashed(region),
+        records: isOpen && assignment.phase === 'resynchronization' ? await this.#records() : undefined,
+        isHashed: (region) => this.#resync.isHashed(assignment, region),
       },
     );
     // What failed because the base is lost is reported by the other lane, and not tried again.
@@ -100,9 +101,9 @@ export class ItemBase {
         return { kind: 'work', attempt: `pass over ${where}`, run };
       }
       case 'hashRegion':
-        return { kind: 'work', attempt: `hash ${where}`, run: (signal) => this.#hash(region, signal) };
+        return { kind: 'work', attempt: `hash ${where}`, run: (signal) => this.#hash(assignment, region, signal) };
       case 'sendDifferences': {
-        const make = (signal: AbortSignal) => this.#resync.send(region, signal);
+        const make = (signal: AbortSignal) => this.#resync.send(assignment, region, signal);
         const run = (signal: AbortSignal) => this.#send(assignment, region, make, signal);
         return { kind: 'work', attempt: `send differences of ${where}`, run };
       }
@@ -123,10 +124,10 @@ export class ItemBase {
     }
   }
 
-  async #hash(region: DiskRegion, signal: AbortSignal): Promise<void> {
-    const { itemId: key } = this.#view.assignment;
-    const hash = () => this.#context.sendingGate.pass(() => this.#resync.hash(region, signal), { signal, key });
-    await this.#reading(region, hash);
+  async #hash(assignment: Assignment, region: DiskRegion, signal: AbortSignal): Promise<void> {
+    const options = { signal, key: assignment.itemId };
+    const hash = () => this.#resync.hash(assignment, region, signal);
+    await this.#reading(region, () => this.#context.sendingGate.pass(hash, options));
   }
 
   async #send(

@@ -20,6 +20,7 @@ import { uploadTransferLog } from './upload-transfer-log.js';
 
 /** Codes of a change log that cannot be sent (docs/errors.md): damaged, or more than a cycle may hold. Only a resync helps. */
 const unusableLogReasons: Readonly<Record<string, 'logCorrupt' | 'logTooLarge'>> = {
+  US2001: 'logCorrupt',
   US2030: 'logCorrupt',
   US2031: 'logCorrupt',
   US2032: 'logCorrupt',

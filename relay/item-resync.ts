@@ -1,9 +1,9 @@
 import type { Logger } from 'pino';
 import type { DiskReader } from '../core/dataplane/random-access.js';
-import { openDigestFile, type DigestFile } from '../core/dataplane/resync/digest-file.js';
+import { openDigestFile, type DigestFile, type DigestRegion } from '../core/dataplane/resync/digest-file.js';
 import { writeTransferLog } from '../core/dataplane/transfer-log/writer.js';
 import { UnderstudyError } from '../core/domain/errors.js';
-import type { TransferLogRef } from '../core/domain/relay-protocol/wire.js';
+import type { Assignment, TransferLogRef } from '../core/domain/relay-protocol/wire.js';
 import type { BaseCheckpoint } from './base-checkpoint.js';
 import type { ItemView } from './item-view.js';
 import { regionAfter, type DiskRegion } from './plan-base-step.js';
@@ -40,26 +40,26 @@ export class ItemResync {
     this.#checkpoint = checkpoint;
   }
 
-  isHashed(region: DiskRegion): boolean {
-    return this.#find(region) !== undefined;
+  isHashed(assignment: Assignment, region: DiskRegion): boolean {
+    return this.#find(assignment, region) !== undefined;
   }
 
   /** Resolves when the region's source side is hashed and kept. */
-  async hash(region: DiskRegion, signal: AbortSignal): Promise<void> {
+  async hash(assignment: Assignment, region: DiskRegion, signal: AbortSignal): Promise<void> {
     this.#dropOnAbort(signal);
-    this.#forgetBefore(region);
-    await this.#hashed(region);
+    this.#forgetBefore(assignment, region);
+    await this.#hashed(assignment, region);
   }
 
-  async send(region: DiskRegion, signal: AbortSignal): Promise<ComparedRegion> {
+  async send(assignment: Assignment, region: DiskRegion, signal: AbortSignal): Promise<ComparedRegion> {
     this.#dropOnAbort(signal);
-    this.#forgetBefore(region);
-    const source = await this.#hashed(region);
-    await this.#hashAhead(region);
+    this.#forgetBefore(assignment, region);
+    const source = await this.#hashed(assignment, region);
+    await this.#hashAhead(assignment, region);
     signal.throwIfAborted();
-    const { file, readBytes } = await this.#openDigests(region, signal);
+    const { file, readBytes } = await this.#openDigests(assignment, region, signal);
     const chunks = await differingChunks(source, file);
-    const log = chunks.length === 0 ? null : await this.#upload(region, source, chunks, signal);
+    const log = chunks.length === 0 ? null : await this.#upload(assignment, region, source, chunks, signal);
     const { diskId, fromBytes, toBytes } = region;
     const digestBytes = readBytes();
     this.#log.debug(
@@ -81,26 +81,30 @@ export class ItemResync {
   }
 
   async #upload(
+    assignment: Assignment,
     region: DiskRegion,
     source: HashedRegion,
     chunks: readonly number[],
     signal: AbortSignal,
   ): Promise<TransferLogRef> {
-    const { assignment } = this.#view;
     const { protectionId, epoch } = assignment;
     const { diskId, diskSizeBytes, fromBytes, toBytes } = region;
     const cycle = (await this.#view.local()).baseCycle ?? 0;
     const stream = writeTransferLog(
       { kind: 'base', protectionId, diskId, epoch, cycle, diskSizeBytes, fromBytes, toBytes },
-      readChunks(await this.#open(diskId), source, chunks),
+      readChunks(await this.#open(epoch, diskId), source, chunks),
       { signal },
     );
     return uploadTransferLog(this.#context, assignment, { kind: 'segment', fromBytes, diskId }, stream, signal);
   }
 
   /** The replica's checksums of the region, verified. `readBytes` says how many bytes of them were fetched so far. */
-  async #openDigests(region: DiskRegion, signal: AbortSignal): Promise<{ file: DigestFile; readBytes: () => number }> {
-    const { itemId, protectionId, epoch } = this.#view.assignment;
+  async #openDigests(
+    assignment: Assignment,
+    region: DiskRegion,
+    signal: AbortSignal,
+  ): Promise<{ file: DigestFile; readBytes: () => number }> {
+    const { itemId, protectionId, epoch } = assignment;
     const { diskId, fromBytes } = region;
     const { client, blobs } = this.#context;
     const request = { protectionId, epoch, diskId, fromBytes };
@@ -124,23 +128,23 @@ export class ItemResync {
         }
       },
     };
-    const file = await openDigestFile(reader, this.#digestRegion(region));
+    const file = await openDigestFile(reader, digestRegion(assignment, region));
     return { file, readBytes: () => readBytes };
   }
 
   /** The next region is read and hashed while this one is compared and travels. */
-  async #hashAhead(region: DiskRegion): Promise<void> {
+  async #hashAhead(assignment: Assignment, region: DiskRegion): Promise<void> {
     const record = (await this.#checkpoint.records())?.get(region.diskId);
     const next = regionAfter(region, record);
-    if (next !== undefined) void this.#hashed(next);
+    if (next !== undefined) void this.#hashed(assignment, next);
   }
 
-  #hashed(region: DiskRegion): Promise<HashedRegion> {
-    const known = this.#find(region);
+  #hashed(assignment: Assignment, region: DiskRegion): Promise<HashedRegion> {
+    const known = this.#find(assignment, region);
     if (known !== undefined) return known.hashed;
     if (this.#stop.signal.aborted) this.#stop = new AbortController();
-    const hashed = this.#hash(region, this.#stop.signal);
-    const entry = { epoch: this.#view.assignment.epoch, region, hashed };
+    const hashed = this.#hash(assignment, region, this.#stop.signal);
+    const entry = { epoch: assignment.epoch, region, hashed };
     this.#hashes.push(entry);
     // Whoever needs it sees the failure; the next attempt hashes anew.
     hashed.catch(() => {
@@ -149,16 +153,14 @@ export class ItemResync {
     return hashed;
   }
 
-  #find({ diskId, fromBytes }: DiskRegion) {
-    const { epoch } = this.#view.assignment;
+  #find({ epoch }: Assignment, { diskId, fromBytes }: DiskRegion) {
     return this.#hashes.find(
       (each) => each.epoch === epoch && each.region.diskId === diskId && each.region.fromBytes === fromBytes,
     );
   }
 
   /** Regions that are sent, and disks and epochs that are over. */
-  #forgetBefore({ diskId, fromBytes }: DiskRegion): void {
-    const { epoch } = this.#view.assignment;
+  #forgetBefore({ epoch }: Assignment, { diskId, fromBytes }: DiskRegion): void {
     this.#hashes = this.#hashes.filter(
       (each) => each.epoch === epoch && each.region.diskId === diskId && each.region.fromBytes >= fromBytes,
     );
@@ -175,18 +177,17 @@ export class ItemResync {
     );
   }
 
-  async #hash(region: DiskRegion, signal: AbortSignal): Promise<HashedRegion> {
+  async #hash(assignment: Assignment, region: DiskRegion, signal: AbortSignal): Promise<HashedRegion> {
     const record = (await this.#checkpoint.records())?.get(region.diskId);
-    return hashRegion(await this.#open(region.diskId), this.#digestRegion(region), record, signal);
+    return hashRegion(
+      await this.#open(assignment.epoch, region.diskId),
+      digestRegion(assignment, region),
+      record,
+      signal,
+    );
   }
 
-  #digestRegion({ diskId, diskSizeBytes, fromBytes }: DiskRegion) {
-    const { protectionId, epoch } = this.#view.assignment;
-    return { protectionId, epoch, diskId, diskSizeBytes, fromBytes };
-  }
-
-  async #open(diskId: string): Promise<DiskReader> {
-    const { epoch } = this.#view.assignment;
+  async #open(epoch: number, diskId: string): Promise<DiskReader> {
     if (this.#disk?.diskId === diskId && this.#disk.epoch === epoch) return this.#disk.reader;
     const before = this.#disk;
     this.#disk = undefined;
@@ -196,3 +197,8 @@ export class ItemResync {
     return reader;
   }
 }
+
+const digestRegion = (
+  { protectionId, epoch }: Assignment,
+  { diskId, diskSizeBytes, fromBytes }: DiskRegion,
+): DigestRegion => ({ protectionId, epoch, diskId, diskSizeBytes, fromBytes });

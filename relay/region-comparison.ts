@@ -34,7 +34,7 @@ export interface HashedRegion {
 
 /**
  * Hashes the chunks of a region that are to be compared: those that the record marks, or all. What the disk has not allocated
- * is zero without being read. Memory: a few MiB of reads and 32 KiB of digests.
+ * is zero without being read. Memory: a few MiB of reads and 64 KiB of digests.
  */
 export async function hashRegion(
   disk: DiskReader,

@@ -17,7 +17,6 @@ import {
   segmentRequest,
   textToSign,
   uploadRequest,
-  type Assignment,
   type CommandResult,
   type CycleManifest,
   type ItemReport,
@@ -25,18 +24,19 @@ import {
   type SegmentAnnouncement,
   type TransferLogRef,
 } from '../../core/domain/relay-protocol/wire.js';
-import {
-  acceptManifest,
-  acceptSegment,
-  checkEpoch,
-  checkScopes,
-  sendsBase,
-} from '../../core/domain/replication/acceptance.js';
+import { acceptManifest, acceptSegment, checkScopes, sendsBase } from '../../core/domain/replication/acceptance.js';
 import { conflictError } from '../../core/domain/replication/conflict.js';
 import type { SiteInventory } from '../../core/domain/site/inventory.js';
 import { encodeDigestFile, type DigestRegion } from '../../core/dataplane/resync/digest-file.js';
-import { asJobName } from '../../core/domain/ids.js';
-import { resyncRegionBytes } from '../../core/domain/replication/resync-geometry.js';
+import type { StoredPolicy } from '../../core/records/rows.js';
+import { assignmentOf } from '../../functions/relay-api/assignments.js';
+import {
+  beginResynchronization,
+  digestedRegion,
+  digestNextRegion,
+  readScopes,
+  type Scope,
+} from './relay/double-resync.js';
 import { UnderstudyError } from '../../core/domain/errors.js';
 
 /** Carries out what the relay announced; the double answers only after it, as if apply were instant. */
@@ -44,7 +44,7 @@ export interface DoubleReplica {
   applySegment(segment: SegmentAnnouncement, log: Buffer): Promise<void>;
   applyCycle(manifest: CycleManifest, logs: Map<string, Buffer>): Promise<void>;
   /** For a resynchronization: the digests of the region's chunks, zero for those outside of the scope. */
-  chunkTable(region: DigestRegion, scope?: { groupBytes: number; bitmap: Buffer }): Promise<Buffer>;
+  chunkTable(region: DigestRegion, scope?: Scope): Promise<Buffer>;
 }
 
 interface DoubleItem {
@@ -56,7 +56,7 @@ interface DoubleItem {
   replica: DoubleReplica;
   resyncRequired: { reason: string; message: string }[];
   /** Of the present base: what the relay said that it compares; undefined: everything. */
-  scopes: Map<string, { groupBytes: number; bitmap: Buffer }> | undefined;
+  scopes: Map<string, Scope> | undefined;
   /** Announcements of an item are taken one after another, as the ETag of its row makes the app do. */
   queue: Promise<unknown>;
 }
@@ -161,50 +161,16 @@ export class RelayAppDouble {
   /** Begins a resynchronization as the app does: under a new epoch, from the start of every disk. */
   resynchronize(itemId: string): void {
     const double = this.item(itemId);
-    const { resyncRequired: _, checkpointAt: __, baseClosedByCycle: ___, ...replication } = double.item.replication;
-    const { epoch, receivedCycle, appliedCycle } = replication;
     double.segments.clear();
     double.scopes = undefined;
     double.resyncRequired = [];
-    double.item = {
-      ...double.item,
-      disks: double.item.disks.map((disk) => ({
-        ...disk,
-        baseReceivedThroughBytes: 0,
-        baseAppliedThroughBytes: 0,
-        digestedThroughBytes: 0,
-      })),
-      replication: {
-        ...replication,
-        phase: 'resynchronization',
-        epoch: epoch + 1,
-        baseCycle: receivedCycle,
-        torn: true,
-        resync: {
-          jobName: asJobName('resync'),
-          startedAt: this.now().toString(),
-          cause: 'requested',
-          changedSince: { epoch, cycle: appliedCycle },
-        },
-      },
-    };
+    double.item = beginResynchronization(double.item, this.now().toString());
     this.#version++;
   }
 
   /** The replica's checksums of the next region can be read. */
   #digestFurther(double: DoubleItem, diskId: string): void {
-    const disks = double.item.disks.map((disk) =>
-      disk.diskId === diskId
-        ? {
-            ...disk,
-            digestedThroughBytes: Math.min(
-              disk.sourceSizeBytes,
-              Math.max(disk.digestedThroughBytes, disk.baseReceivedThroughBytes) + resyncRegionBytes,
-            ),
-          }
-        : disk,
-    );
-    double.item = { ...double.item, disks };
+    double.item = digestNextRegion(double.item, diskId);
     this.#version++;
   }
 
@@ -305,14 +271,7 @@ export class RelayAppDouble {
         if (before !== undefined && before !== checkpointAt) {
           throw conflictError({ kind: 'baseRestarted', startedAt: before, announcedAt: checkpointAt });
         }
-        double.scopes =
-          scopes &&
-          new Map(
-            scopes.map(({ diskId, groupBytes, bitmap }) => [
-              diskId,
-              { groupBytes, bitmap: Buffer.from(bitmap, 'base64') },
-            ]),
-          );
+        double.scopes = scopes && readScopes(scopes);
         this.changeProgress(id, { checkpointAt });
         if (double.item.replication.phase === 'resynchronization') {
           for (const { diskId } of double.item.disks) this.#digestFurther(double, diskId);
@@ -352,7 +311,14 @@ export class RelayAppDouble {
       if (this.outage !== 'none') throw new Error('an outage began');
       await new Promise((resolve) => setTimeout(resolve, 30));
     }
-    const assignments = [...this.items.values()].map((each) => assignmentOf(each));
+    const assignments = [...this.items.values()].map(({ item, intervalSeconds }) =>
+      assignmentOf(item, {
+        createdAt: item.createdAt,
+        name: 'double',
+        replicationIntervalSeconds: intervalSeconds,
+        appConsistentFrequencyHours: 0,
+      } as StoredPolicy),
+    );
     return { version: String(this.#version), assignments, commands: this.commands };
   }
 
@@ -365,16 +331,9 @@ export class RelayAppDouble {
   }
 
   async #giveDigests(double: DoubleItem, request: z.output<typeof digestRequest>): Promise<unknown> {
-    const superseded = checkEpoch(double.item, request);
-    if (superseded) throw conflictError(superseded);
-    const { diskId, fromBytes, protectionId, epoch } = request;
-    const disk = double.item.disks.find((each) => each.diskId === diskId);
-    if (disk === undefined || fromBytes >= disk.digestedThroughBytes || fromBytes % resyncRegionBytes !== 0) {
-      throw new Error(`no digests of disk ${diskId} from ${fromBytes} on`);
-    }
-    const region = { protectionId, diskId, epoch, diskSizeBytes: disk.sourceSizeBytes, fromBytes };
-    const table = await double.replica.chunkTable(region, double.scopes?.get(diskId));
-    const blob = this.#blob(`${protectionId}/digests-${epoch}-${diskId}-${fromBytes}`);
+    const region = digestedRegion(double.item, request);
+    const table = await double.replica.chunkTable(region, double.scopes?.get(region.diskId));
+    const blob = this.#blob(`${region.protectionId}/digests-${region.epoch}-${region.diskId}-${region.fromBytes}`);
     const file = encodeDigestFile(region, table);
     await blob.upload(file, file.length);
     const expiresOn = new Date(Date.now() + 15 * 60_000);
@@ -460,33 +419,6 @@ export class RelayAppDouble {
 }
 
 const container = 'relay-double';
-
-function assignmentOf({ item, intervalSeconds }: DoubleItem): Assignment {
-  const { replication } = item;
-  return {
-    itemId: item.itemId,
-    protectionId: item.protectionId,
-    vmId: item.vmId,
-    vmName: item.vmName,
-    epoch: replication.epoch,
-    phase: replication.phase === 'none' ? 'idle' : replication.phase,
-    ...(replication.stopReason !== undefined && { stopReason: replication.stopReason }),
-    paused: replication.paused,
-    resyncRequired: replication.resyncRequired !== undefined,
-    resumedCount: replication.resumedCount,
-    ...(replication.resync?.changedSince && { changedSince: replication.resync.changedSince }),
-    replicationIntervalSeconds: intervalSeconds,
-    appConsistentFrequencyHours: 0,
-    receivedCycle: replication.receivedCycle,
-    disks: item.disks.map((disk) => ({
-      diskId: disk.diskId,
-      sizeBytes: disk.sourceSizeBytes,
-      receivedThroughBytes: disk.baseReceivedThroughBytes,
-      appliedThroughBytes: disk.baseAppliedThroughBytes,
-      digestedThroughBytes: disk.digestedThroughBytes,
-    })),
-  };
-}
 
 async function readBody(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];

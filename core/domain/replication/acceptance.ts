@@ -2,7 +2,7 @@ import { withCycleCounted } from '../health/statistics.js';
 import type { ProtectedItem, ReplicaDisk, ReplicationPhase } from '../protected-item/protected-item.js';
 import type { CycleManifest, ResyncScope, SegmentAnnouncement, TransferLogRef } from '../relay-protocol/wire.js';
 import type { ReplicationConflict } from './conflict.js';
-import { digestGroupBytes } from './resync-geometry.js';
+import { resyncChunkBytes } from './resync-geometry.js';
 
 /**
  * What becomes of something that a relay announced. `accepted` carries the item as it must be stored, in one transaction
@@ -104,7 +104,7 @@ export function checkScopes(
     const disk = item.disks.find((each) => each.diskId === diskId);
     if (!disk) return { kind: 'diskMismatch', missing: [], unexpected: [diskId] };
     const lengthBytes = Buffer.from(bitmap, 'base64').length;
-    const fits = groupBytes > 0 && groupBytes % digestGroupBytes === 0;
+    const fits = groupBytes > 0 && groupBytes % resyncChunkBytes === 0;
     const expected = fits ? Math.ceil(Math.ceil(disk.sourceSizeBytes / groupBytes) / 8) : 0;
     if (!fits || lengthBytes !== expected) return { kind: 'badScope', diskId, groupBytes, lengthBytes, expected };
   }

@@ -6,15 +6,15 @@
 export const resyncChunkBytes = 64 * 1024;
 export const chunksInGroup = 64;
 export const digestGroupBytes = resyncChunkBytes * chunksInGroup;
-/** Digests of a region are 32 KiB: one request reads them all. */
-export const resyncRegionBytes = 128 * 1024 * 1024;
+/** Digests of a region are 64 KiB: one request reads them all. */
+export const resyncRegionBytes = 256 * 1024 * 1024;
 
 /** Groups that the record of changed chunks of one disk may have as it travels: 16 KiB of bitmap. */
 const scopeGroupsMax = 128 * 1024;
 
-/** The group size in which the record of changed chunks of a disk travels: the smallest power of two that bounds its bitmap. */
+/** The group size in which the record of changed chunks of a disk travels: chunks, doubled until the bitmap is small enough. */
 export function scopeGroupBytes(diskSizeBytes: number): number {
-  let groupBytes = digestGroupBytes;
+  let groupBytes = resyncChunkBytes;
   while (diskSizeBytes / groupBytes > scopeGroupsMax) groupBytes *= 2;
   return groupBytes;
 }

@@ -96,6 +96,26 @@ test('an app that is away for hours costs missed cycles, and its return ends the
   await item.compare();
 });
 
+test('a line that is cut and slow on demand stops nothing for good', async (t) => {
+  const bench = await startRelayBench(t, { speed: 60, diskSizeBytes: 16 * mebibyte });
+  const { app, site } = bench;
+  await site.connection.call('guest', { vm: 'web-01', kind: 'ordered', writesPerSecond: 5 });
+  const relay = bench.startRelay();
+  const item = await bench.protect('web-01', { intervalSeconds: 30, protection: 8 });
+  await eventually('initial replication is over', () => item.progress().phase === 'delta');
+  await site.connection.call('addFault', { kind: 'network-cut' });
+  await eventually('the relay says so', () => relay.output().includes('the line is cut'));
+  const { receivedCycle } = item.progress();
+  app.advance(600);
+  await settled();
+  assert.equal(item.progress().receivedCycle, receivedCycle);
+  await site.connection.call('clearFaults', {});
+  await site.connection.call('addFault', { kind: 'network-slow' });
+  await eventually('cycles go on, slowly', () => item.progress().receivedCycle > receivedCycle + 1);
+  await relay.kill('SIGTERM');
+  await item.compare();
+});
+
 test('a site that stops and comes back is taken up again at once, not after the schedule', async (t) => {
   const bench = await startRelayBench(t, { speed: 60, diskSizeBytes: 16 * mebibyte });
   const { app, site } = bench;

@@ -12,6 +12,7 @@ import type { CycleManifest, SegmentAnnouncement } from '../../../core/domain/re
 import { isInScope, resyncChunkBytes } from '../../../core/domain/replication/resync-geometry.js';
 import { openFileReader, openFileWriter } from '../../../providers/local-files/random-access-file.js';
 import { MemoryFile } from '../memory-file.js';
+import type { Scope } from './double-resync.js';
 import type { DoubleReplica } from '../relay-app-double.js';
 
 /** A replica as raw images in a folder: what the announced transfer logs say, and nothing else. */
@@ -33,7 +34,7 @@ export class RawReplica implements DoubleReplica {
   }
 
   /** The digests of a region's chunks; zero for those outside of the scope, which the app does not read either. */
-  async chunkTable(region: DigestRegion, scope?: { groupBytes: number; bitmap: Buffer }): Promise<Buffer> {
+  async chunkTable(region: DigestRegion, scope?: Scope): Promise<Buffer> {
     const image = await openFileReader(this.path(region.diskId));
     try {
       const table = Buffer.alloc(chunkCountOf(region) * digestBytes);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { resyncRegionBytes } from '../../../core/domain/replication/resync-geometry.js';
 import { ChunkMap } from '../../../core/domain/replication/chunk-map.js';
 import type { Assignment } from '../../../core/domain/relay-protocol/wire.js';
 import type { TrackingStatus } from '../../../core/ports/hypervisor-host.js';
@@ -8,7 +9,7 @@ import { segmentsAheadMax } from '../../../relay/limits.js';
 import { planBaseStep, regionAfter, type BaseProgress } from '../../../relay/plan-base-step.js';
 
 const mebibyte = 1024 * 1024;
-const region = 128 * mebibyte;
+const region = resyncRegionBytes;
 const diskSize = 3 * region + 40 * mebibyte;
 
 const disk = (diskId: string, receivedThroughBytes: number, change: Partial<Assignment['disks'][number]> = {}) => ({

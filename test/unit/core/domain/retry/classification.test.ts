@@ -9,18 +9,8 @@ import { failureOf } from '../../../../../core/domain/workflows/failure.js';
 
 /** Codes that are documented, and of which none stops the replication of an item that is protected. */
 const elsewhere = new Set([
-  // Reading a VHD file; jobs and their orders; prerequisites (below); health reasons, which are told, not thrown.
-  ...[
-    'US2020',
-    'US2021',
-    'US3020',
-    'US3022',
-    'US3023',
-    ...['US3050', 'US3052', 'US3053', 'US3054', 'US3055', 'US3056', 'US3057', 'US3058', 'US3059', 'US3060', 'US3061'],
-    'US3062',
-    // How the job of a resynchronization ends.
-    ...['US3070', 'US3071', 'US3072', 'US3073'],
-  ],
+  // Reading a VHD file; orders and jobs.
+  ...['US2020', 'US2021', 'US3020', 'US3022', 'US3023'],
   // The cloud's network and virtual machines, which a failover needs.
   ...['US6011', 'US6050', 'US6051', 'US6052'],
   // The site's own process, what guests and judges ask of it.
@@ -28,7 +18,9 @@ const elsewhere = new Set([
   // Registering and starting a relay; a warning after a failover.
   ...['US5100', 'US5101', 'US5102', 'US5103', 'US5104', 'US5105', 'US5106', 'US5123'],
 ]);
-const isElsewhere = (code: string) => elsewhere.has(code) || /^US(31\d\d|4\d{3}|10\d\d|110\d|1112)$/.test(code);
+/** Health and its events, which are told and not thrown; jobs of resynchronization; prerequisites; failover; the API. */
+const families = /^US(305[02-9]|30[67]\d|31\d\d|4\d{3}|10\d\d|110\d|1112)$/;
+const isElsewhere = (code: string) => elsewhere.has(code) || families.test(code);
 
 const documented = [...readFileSync('docs/errors.md', 'utf8').matchAll(/^(?:- )?\*\*(US\d{4})\*\*/gm)].map(
   (match) => match[1] ?? '',
