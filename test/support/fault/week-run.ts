@@ -65,6 +65,7 @@ export async function runLong(options: LongRunOptions): Promise<LongRun> {
       }
       await world.advance(lookSeconds);
       await watch.look();
+      world.forgetCalls();
       const now = Temporal.Instant.fromEpochMilliseconds(world.time.now());
       for (const item of await world.items()) {
         const seconds = rpoSeconds(item, now) ?? 0;

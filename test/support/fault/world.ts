@@ -199,11 +199,19 @@ export class FaultWorld {
       for (const life of world.#lives.values()) life.kill();
       world.#relay?.kill();
       world.#app?.kill();
-      await world.time.settle();
+      await world.#runOut();
       leaveMachine();
       rmSync(world.#base, { recursive: true, force: true });
     }
   }
+
+  /** The pauses of the dead come to their ends: one that is left holds its world in memory (AbortSignal.any). */
+  async #runOut(): Promise<void> {
+    this.#isOver = true;
+    const untilMs = this.time.now() + 4 * 3_600_000;
+    await this.advanceTo(untilMs);
+  }
+  #isOver = false;
 
   // ---- time ----
 
@@ -243,6 +251,11 @@ export class FaultWorld {
       assert(this.time.nextMs !== undefined, 'nothing goes on any more, and the work has not ended');
       this.time.runNext();
     }
+  }
+
+  /** The stand-ins keep every call's name, which adds up over a long time. */
+  forgetCalls(): void {
+    for (const { faults } of [this.table, this.transfers, this.replicas]) faults.calls.length = 0;
   }
 
   count(effect: string): void {
@@ -410,9 +423,12 @@ export class FaultWorld {
           const due = () => instant.epochMilliseconds - skewMs();
           let cancel = (): void => undefined;
           const look = () => {
-            if (due() <= time.now()) resolve();
             // A clock that was put right meanwhile moves the instant.
-            else cancel = time.schedule(Math.min(due(), time.now() + clockLookMs), look);
+            if (due() > time.now()) cancel = time.schedule(Math.min(due(), time.now() + clockLookMs), look);
+            else {
+              signal?.removeEventListener('abort', giveUp);
+              resolve();
+            }
           };
           const giveUp = () => {
             cancel();
@@ -565,7 +581,7 @@ export class FaultWorld {
       const again = (): void => {
         const pauseMs = random.between(1, 2 * this.options.guestPauseSeconds * 1000);
         this.time.schedule(this.time.now() + pauseMs, () => {
-          void guest.writeOnce().then(again);
+          if (!this.#isOver) void guest.writeOnce().then(again);
         });
       };
       again();
