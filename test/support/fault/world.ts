@@ -124,6 +124,7 @@ export class FaultWorld {
   readonly #base = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'understudy-fault-'));
 
   private constructor(readonly options: WorldOptions) {
+    process.once('exit', this.#removeFolder);
     this.random = new SeededRandom(options.seed);
     const count = (effect: string) => this.count(effect);
     this.line = new Line(this.time, this.random.stream('line'), count);
@@ -201,7 +202,8 @@ export class FaultWorld {
       world.#app?.kill();
       await world.#runOut();
       leaveMachine();
-      rmSync(world.#base, { recursive: true, force: true });
+      process.off('exit', world.#removeFolder);
+      world.#removeFolder();
     }
   }
 
@@ -212,6 +214,10 @@ export class FaultWorld {
     await this.advanceTo(untilMs);
   }
   #isOver = false;
+
+  readonly #removeFolder = (): void => {
+    rmSync(this.#base, { recursive: true, force: true });
+  };
 
   // ---- time ----
 
