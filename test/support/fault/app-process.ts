@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { Temporal } from 'temporal-polyfill';
 import type { ActivityDependencies } from '../../../activities/activity.js';
 import { activityRegistrations, type RegisteredActivity } from '../../../activities/registration.js';
@@ -105,7 +106,7 @@ export class AppProcess {
       assignmentChanges,
       authenticator: loopbackAuthenticator,
       retryAfterSeconds: 1,
-      log: (message, error) => log(`app: ${message}${error === undefined ? '' : ` (${String(error)})`}`),
+      log: (message, error) => log(`app: ${message}${error === undefined ? '' : ` (${inspect(error, { depth: 0 })})`}`),
       workflows: durableWorkflows(this.#durableClient()),
     };
     this.#activities = activityRegistrations(activities).map(({ name, handler }) => ({

@@ -65,7 +65,7 @@ export class Life {
     try {
       return await this.#unlessDead(await effect());
     } catch (error) {
-      return this.#isDead ? never() : Promise.reject(error as Error);
+      return this.#isDead ? never() : Promise.reject(error);
     }
   }
 
