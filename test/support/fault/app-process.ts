@@ -106,7 +106,10 @@ export class AppProcess {
       assignmentChanges,
       authenticator: loopbackAuthenticator,
       retryAfterSeconds: 1,
-      log: (message, error) => log(`app: ${message}${error === undefined ? '' : ` (${inspect(error, { depth: 0 })})`}`),
+      log: (message, error) =>
+        log(
+          error === undefined ? `app: ${message}` : `app: ${message} (${inspect(error, { depth: 1 }).split('\n')[0]})`,
+        ),
       workflows: durableWorkflows(this.#durableClient()),
     };
     this.#activities = activityRegistrations(activities).map(({ name, handler }) => ({

@@ -6,6 +6,8 @@ export interface FaultRunOptions extends Partial<WorldOptions> {
   seed: number;
   /** What may happen; each instant draws one of them. */
   kinds: readonly FaultName[];
+  /** How many faults. */
+  faults?: { least: number; most: number };
 }
 
 export interface FaultRun extends Verdict {
@@ -46,7 +48,8 @@ export async function runFaults(options: FaultRunOptions): Promise<FaultRun> {
       startsEarly ? 0 : hour,
     );
     await world.advance(random.between(0, startsEarly ? 20 : 300));
-    const faults = random.between(2, 7);
+    const { least, most } = options.faults ?? { least: 2, most: 7 };
+    const faults = random.between(least, most);
     for (let count = 0; count < faults; count++) {
       const kind = kindOf(random.pick(kinds));
       world.note(`FAULT ${kind.name}`);

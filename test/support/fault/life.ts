@@ -65,7 +65,8 @@ export class Life {
     try {
       return await this.#unlessDead(await effect());
     } catch (error) {
-      return this.#isDead ? never() : Promise.reject(error);
+      if (this.#isDead) return never();
+      throw error;
     }
   }
 

@@ -5,8 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Temporal } from 'temporal-polyfill';
 import { UnderstudyError } from '../../../core/domain/errors.js';
+import { jobKinds, type Job } from '../../../core/domain/jobs/job.js';
 import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
 import type { RecoveryPoint } from '../../../core/domain/recovery-point/recovery-point.js';
+import { writeTransferLog } from '../../../core/dataplane/transfer-log/writer.js';
 import { asItemId, asVaultId, type ItemId } from '../../../core/domain/ids.js';
 import type { BlobTransfer } from '../../../core/ports/blob-transfer.js';
 import type { Clock } from '../../../core/ports/clock.js';
@@ -49,11 +51,12 @@ const networkId =
 const mebibyte = 1024 * 1024;
 const startMs = Date.UTC(2026, 0, 5, 8);
 /** Small, so that a log of some kilobytes travels in several requests. */
-const blockBytesMax = 8 * 1024;
+const blockBytesMax = 4 * 1024;
 /** A block that is slow at all takes this long at least: some dozen of them outlast a SAS. */
 const blockSecondsMin = 40;
 /** Generation 2 with Linux: the prerequisites refuse it. */
 const unprotectable = 'app-01';
+const checkGuid = '00000000-0000-4000-8000-000000000001';
 const logLinesMax = 4000;
 
 export interface WorldOptions {
@@ -458,7 +461,26 @@ export class FaultWorld {
     return answer;
   }
 
+  /** Whoever imports the product before the simulated machine has its compression on other threads, which no seed orders. */
+  async #checkMachine(): Promise<void> {
+    let isWritten = false;
+    const header = { kind: 'delta', protectionId: checkGuid, diskId: checkGuid, epoch: 1, cycle: 1 } as const;
+    const log = writeTransferLog(
+      { ...header, diskSizeBytes: mebibyte, fromBytes: 0, toBytes: mebibyte },
+      (async function* () {
+        yield { kind: 'data', offsetBytes: 0, data: Buffer.alloc(mebibyte / 2, 'check') } as const;
+      })(),
+    );
+    void (async () => {
+      for await (const _ of log.bytes);
+      isWritten = true;
+    })();
+    await this.time.settle();
+    assert(isWritten, 'import test/support/fault/simulated-machine.js before any module of the product');
+  }
+
   async #begin(): Promise<void> {
+    await this.#checkMachine();
     mkdirSync(join(this.#base, 'relay'));
     await this.during(this.startSite());
     await this.during(this.startApp());
@@ -560,12 +582,20 @@ export class FaultWorld {
     return (await list(this.table, rows.points(vaultId, asItemId(itemId)))).map(({ value }) => value);
   }
 
+  async resyncJobs(): Promise<Job[]> {
+    const jobs = await list(this.table, rows.jobs(vaultId));
+    return jobs
+      .map(({ value }) => value)
+      .filter(({ scenarioName }) => scenarioName === jobKinds.resynchronize.scenarioName);
+  }
+
   vmOf(item: ProtectedItem): WorldVm {
     const vm = this.vms.find(({ listing }) => listing.vmId === item.vmId);
     assert(vm, `no VM ${item.vmName}`);
     return vm;
   }
 
+  readonly startedMs = startMs;
   readonly vaultId = vaultId;
   readonly accountId = accountId;
 }

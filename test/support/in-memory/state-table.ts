@@ -22,6 +22,8 @@ interface Entry {
 export class InMemoryStateTable implements StateTable {
   readonly faults = new Faults();
   private readonly partitions = new Map<string, Map<string, Entry>>();
+  /** Of each partition, ascending: a partition of many thousand rows is listed again and again. */
+  private readonly sortedKeys = new Map<string, string[]>();
   private version = 0;
   /** Called after each transaction. */
   onChange: ((operations: readonly RowOperation[]) => void) | undefined;
@@ -37,13 +39,18 @@ export class InMemoryStateTable implements StateTable {
     return this.faults.around('query', () => {
       const limit = range.limit ?? queryRowsMax;
       assert(limit >= 1 && limit <= queryRowsMax, `a page of ${limit} rows`);
-      const entries = [...(this.partitions.get(partition) ?? [])]
-        .filter(([rowKey]) => rowKey.startsWith(range.prefix) && (range.next === undefined || rowKey >= range.next))
-        .sort(([a], [b]) => (a < b ? -1 : 1));
-      return {
-        rows: entries.slice(0, limit).map(([rowKey, entry]) => rowOf(rowKey, entry)),
-        next: entries[limit]?.[0],
-      };
+      const rows = this.partitions.get(partition);
+      const keys = this.sortedKeys.get(partition) ?? [];
+      const found: StateRow[] = [];
+      const from = range.next !== undefined && range.next > range.prefix ? range.next : range.prefix;
+      for (let at = placeOf(keys, from); at < keys.length; at++) {
+        const rowKey = keys[at] ?? '';
+        if (!rowKey.startsWith(range.prefix)) break;
+        if (found.length === limit) return { rows: found, next: rowKey };
+        const entry = rows?.get(rowKey);
+        if (entry) found.push(rowOf(rowKey, entry));
+      }
+      return { rows: found, next: undefined };
     });
   }
 
@@ -76,11 +83,16 @@ export class InMemoryStateTable implements StateTable {
         );
       }
       this.partitions.set(partition, rows);
+      const keys = this.sortedKeys.get(partition) ?? [];
+      this.sortedKeys.set(partition, keys);
       const etags = operations.map((operation, index) => {
+        const isThere = rows.has(operation.rowKey);
         if (operation.kind === 'delete') {
+          if (isThere) keys.splice(placeOf(keys, operation.rowKey), 1);
           rows.delete(operation.rowKey);
           return undefined;
         }
+        if (!isThere) keys.splice(placeOf(keys, operation.rowKey), 0, operation.rowKey);
         const etag = `"${++this.version}"`;
         rows.set(operation.rowKey, { etag, text: texts[index] ?? '' });
         return etag;
@@ -89,6 +101,17 @@ export class InMemoryStateTable implements StateTable {
       return etags;
     });
   }
+}
+
+/** Index of the first key that is not below this one. */
+function placeOf(keys: readonly string[], key: string): number {
+  let [low, high] = [0, keys.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((keys[middle] ?? '') < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 function holds(operation: RowOperation, found: Entry | undefined): boolean {

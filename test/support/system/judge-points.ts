@@ -24,7 +24,8 @@ export async function judgePoint(
   const item = await system.item(vmName);
   const out = join(system.folder, 'judge', `${vmName}-${point.cycle}`);
   await mkdir(out, { recursive: true });
-  await system.site('disk-at', '--vm', vmName, '--cycle', String(point.cycle), '--out', out);
+  const { cycle, epoch } = point;
+  await system.site('disk-at', '--vm', vmName, '--cycle', String(cycle), '--epoch', String(epoch), '--out', out);
   const images: string[] = [];
   for (const disk of item.disks) {
     const snapshot = point.disks.find(({ diskId }) => diskId === disk.diskId);
