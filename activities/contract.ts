@@ -36,6 +36,11 @@ export type CheckOutcome = { kind: 'met' } | { kind: 'failed'; failures: Workflo
 /** `cancelled`: ended by something that was wanted more, for example a failover. */
 export type JobOutcome = { kind: 'succeeded' } | { kind: 'failed' | 'cancelled'; failures: WorkflowFailure[] };
 
+/** How far a resynchronization has come, by the item's row. */
+export type ResyncProgress =
+  | { kind: 'starting' | 'comparing' | 'completing' | 'finished' | 'superseded' }
+  | { kind: 'failed'; reason: string; message: string };
+
 /** One stretch of one failover disk to copy. */
 export interface CopySlice {
   diskIndex: number;
@@ -125,11 +130,7 @@ export const activities = {
     { kind: 'begun'; epoch: number } | { kind: 'behind' } | { kind: 'superseded' }
   >('beginResynchronization'),
   dropSuperseded: activity<JobWorkflowInput, ItemOutcome>('dropSuperseded'),
-  readResynchronization: activity<
-    JobWorkflowInput & { epoch: number },
-    | { kind: 'starting' | 'comparing' | 'completing' | 'finished' | 'superseded' }
-    | { kind: 'failed'; reason: string; message: string }
-  >('readResynchronization'),
+  readResynchronization: activity<JobWorkflowInput & { epoch: number }, ResyncProgress>('readResynchronization'),
   /** The regions of one disk to checksum next, by their first bytes; with them the marks reach `throughBytes`. */
   readDigestWork: activity<
     EpochWorkflowInput,
@@ -164,12 +165,7 @@ export const activities = {
   /** Deletes what a failover made, lets go of its point, and says how the item's state takes it. */
   undoFailover: activity<
     JobWorkflowInput,
-    {
-      event: Extract<
-        ProtectionEvent,
-        'unplannedFailoverRefused' | 'unplannedFailoverRefusedInResync' | 'unplannedFailoverFailed'
-      >;
-    }
+    { event: Extract<ProtectionEvent, 'unplannedFailoverRefused' | 'unplannedFailoverFailed'> }
   >('undoFailover'),
   checkCommit: activity<JobWorkflowInput, CheckOutcome>('checkCommit'),
   /** Deletes points, snapshots and what was received, a bounded number a call. */

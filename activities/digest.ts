@@ -9,8 +9,9 @@ import { mapInOrder } from '../core/dataplane/in-order.js';
 import type { ProtectedItem, ReplicaDisk } from '../core/domain/protected-item/protected-item.js';
 import { digestBlobName, transferStorageAccountId } from '../core/domain/replication/blob-names.js';
 import { isInScope, resyncChunkBytes, resyncRegionBytes } from '../core/domain/replication/resync-geometry.js';
+import { isBlocked } from '../core/domain/replication/next-step.js';
 import type { EpochWorkflowInput } from '../core/domain/workflows/workflows.js';
-import type { ReplicaStore } from '../core/ports/replica-store.js';
+import { FencedError, type ReplicaStore } from '../core/ports/replica-store.js';
 import type { StateTable } from '../core/ports/state-table.js';
 import { read } from '../core/records/access.js';
 import { changeItem, owned } from '../core/records/item-change.js';
@@ -40,6 +41,7 @@ export const makeReadDigestWork =
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
     if (!owned(stored, input) || stored.value.replication.phase !== 'resynchronization') return superseded;
     const item = stored.value;
+    if (isBlocked(item)) return { kind: 'idle' };
     // Which regions matter is known when the relay has its checkpoint.
     const { resync, checkpointAt } = item.replication;
     if (resync?.changedSince !== undefined && checkpointAt === undefined) return { kind: 'idle' };
@@ -71,6 +73,13 @@ export const makeDigestRegion =
     const disk = stored?.value.disks[input.diskIndex];
     if (!owned(stored, input) || !disk || disk.digestedThroughBytes > input.fromBytes) return superseded;
     const item = stored.value;
+    try {
+      // Before anything is read on whose word chunks are not sent: no writer of an earlier epoch may reach the disk any more.
+      await replicas.raiseFence(disk.replica, { epoch: input.epoch, cycle: item.replication.baseCycle });
+    } catch (error) {
+      if (error instanceof FencedError) return superseded;
+      throw error;
+    }
     const scope = await readScope(table, input, input.diskIndex);
     const region = regionOf(item, disk, input.fromBytes);
     const content = encodeDigestFile(region, await digestChunks(replicas, disk, region, scope));

@@ -227,9 +227,8 @@ export const makeUndoFailover =
     }
     await unpinPoints(table, input);
     // As long as no epoch was taken, replication goes on as if nothing had been.
-    const { phase, resync } = stored.value.replication;
-    if (phase === 'stopped') return { event: 'unplannedFailoverFailed' };
-    return { event: resync === undefined ? 'unplannedFailoverRefused' : 'unplannedFailoverRefusedInResync' };
+    const isTaken = stored.value.replication.phase === 'stopped';
+    return { event: isTaken ? 'unplannedFailoverFailed' : 'unplannedFailoverRefused' };
   };
 
 /** The VM that a failover of this item makes. */

@@ -67,9 +67,11 @@ export const makeConcludeJob =
 
 function afterJob(item: ProtectedItem, event: ProtectionEvent, now: string): ProtectedItem {
   const { activeJob: _, ...rest } = item;
+  // Whether a resynchronization still runs is known only now: it may have ended since the failover was refused.
+  const isInResync = event === 'unplannedFailoverRefused' && item.replication.resync !== undefined;
   return {
     ...rest,
-    state: nextState(item.state, event) ?? item.state,
+    state: nextState(item.state, isInResync ? 'unplannedFailoverRefusedInResync' : event) ?? item.state,
     ...(event === 'unplannedFailoverFinished' ? { lastSuccessfulFailoverAt: now } : {}),
   };
 }

@@ -10,6 +10,7 @@ import {
   segmentsInRoundMax,
 } from '../core/domain/replication/next-step.js';
 import { sendsBase } from '../core/domain/replication/acceptance.js';
+import { isUnrecoverable } from '../core/domain/retry/classification.js';
 import { workflowNames, type EpochWorkflowInput, type JobWorkflowInput } from '../core/domain/workflows/workflows.js';
 import { FencedError } from '../core/ports/replica-store.js';
 import type { StateTable } from '../core/ports/state-table.js';
@@ -207,15 +208,21 @@ export const makeRecordReplicationFailure =
   }: Pick<ActivityDependencies, 'table' | 'clock'>): Activity<typeof activities.recordReplicationFailure> =>
   async (input) => {
     const at = (await clock.now()).toString();
-    const { code, message, recommendedAction, retry } = input.failure;
+    const { code, message, recommendedAction } = input.failure;
     const change = await changeItem(table, input, (item) => {
       const { resyncRequired, lastError } = item.replication;
       // A repeat finds what the first run wrote.
       if (input.resync ? resyncRequired?.reason === applyFailedReason : lastError?.message === message) {
         return { kind: 'unchanged' };
       }
-      // Critical at once, since it does not pass by itself; looked at again all the same, as somebody may have mended it.
-      const error = { code, message, recommendedAction, at, ...(retry === 'never' ? { blocking: true } : {}) };
+      // Critical at once, since it does not pass by itself; nothing is written before an operator resumes.
+      const error = {
+        code,
+        message,
+        recommendedAction,
+        at,
+        ...(isUnrecoverable(input.failure) ? { blocking: true } : {}),
+      };
       return {
         kind: 'changed',
         item: {

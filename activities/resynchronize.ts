@@ -111,6 +111,8 @@ export const makeDropSuperseded =
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
     if (!owned(stored, input)) return superseded;
     const { protectionId, replication } = stored.value;
+    // A failover that took over applies what the epochs before it received.
+    if (replication.phase === 'stopped') return superseded;
     const isOld = (of: { protectionId: string; epoch: number }): boolean =>
       of.protectionId !== protectionId || of.epoch < replication.epoch;
     for (;;) {

@@ -22,6 +22,8 @@ export async function dropStrays(
   input: ItemWorkflowInput,
   item: ProtectedItem,
 ): Promise<void> {
+  // A failover applies under its own epoch what an earlier one received: there, an earlier epoch is not over.
+  if (item.replication.phase === 'stopped') return;
   await dropStrayIntents(table, input, item);
   await dropStraySnapshots(table, replicas, input, item);
   const account = transferStorageAccountId(item);

@@ -13,7 +13,11 @@ import { durableWorkflows, type Workflows } from './workflows-client.js';
  * Activities that leave work for workflows other than their own: an orchestration cannot start one and go on without it, so
  * the activity's function starts what the rows now ask for. Without this the sweep would, up to a minute later.
  */
-export const leaveWork: ReadonlySet<string> = new Set([activities.finishInitialReplication.name]);
+export const leaveWork: ReadonlySet<string> = new Set([
+  activities.finishInitialReplication.name,
+  activities.beginResynchronization.name,
+  activities.finishResynchronization.name,
+]);
 
 const itemInput = z.object({ vaultId: z.string().transform(asVaultId), itemId: z.string().transform(asItemId) });
 

@@ -1,6 +1,6 @@
 import type { DurableClient } from 'durable-functions';
 import { OrchestrationRuntimeStatus } from 'durable-functions';
-import { doorbellEvent } from '../core/domain/workflows/workflows.js';
+import { doorbellEvent, resumedEvent } from '../core/domain/workflows/workflows.js';
 
 /** Starting and waking workflows. Instances are found again by id, so every method may be called twice. */
 export interface Workflows {
@@ -13,6 +13,8 @@ export interface Workflows {
   ensure(orchestrator: string, instanceId: string, input: object, evenIfCompleted?: boolean): Promise<boolean>;
   /** Tells the instance that rows changed. A missing or finished instance is no error; resolves with false when it is missing. */
   ring(instanceId: string): Promise<boolean>;
+  /** Ends the instance's wait after a failure, if it waits. A missing or finished instance is no error. */
+  resume(instanceId: string): Promise<void>;
 }
 
 type InstanceStatus = 'absent' | 'alive' | 'completed' | 'dead';
@@ -48,6 +50,15 @@ export function durableWorkflows(client: Pick<DurableClient, 'startNew' | 'getSt
       if ((await statusOf(instanceId)) === 'absent') throw error;
     }
   };
+  const raise = async (instanceId: string, eventName: string): Promise<boolean> => {
+    try {
+      await client.raiseEvent(instanceId, eventName, {});
+      return true;
+    } catch (error) {
+      if (error instanceof Error && error.message.startsWith('No instance with ID')) return false;
+      throw error;
+    }
+  };
   return {
     startNew: start,
     async ensure(orchestrator, instanceId, input, evenIfCompleted = false) {
@@ -56,14 +67,9 @@ export function durableWorkflows(client: Pick<DurableClient, 'startNew' | 'getSt
       await start(orchestrator, instanceId, input);
       return true;
     },
-    async ring(instanceId) {
-      try {
-        await client.raiseEvent(instanceId, doorbellEvent, {});
-        return true;
-      } catch (error) {
-        if (error instanceof Error && error.message.startsWith('No instance with ID')) return false;
-        throw error;
-      }
+    ring: (instanceId) => raise(instanceId, doorbellEvent),
+    async resume(instanceId) {
+      await raise(instanceId, resumedEvent);
     },
   };
 }

@@ -1,6 +1,7 @@
 import type { OrchestrationContext } from 'durable-functions';
 import { activities } from '../activities/contract.js';
-import { lastingWaitMinutes, retryWaitMinutes } from '../core/domain/retry/retry-schedule.js';
+import { isUnrecoverable } from '../core/domain/retry/classification.js';
+import { retryWaitMinutes } from '../core/domain/retry/retry-schedule.js';
 import { secondsAfter } from '../core/domain/workflows/dates.js';
 import { resumedEvent, workflowNames, type EpochWorkflowInput } from '../core/domain/workflows/workflows.js';
 import { applyCycle } from './apply-cycle.js';
@@ -58,11 +59,10 @@ export function* runOnSchedule(
   } catch (error) {
     if (!(error instanceof ActivityFailedError)) throw error;
     const failed = attempt.failedAttempts + 1;
-    const waitMinutes = error.failure.retry === 'never' ? lastingWaitMinutes : retryWaitMinutes(failed);
-    const dueAt = secondsAfter(attempt.startedAt, waitMinutes * 60);
+    const dueAt = secondsAfter(attempt.startedAt, retryWaitMinutes(failed) * 60);
     const isNoted = yield* noteFailure(context, key, error);
     // With the note in its row the item is blocked until an operator resumes it: the next look finds that.
-    const waitsForOperator = isNoted && error.failure.retry === 'never';
+    const waitsForOperator = isNoted && isUnrecoverable(error.failure);
     if (!waitsForOperator && dueAt.getTime() > context.df.currentUtcDateTime.getTime()) {
       yield* waitForResume(context, dueAt);
     }

@@ -1,10 +1,11 @@
 import type { OrchestrationContext } from 'durable-functions';
-import { activities } from '../activities/contract.js';
+import { activities, type ResyncProgress } from '../activities/contract.js';
+import { secondsAfter } from '../core/domain/workflows/dates.js';
 import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
 import { workflowNames, type JobWorkflowInput, type ResynchronizeInput } from '../core/domain/workflows/workflows.js';
 import { lookUntil, waitForDoorbell } from './doorbell.js';
 import { failuresOf, JobFailedError, startTask, supersededError } from './job.js';
-import { call, insist, orchestrator, type Steps } from './orchestrator.js';
+import { ActivityFailedError, call, insist, orchestrator, sleep, type Steps } from './orchestrator.js';
 
 /** What was received before is applied first; a store that takes nothing now would take no resynchronization either. */
 const catchUpTimeoutSeconds = 30 * 60;
@@ -17,7 +18,9 @@ const lookAtEndSeconds = 5;
 const looksOfOneRunMax = 15;
 
 type Progress =
-  { kind: 'succeeded' } | { kind: 'cancelled'; failure: WorkflowFailure } | { kind: 'again'; epoch: number };
+  | { kind: 'succeeded' }
+  | { kind: 'cancelled'; failure: WorkflowFailure }
+  | { kind: 'again'; epoch: number; startBy: string };
 
 /**
  * The job around a resynchronization: begins it, tells how far it is, and says how it ended. What it does is done by the two
@@ -38,7 +41,7 @@ export const resynchronize = orchestrator<ResynchronizeInput, { succeeded: boole
           yield* end(context, job, { kind: 'cancelled', failures: [progress.failure] });
           return { succeeded: false };
         case 'again':
-          context.df.continueAsNew({ ...input, epoch: progress.epoch });
+          context.df.continueAsNew({ ...input, epoch: progress.epoch, startBy: progress.startBy });
           return undefined;
       }
     } catch (error) {
@@ -70,33 +73,68 @@ function* end(
 function* run(context: OrchestrationContext, input: ResynchronizeInput, job: JobWorkflowInput): Steps<Progress> {
   const epoch = input.epoch ?? (yield* begin(context, input, job));
   const key = { ...job, epoch };
-  const deadline = context.df.currentUtcDateTime.getTime() + startTimeoutSeconds * 1000;
+  const startBy = input.startBy ?? secondsAfter(context.df.currentUtcDateTime, startTimeoutSeconds).toISOString();
   for (let looks = 0; looks < looksOfOneRunMax; looks++) {
-    const found = yield* insist(context, () => call(context, activities.readResynchronization, key));
+    const found = yield* look(context, key);
+    if (found === undefined) return { kind: 'again', epoch, startBy };
     switch (found.kind) {
       case 'finished':
         // Twice: an upload of the old epoch may have ended while the new one was under way.
-        yield* insist(context, () => call(context, activities.dropSuperseded, job));
+        yield* dropSuperseded(context, job);
         return { kind: 'succeeded' };
       case 'superseded':
         return { kind: 'cancelled', failure: takenOver };
       case 'failed':
         throw new JobFailedError([brokenOff(found.reason, found.message)]);
       case 'starting':
-        if (context.df.currentUtcDateTime.getTime() >= deadline) throw new JobFailedError([notStarted]);
-        yield* startTask(context, job, 'ResyncStart');
+        if (context.df.currentUtcDateTime.toISOString() >= startBy) throw new JobFailedError([notStarted]);
+        yield* show(context, job, 'ResyncStart');
         break;
       case 'comparing':
-        yield* startTask(context, job, 'ResyncCompare');
+        yield* show(context, job, 'ResyncCompare');
         break;
       case 'completing':
-        yield* startTask(context, job, 'ResyncComplete');
+        yield* show(context, job, 'ResyncComplete');
         break;
     }
     const seconds = found.kind === 'completing' ? lookAtEndSeconds : lookSeconds;
     if ((yield* waitForDoorbell(context, seconds)) === 'elapsed' && found.kind !== 'starting') break;
   }
-  return { kind: 'again', epoch };
+  return { kind: 'again', epoch, startBy };
+}
+
+const outageSeconds = 30;
+
+/** What does the work rides out an outage by its schedule: the job that only looks on must not end it. */
+function* look(
+  context: OrchestrationContext,
+  key: JobWorkflowInput & { epoch: number },
+): Steps<ResyncProgress | undefined> {
+  try {
+    return yield* call(context, activities.readResynchronization, key);
+  } catch (error) {
+    if (!(error instanceof ActivityFailedError)) throw error;
+    yield* sleep(context, outageSeconds);
+    return undefined;
+  }
+}
+
+/** Best effort: what stays is found by the looks for strays. */
+function* dropSuperseded(context: OrchestrationContext, job: JobWorkflowInput): Steps<void> {
+  try {
+    yield* insist(context, () => call(context, activities.dropSuperseded, job));
+  } catch (error) {
+    if (!(error instanceof ActivityFailedError)) throw error;
+  }
+}
+
+/** A task's mark is for the operator; an outage of the table must not end what goes on without it. */
+function* show(context: OrchestrationContext, job: JobWorkflowInput, task: string): Steps<void> {
+  try {
+    yield* startTask(context, job, task);
+  } catch (error) {
+    if (!(error instanceof ActivityFailedError)) throw error;
+  }
 }
 
 function* begin(context: OrchestrationContext, input: ResynchronizeInput, job: JobWorkflowInput): Steps<number> {
@@ -114,7 +152,7 @@ function* begin(context: OrchestrationContext, input: ResynchronizeInput, job: J
   );
   if (begun === undefined) throw new JobFailedError([notCaughtUp]);
   if (begun.kind === 'superseded') throw supersededError(job);
-  yield* insist(context, () => call(context, activities.dropSuperseded, job));
+  yield* dropSuperseded(context, job);
   return begun.epoch;
 }
 

@@ -59,6 +59,10 @@ export function planNextStep(facts: ItemFacts): ItemStep {
   if (tracking.kind === 'resyncRequired' && !isStartDue) {
     return { kind: 'requireResync', reason: tracking.reason, message: tracking.message, at: tracking.at };
   }
+  // Nobody asks for its base any more, and as long as it stands every write of the guest grows its side file.
+  if (tracking.kind === 'tracking' && tracking.checkpointId !== undefined && isBaseApplied(assignment)) {
+    return { kind: 'releaseCheckpoint', checkpointId: tracking.checkpointId };
+  }
   const isHeld = assignment.paused || assignment.resyncRequired;
   if (isHeld && isStartDue) return rest(assignment);
   if (isHeld) return planDiscard(facts) ?? rest(assignment);
@@ -67,9 +71,6 @@ export function planNextStep(facts: ItemFacts): ItemStep {
   }
   if (isStartDue) return { kind: 'startBase' };
   if (tracking.kind !== 'tracking') return { kind: 'relationshipMissing' };
-  if (tracking.checkpointId !== undefined && isBaseApplied(assignment)) {
-    return { kind: 'releaseCheckpoint', checkpointId: tracking.checkpointId };
-  }
   return planCycle(facts, tracking.lastClosedCycle) ?? planSwitch(facts, tracking.lastClosedCycle, now);
 }
 

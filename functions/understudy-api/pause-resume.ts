@@ -5,7 +5,7 @@ import { decideAndCommit, replace } from '../../core/records/access.js';
 import { ok, operationWithBody, type Call } from '../arm/operation.js';
 import { ApiError } from '../http/api-error.js';
 import type { ApiResponse } from '../http/exchange.js';
-import { wake } from '../wake.js';
+import { endWaits, wake } from '../wake.js';
 import { armIdWithinItem, itemWithin } from './item-reference.js';
 
 const itemBody = z.strictObject({ itemId: armIdWithinItem('a replication protected item') });
@@ -28,6 +28,7 @@ async function change(
   call: Call,
   armId: string,
   alter: (item: ProtectedItem, now: string) => ProtectedItem,
+  afterwards: typeof wake = wake,
 ): Promise<ApiResponse> {
   const now = (await call.app.clock.now()).toString();
   const { vaultId, stored: first } = await itemWithin(call, armId);
@@ -37,7 +38,7 @@ async function change(
     const changed = alter(stored.value, now);
     return { operations: changed === stored.value ? [] : [replace(stored, changed)], result: changed };
   });
-  await wake(call.app, vaultId, item);
+  await afterwards(call.app, vaultId, item);
   return ok({ itemId: armId, paused: item.replication.paused });
 }
 
@@ -66,6 +67,10 @@ export const pauseResumeOperations = [
       role: 'operator',
       body: itemBody,
     },
-    (call, { itemId }) => change(call, itemId, resumed),
+    (call, { itemId }) =>
+      change(call, itemId, resumed, async (...of) => {
+        await endWaits(...of);
+        await wake(...of);
+      }),
   ),
 ];

@@ -66,7 +66,7 @@ export function planNextStep(
  * Nothing more may be written to the disks: a log was damaged, or they are torn and nobody mends them now, or what mends them
  * ran into the same. Or writing failed for a reason that does not pass by itself, and no operator has resumed replication yet.
  */
-function isBlocked(item: ProtectedItem): boolean {
+export function isBlocked(item: ProtectedItem): boolean {
   const { phase, resyncRequired, torn, lastError } = item.replication;
   if (lastError?.blocking === true) return true;
   return resyncRequired?.reason === applyFailedReason || (torn && phase !== 'resynchronization');

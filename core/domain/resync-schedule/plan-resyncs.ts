@@ -16,7 +16,7 @@ export interface ResyncCandidate {
 }
 
 /**
- * Which resynchronizations begin now, worst RPO first. `candidates` are all items of a vault: those under way count against
+ * Which resynchronizations begin now, worst RPO first. `candidates` are all items of a vault: those that move count against
  * `atOnceMax`, whoever began them. Nothing here ends one: a window that closes lets what runs run on.
  */
 export function planResyncs(
@@ -25,13 +25,20 @@ export function planResyncs(
   now: Temporal.Instant,
 ): ProtectedItem[] {
   if (resync.mode === 'manual') return [];
-  const runningCount = candidates.filter(({ item }) => item.replication.resync !== undefined).length;
+  const runningCount = candidates.filter((candidate) => isRunning(candidate, now)).length;
   return candidates
     .filter((candidate) => isReady(candidate, now))
     .filter(({ siteTimeZone }) => resync.mode === 'immediate' || isInWindow(windowFor(resync, siteTimeZone), now))
     .map(({ item }) => item)
     .sort((a, b) => exposureSeconds(b, now) - exposureSeconds(a, now) || compareText(a.itemId, b.itemId))
     .slice(0, Math.max(0, resync.atOnceMax - runningCount));
+}
+
+/** One that nobody carries on, because its relay is silent, an operator paused it or must act, takes no other's place. */
+function isRunning({ item, relayHeardAt }: ResyncCandidate, now: Temporal.Instant): boolean {
+  const { resync, paused, lastError, relayError } = item.replication;
+  if (resync === undefined || paused || lastError?.blocking === true || relayError?.blocking === true) return false;
+  return hasRelayContact(item, relayHeardAt, now);
 }
 
 function isReady({ item, relayHeardAt }: ResyncCandidate, now: Temporal.Instant): boolean {

@@ -6,8 +6,7 @@ import { Temporal } from 'temporal-polyfill';
  * Success forgets the failures; renewed contact or an operator's resume ends a wait at once.
  */
 const firstWaitsMinutes: readonly number[] = [1, 2, 4, 8, 10];
-/** Also the wait after what an operator must mend: there is no use in trying it sooner. */
-export const lastingWaitMinutes = 30;
+const lastingWaitMinutes = 30;
 
 /** Minutes between the start of the attempt that failed as the `failedAttempts`-th in a row and the start of the next. */
 export function retryWaitMinutes(failedAttempts: number): number {

@@ -33,12 +33,13 @@ export interface UnplannedFailoverInput extends JobWorkflowInput {
   shutDownSource: boolean;
 }
 
-/** Its epoch, once it has one, and the task that it has come to: carried over from run to run. */
+/** Its epoch, once it has one, and how long it waits for the relay: carried over from run to run. */
 export interface ResynchronizeInput extends JobWorkflowInput {
   /** Compare every chunk, whatever the site's record of changed chunks says. */
   compareAll: boolean;
   epoch?: number;
-  task?: string;
+  /** Until when the relay may take to start. ISO-8601. */
+  startBy?: string;
 }
 
 /** A workflow of one epoch of one item, e.g. the replication loop. */

@@ -1,8 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { makeDigestRegion, makeReadDigestWork } from '../../../activities/digest.js';
+import { makeBeginFailover, makeUndoFailover } from '../../../activities/failover.js';
+import { makeConcludeJob } from '../../../activities/jobs.js';
+import { makeDropSuperseded } from '../../../activities/resynchronize.js';
+import { asJobName } from '../../../core/domain/ids.js';
+import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
+import { FencedError } from '../../../core/ports/replica-store.js';
 import { transferPrefixOfProtection } from '../../../core/domain/replication/blob-names.js';
 import { digestGroupBytes } from '../../../core/domain/replication/resync-geometry.js';
-import { list } from '../../../core/records/access.js';
+import { list, replace } from '../../../core/records/access.js';
 import { receiveCycle } from '../../../core/records/receive-cycle.js';
 import { rows } from '../../../core/records/rows.js';
 import { sampleStorageAccountId, sampleVaultId } from '../../support/sample-item.js';
@@ -205,5 +212,123 @@ test('what an earlier epoch sends late changes nothing', async () => {
     const { clock, table } = world;
     const received = await receiveCycle(table, clock, sampleVaultId, world.item.itemId, late);
     assert.equal(received.kind === 'conflict' && received.conflict.kind, 'superseded');
+  });
+});
+
+test('nothing that a failover still applies is dropped by a clean-up that comes after it took over', async () => {
+  await inWorld({ vm }, async (world) => {
+    await world.protect();
+    await world.untilQuiet();
+    await world.harness.engine.stop();
+    world.source.write(0, 40, 'acknowledged');
+    await world.source.sendCycle();
+    const { itemId, protectionId } = world.item;
+    const jobName = asJobName('failover');
+    const stored = await world.storedItem();
+    const activeJob = { jobName, scenarioName: 'UnplannedFailover', startedAt: stored.value.createdAt };
+    await world.table.transact(stored.ref.partition, [replace(stored, { ...stored.value, activeJob })]);
+    const job = { vaultId: sampleVaultId, itemId, protectionId, jobName };
+    assert.equal((await makeBeginFailover(world.dependencies)(job)).kind, 'begun');
+    const before = await transferred(world);
+    assert.deepEqual(await makeDropSuperseded(world.dependencies)(job), { kind: 'superseded' });
+    assert.deepEqual(await transferred(world), before);
+    assert.equal((await list(world.table, rows.cycles(sampleVaultId, itemId))).length, 2, 'applied and received');
+  });
+});
+
+test('checksums are made only after no writer of an earlier epoch can reach the disk', async () => {
+  await inWorld({ vm }, async (world) => {
+    await world.protect();
+    const { itemId, protectionId } = world.item;
+    const stored = await world.storedItem();
+    await world.harness.engine.stop();
+    const { replication } = stored.value;
+    // The epoch is taken in the row, and the host died before it raised the fences.
+    const begun = { ...replication, epoch: 2, baseCycle: replication.appliedCycle, torn: true } as const;
+    await world.table.transact(stored.ref.partition, [
+      replace(stored, { ...stored.value, replication: { ...begun, phase: 'resynchronization' } }),
+    ]);
+    const key = { vaultId: sampleVaultId, itemId, protectionId, epoch: 2 };
+    await makeDigestRegion(world.dependencies)({ ...key, diskIndex: 0, fromBytes: 0 });
+    const [disk] = stored.value.disks;
+    assert(disk);
+    const late = { epoch: 1, cycle: replication.appliedCycle };
+    await assert.rejects(world.replicas.writePages(disk.replica, 0, Buffer.alloc(512, 1), late), FencedError);
+  });
+});
+
+test('what only an operator can mend stops the checksums until replication is resumed', async () => {
+  await inWorld({ vm }, async (world) => {
+    await world.protect();
+    await submitResync(world, true);
+    await untilDigested(world);
+    await world.harness.engine.stop();
+    const { itemId, protectionId } = world.item;
+    const stored = await world.storedItem();
+    const lastError = {
+      code: 'US6021',
+      message: 'm',
+      recommendedAction: 'r',
+      at: stored.value.createdAt,
+      blocking: true,
+    };
+    const disks = stored.value.disks.map((disk) => ({ ...disk, digestedThroughBytes: 0 }));
+    const replication = { ...stored.value.replication, lastError };
+    await world.table.transact(stored.ref.partition, [replace(stored, { ...stored.value, disks, replication })]);
+    const key = { vaultId: sampleVaultId, itemId, protectionId, epoch: 2 };
+    assert.deepEqual(await makeReadDigestWork(world.dependencies)(key), { kind: 'idle' });
+  });
+});
+
+test('a failover that is refused after the resynchronization ended leaves the item protected', async () => {
+  await inWorld({ vm }, async (world) => {
+    await world.protect();
+    await world.untilQuiet();
+    await world.harness.engine.stop();
+    const { itemId, protectionId } = world.item;
+    const jobName = asJobName('failover');
+    const conclude = async (changes: Partial<ProtectedItem['replication']>) => {
+      const stored = await world.storedItem();
+      const activeJob = { jobName, scenarioName: 'UnplannedFailover', startedAt: stored.value.createdAt };
+      const { resync: _, ...rest } = stored.value.replication;
+      const item = { ...stored.value, activeJob, state: 'UnplannedFailoverInProgress' as const };
+      await world.table.transact(stored.ref.partition, [
+        replace(stored, { ...item, replication: { ...rest, ...changes } }),
+      ]);
+      const job = { vaultId: sampleVaultId, itemId, protectionId, jobName };
+      const { event } = await makeUndoFailover(world.dependencies)(job);
+      await makeConcludeJob(world.dependencies)({
+        vaultId: sampleVaultId,
+        jobName,
+        outcome: { kind: 'succeeded' },
+        item: { itemId, protectionId, event },
+      });
+      return (await world.currentItem()).state;
+    };
+    const resync = { jobName: asJobName('resync'), startedAt: '2026-01-05T10:00:00Z', cause: 'requested' };
+    assert.equal(await conclude({ resync, phase: 'resynchronization' }), 'Resynchronizing');
+    assert.equal(await conclude({ phase: 'delta' }), 'Protected');
+  });
+});
+
+test('an outage of the table while disks are compared ends nothing: the job looks again when it is over', async () => {
+  await inWorld({ vm }, async (world) => {
+    await world.protect();
+    const job = await submitResync(world, true);
+    await untilDigested(world);
+    const outageEnds = world.time.now() + 5 * 60_000;
+    let failed = 0;
+    world.fault = () => {
+      if (world.time.now() >= outageEnds) return undefined;
+      failed++;
+      return 'beforeEffect';
+    };
+    await world.until(async () => world.time.now() >= outageEnds, 'the outage to end', true);
+    assert(failed > 3, `${failed} calls met the outage`);
+    assert.equal((await world.currentItem()).replication.resync?.jobName, job);
+    for (const disk of [0, 1]) await world.source.sendDifferences(disk);
+    await world.source.sendCycle({ closesBase: true });
+    await world.wake();
+    assert.equal((await world.endedJob(job)).state, 'Succeeded');
   });
 });

@@ -36,6 +36,7 @@ export class Harness {
   readonly table = this.assignmentChanges.observed(this.sharedTable);
   readonly started: { orchestrator: string; instanceId: string; input: object }[] = [];
   readonly rung: string[] = [];
+  readonly waitsEnded: string[] = [];
   readonly logged: string[] = [];
   /** Announced blobs: name → what lies there. */
   readonly uploaded = new Map<string, { etag: string; lengthBytes: number }>();
@@ -104,6 +105,9 @@ export class Harness {
       ring: async (instanceId) => {
         this.rung.push(instanceId);
         return this.started.some((instance) => instance.instanceId === instanceId);
+      },
+      resume: async (instanceId) => {
+        this.waitsEnded.push(instanceId);
       },
     },
   };

@@ -51,6 +51,7 @@ test('a resume ends the pause and every wait, and forgets what only an operator 
     },
   );
   assert.deepEqual((await call('resume')).body, { itemId: item.armId, paused: false });
+  assert.equal(harness.waitsEnded.length, 1, 'the loop’s own wait ends too');
   const { replication } = await item.now();
   const { paused, pausedAt, resumedAt, resumedCount, relayError, lastError, resyncRequired } = replication;
   assert.deepEqual([paused, pausedAt, resumedAt, resumedCount], [false, undefined, harness.now.toString(), 1]);

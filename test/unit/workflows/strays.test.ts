@@ -59,6 +59,11 @@ test('what lost answers left of closed cycles and epochs goes, and nothing of th
     assert(!left.includes(blob(appliedCycle, epoch)));
     assert(left.includes(blob(99, epoch)));
     assert.equal((await list(world.table, rows.points(sampleVaultId, item.itemId))).length, keep + 1);
+    // A failover applies under its epoch what this one received: nothing of that is a stray.
+    const { phase: _, ...progress } = item.replication;
+    const failingOver = { ...item, replication: { ...progress, phase: 'stopped', epoch: epoch + 1 } as const };
+    await dropStrays(world.dependencies, input, failingOver);
+    assert(await world.transfers.stat(sampleStorageAccountId, blob(appliedCycle + 1, epoch)));
     const later = { ...item, replication: { ...item.replication, epoch: epoch + 1 } };
     await dropStrays(world.dependencies, input, later);
     const account = sampleStorageAccountId;

@@ -58,6 +58,19 @@ test('the vault’s time zone goes before the site’s, and a site that names no
   assert.deepEqual(found('W. Europe Standard Time'), [], '18:00');
 });
 
+test('resynchronizations that nobody carries on take no other item’s place', () => {
+  const error = { code: 'US5021', message: 'm', recommendedAction: 'r', at: ago(60), blocking: true };
+  const moving = candidate('m', { resync });
+  const stuck = [
+    { ...candidate('s1', { resync }), relayHeardAt: ago(3600) },
+    candidate('s2', { resync, paused: true }),
+    candidate('s3', { resync, relayError: error }),
+    candidate('s4', { resync, lastError: error }),
+  ];
+  assert.deepEqual(planned([...stuck, candidate('a'), candidate('b')], { atOnceMax: 1 }).length, 1);
+  assert.deepEqual(planned([moving, candidate('a')], { atOnceMax: 1 }), []);
+});
+
 const notReady: [string, ResyncCandidate][] = [
   ['nothing is wrong', candidate('a', { resyncRequired: undefined as never })],
   ['it is paused', candidate('a', { paused: true })],
@@ -103,7 +116,7 @@ test('never more than so many at once, running ones included, and always the wor
         }),
       );
       const begun = planned(candidates, { atOnceMax });
-      const runningCount = list.filter(({ running }) => running).length;
+      const runningCount = list.filter(({ running, paused }) => running && !paused).length;
       const waiting = list
         .filter(({ running, paused }) => !running && !paused)
         .map(({ rpo }) => rpo)
