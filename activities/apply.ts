@@ -1,4 +1,10 @@
-import { readPageOperations, sliceFrames } from '../core/dataplane/transfer-log/page-operations.js';
+import { ChecksumCollector } from '../core/dataplane/resync/checksum-table.js';
+import {
+  planPageOperations,
+  readPageOperations,
+  sliceFrames,
+  type PageOperation,
+} from '../core/dataplane/transfer-log/page-operations.js';
 import { readTransferLogIndex, type TransferLogIndex } from '../core/dataplane/transfer-log/reader.js';
 import type { RandomReader } from '../core/dataplane/random-access.js';
 import { UnderstudyError } from '../core/domain/errors.js';
@@ -7,16 +13,17 @@ import type { TransferLogRef, UploadTarget } from '../core/domain/relay-protocol
 import { transferBlobName, transferStorageAccountId } from '../core/domain/replication/blob-names.js';
 import type { Fence } from '../core/domain/replication/fence.js';
 import { failureOf } from '../core/domain/workflows/failure.js';
-import { FencedError } from '../core/ports/replica-store.js';
+import { FencedError, type ReplicaStore } from '../core/ports/replica-store.js';
+import type { TransferStore } from '../core/ports/transfer-store.js';
 import { read } from '../core/records/access.js';
 import { owned } from '../core/records/item-change.js';
 import { rows } from '../core/records/rows.js';
 import { done, superseded, type Activity, type ActivityDependencies } from './activity.js';
 import { forEachBounded } from './bounded.js';
 import type { activities, ApplyOutcome } from './contract.js';
+import { keepChecksums, noteWritten } from './kept-checksums.js';
+import { checksumsBefore } from './replica-digests.js';
 import { readCycle } from './replication-work.js';
-
-type Stores = Pick<ActivityDependencies, 'replicas' | 'transfers'>;
 
 /** Page writes under way within one activity: each holds at most 4 MiB. */
 const writesAtOnce = 4;
@@ -28,6 +35,8 @@ interface LogToApply {
   /** Epoch under which it was announced: a failover applies what an earlier epoch received. */
   announcedEpoch: number;
   target: UploadTarget;
+  /** Of a piece of a base. */
+  toBytes?: number;
   log: TransferLogRef;
 }
 
@@ -52,7 +61,13 @@ export const makeApplyCycleSlices =
         if (!disk || !log) continue;
         const target: UploadTarget = { kind: 'cycle', cycle: input.cycle, diskId: disk.diskId };
         const source = { item, disk, announcedEpoch: manifest.epoch, target, log };
-        await applyLog(stores, source, { epoch: input.epoch, cycle: input.cycle }, { sliceIndex, sliceCount });
+        const fence = { epoch: input.epoch, cycle: input.cycle };
+        await readLog(stores.transfers, source, async (index, operations) => {
+          const slice = sliceFrames(index, sliceCount)[sliceIndex];
+          if (!slice) return;
+          await noteWritten(table, { vaultId: input.vaultId, item, disk }, [...planPageOperations(index)]);
+          await writeAll(stores.replicas, disk, operations(slice), fence);
+        });
       }
     });
   };
@@ -75,12 +90,26 @@ export const makeApplySegments =
         const announcement = segment?.value.announcement;
         // Gone: another run of this activity was faster, and its mark has moved.
         if (announcement?.protectionId !== input.protectionId || announcement.epoch !== input.epoch) continue;
-        // Nothing in this piece differed.
-        if (announcement.log === null) continue;
-        const target: UploadTarget = { kind: 'segment', fromBytes, diskId: disk.diskId };
-        const source = { item, disk, announcedEpoch: announcement.epoch, target, log: announcement.log };
+        const { log } = announcement;
+        const piece = { fromBytes, toBytes: announcement.toBytes };
+        const before = await checksumsBefore({ table, ...stores }, { ...input, item, disk }, piece);
+        // Neither side was looked at.
+        if (log === null && before === 'spared') continue;
+        const known = before === 'spared' ? undefined : before;
         const fence = { epoch: input.epoch, cycle: item.replication.baseCycle };
-        await applyLog(stores, source, fence, { sliceIndex: 0, sliceCount: 1 });
+        const keep = (collector: ChecksumCollector) =>
+          keepChecksums(stores.replicas, { item, disk }, piece, collector.entries(), fence);
+        if (log === null) {
+          await keep(new ChecksumCollector(piece, known));
+          continue;
+        }
+        const target: UploadTarget = { kind: 'segment', fromBytes, diskId: disk.diskId };
+        const source = { item, disk, announcedEpoch: announcement.epoch, target, toBytes: piece.toBytes, log };
+        await readLog(stores.transfers, source, async (_, operations) => {
+          const collector = new ChecksumCollector(piece, known);
+          await writeAll(stores.replicas, disk, collector.seen(operations()), fence);
+          await keep(collector);
+        });
       }
     });
   };
@@ -100,52 +129,54 @@ async function settle(apply: () => Promise<void>): Promise<ApplyOutcome> {
 const isDamage = (error: unknown): boolean =>
   error instanceof UnderstudyError && (/^US204\d$/.test(error.code) || ['US3011', 'US3012'].includes(error.code));
 
-/** Reads the log with the announced ETag and checks it against the announced digest, then writes its pages. */
-async function applyLog(
-  stores: Stores,
-  source: LogToApply,
-  fence: Fence,
-  part: { sliceIndex: number; sliceCount: number },
-): Promise<void> {
+/** What a log holds: its index, verified, and the page operations of its frames `[from, to)`. */
+type UseLog = (
+  index: TransferLogIndex,
+  operations: (slice?: { from: number; to: number }) => AsyncIterable<PageOperation>,
+) => Promise<void>;
+
+/** Reads the log with the announced ETag and checks it against the announced digest. */
+async function readLog(transfers: TransferStore, source: LogToApply, use: UseLog): Promise<void> {
   try {
-    await applyLogOnce(stores, source, fence, part);
+    await readLogOnce(transfers, source, use);
   } catch (error) {
     // Damage on the way from storage is gone at the second look; damage in storage is not.
     if (!isDamage(error)) throw error;
-    await applyLogOnce(stores, source, fence, part);
+    await readLogOnce(transfers, source, use);
   }
 }
 
-async function applyLogOnce(
-  { replicas, transfers }: Stores,
-  source: LogToApply,
-  fence: Fence,
-  { sliceIndex, sliceCount }: { sliceIndex: number; sliceCount: number },
-): Promise<void> {
-  const { item, disk, log, target, announcedEpoch } = source;
+async function readLogOnce(transfers: TransferStore, source: LogToApply, use: UseLog): Promise<void> {
+  const { item, log, target, announcedEpoch } = source;
   const blobName = transferBlobName(item.protectionId, announcedEpoch, target, log.uploadId);
   const reader: RandomReader = transfers.openReader(transferStorageAccountId(item), blobName, log);
   const index = await readTransferLogIndex(reader, log);
   checkHeader(source, index, blobName);
-  const slice = sliceFrames(index, sliceCount)[sliceIndex];
-  if (!slice) return;
-  await forEachBounded(readPageOperations(reader, index, slice.from, slice.to), writesAtOnce, (operation) =>
-    operation.kind === 'write'
-      ? replicas.writePages(disk.replica, operation.offsetBytes, operation.data, fence)
-      : replicas.clearPages(disk.replica, operation.offsetBytes, operation.lengthBytes, fence),
-  );
+  await use(index, (slice) => readPageOperations(reader, index, slice?.from, slice?.to));
 }
+
+const writeAll = (
+  replicas: ReplicaStore,
+  { replica }: ReplicaDisk,
+  operations: AsyncIterable<PageOperation>,
+  fence: Fence,
+): Promise<void> =>
+  forEachBounded(operations, writesAtOnce, (operation) =>
+    operation.kind === 'write'
+      ? replicas.writePages(replica, operation.offsetBytes, operation.data, fence)
+      : replicas.clearPages(replica, operation.offsetBytes, operation.lengthBytes, fence),
+  );
 
 /** A whole log, but of another disk, cycle or life, must not reach this one. */
 function checkHeader(source: LogToApply, { header }: TransferLogIndex, blobName: string): void {
-  const { item, disk, target, announcedEpoch } = source;
+  const { item, disk, target, toBytes, announcedEpoch } = source;
   const expected = {
     kind: target.kind === 'cycle' ? 'delta' : 'base',
     protectionId: item.protectionId.toLowerCase(),
     diskId: disk.diskId.toLowerCase(),
     epoch: announcedEpoch,
     diskSizeBytes: disk.sourceSizeBytes,
-    ...(target.kind === 'cycle' ? { cycle: target.cycle } : { fromBytes: target.fromBytes }),
+    ...(target.kind === 'cycle' ? { cycle: target.cycle } : { fromBytes: target.fromBytes, toBytes }),
   };
   const wrong = Object.entries(expected).filter(([field, value]) => header[field as keyof typeof header] !== value);
   if (wrong.length === 0) return;

@@ -171,7 +171,7 @@ export const makeFinishInitialReplication =
         item: {
           ...item,
           state,
-          replication: { ...item.replication, phase: 'delta' },
+          replication: { ...item.replication, phase: 'delta', checksumEpoch: input.epoch },
           activeJob: { jobName: job.jobName, scenarioName: job.scenarioName, startedAt: now },
         },
         operations: [insert(rows.job(input.vaultId, input.jobName), job)],

@@ -2,15 +2,16 @@ import type { ProtectedItem } from '../core/domain/protected-item/protected-item
 import { nextState, type ProtectionEvent } from '../core/domain/protected-item/state-table.js';
 import { applyFailedReason } from '../core/domain/replication/next-step.js';
 import { nextAttemptAt } from '../core/domain/retry/retry-schedule.js';
-import type { JobWorkflowInput } from '../core/domain/workflows/workflows.js';
+import type { EpochWorkflowInput, JobWorkflowInput } from '../core/domain/workflows/workflows.js';
 import { FencedError } from '../core/ports/replica-store.js';
 import type { RowOperation, StateTable } from '../core/ports/state-table.js';
-import { insert, list, read } from '../core/records/access.js';
+import { insert, list, read, type Stored } from '../core/records/access.js';
 import { changeItem, owned } from '../core/records/item-change.js';
-import { rows } from '../core/records/rows.js';
+import { rows, type StoredResyncScope } from '../core/records/rows.js';
 import { Temporal } from 'temporal-polyfill';
 import { done, superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities } from './contract.js';
+import { carryNotes, dropNotesBefore } from './kept-checksums.js';
 import { finalizeJob } from './replication-work.js';
 import { dropStrays } from './strays.js';
 
@@ -63,6 +64,7 @@ function torn(item: ProtectedItem, compareAll: boolean): ProtectedItem {
   const {
     resync,
     resyncRequired,
+    checksumEpoch,
     checkpointAt: _checkpoint,
     baseClosedByCycle: _closed,
     lastError: _error,
@@ -91,6 +93,7 @@ function torn(item: ProtectedItem, compareAll: boolean): ProtectedItem {
           ...resync,
           failedAttempts: resyncRequired?.failedAttempts ?? 0,
           ...(holdsWhole && !compareAll && { changedSince: { epoch, cycle: appliedCycle } }),
+          ...(holdsWhole && !compareAll && checksumEpoch !== undefined && { checksumsOf: checksumEpoch }),
         },
       }),
     },
@@ -156,20 +159,29 @@ export const makeFinishResynchronization =
   }: Pick<ActivityDependencies, 'table' | 'clock'>): Activity<typeof activities.finishResynchronization> =>
   async (input) => {
     const now = (await clock.now()).toString();
+    const isPartial = (await scopesOf(table, input)).length > 0;
+    await carryNotesInto(table, input, isPartial);
     const change = await changeItem(table, input, async (item) => {
       if (item.replication.phase !== 'resynchronization') return { kind: 'unchanged' };
       const isFirst = item.state === 'InitialReplicationInProgress';
       const state = nextState(item.state, isFirst ? 'initialReplicationFinished' : 'resyncFinished');
       // A failover that is still in its checks reads the state that it will go back to when it is refused.
       if (state === undefined && item.state !== 'UnplannedFailoverInProgress') return { kind: 'superseded' };
-      const { resync: _, ...replication } = item.replication;
+      const { resync, ...replication } = item.replication;
+      // Of what was spared nothing is known but by the checksums kept before.
+      const areChecksumsWhole = !isPartial || resync?.checksumsOf !== undefined;
       const job = finalizeJob(input, item, now);
       return {
         kind: 'changed',
         item: {
           ...item,
           state: state ?? item.state,
-          replication: { ...replication, phase: 'delta', torn: false },
+          replication: {
+            ...replication,
+            phase: 'delta',
+            torn: false,
+            ...(areChecksumsWhole && { checksumEpoch: input.epoch }),
+          },
           ...(isFirst && { activeJob: { jobName: job.jobName, scenarioName: job.scenarioName, startedAt: now } }),
         },
         operations: [
@@ -178,8 +190,27 @@ export const makeFinishResynchronization =
         ],
       };
     });
-    return change.kind === 'superseded' ? superseded : done;
+    if (change.kind === 'superseded') return superseded;
+    await dropNotesBefore(table, input, input.epoch);
+    return done;
   };
+
+/** What is compared of each disk by the site's record of changed chunks; none where all of it is. */
+async function scopesOf(
+  table: StateTable,
+  { vaultId, itemId, epoch }: Pick<EpochWorkflowInput, 'vaultId' | 'itemId' | 'epoch'>,
+): Promise<Stored<StoredResyncScope>[]> {
+  return (await list(table, rows.resyncScopes(vaultId, itemId))).filter(({ value }) => value.epoch === epoch);
+}
+
+async function carryNotesInto(table: StateTable, input: EpochWorkflowInput, isPartial: boolean): Promise<void> {
+  if (!isPartial) return;
+  const stored = await read(table, rows.item(input.vaultId, input.itemId));
+  if (!owned(stored, input) || stored.value.replication.phase !== 'resynchronization') return;
+  const from = stored.value.replication.resync?.checksumsOf;
+  const source = { vaultId: input.vaultId, item: stored.value };
+  if (from !== undefined) await carryNotes(table, source, { from, to: input.epoch });
+}
 
 async function scopeDeletions(
   table: StateTable,

@@ -1,10 +1,8 @@
 import type { DiskRange, DiskReader } from '../core/dataplane/random-access.js';
+import { baseAlignmentBytes } from '../core/domain/replication/resync-geometry.js';
 import { segmentDataBytes, segmentSpanBytes } from './limits.js';
 
-/** Cuts fall on whole mebibytes: no frame of a transfer log and no page of the replica lies across two segments. */
-const alignmentBytes = 1024 * 1024;
-
-const alignDown = (offsetBytes: number): number => Math.floor(offsetBytes / alignmentBytes) * alignmentBytes;
+const alignDown = (offsetBytes: number): number => Math.floor(offsetBytes / baseAlignmentBytes) * baseAlignmentBytes;
 
 /** Walks a disk from an offset on and cuts it into pieces of bounded data and span; what is not allocated costs nothing. */
 export class BaseScan {
@@ -46,7 +44,7 @@ export class BaseScan {
       if (Math.min(rangeEnd, end) - range.offsetBytes > roomBytes) {
         // Full: the piece ends inside this range, one alignment unit into it at least, so that every piece moves on.
         const fits = alignDown(range.offsetBytes + Math.max(roomBytes, 0));
-        end = Math.min(end, Math.max(fits, alignDown(range.offsetBytes) + alignmentBytes));
+        end = Math.min(end, Math.max(fits, alignDown(range.offsetBytes) + baseAlignmentBytes));
       }
       const cut = Math.min(rangeEnd, end);
       dataBytes += cut - range.offsetBytes;

@@ -196,6 +196,15 @@ export interface StoredResyncScope {
   bitmap: string;
 }
 
+/** Which groups of a disk were written since the base of `epoch` (docs/decisions/kept-checksums.md). */
+export interface StoredWrittenGroups {
+  protectionId: string;
+  epoch: number;
+  groupBytes: number;
+  /** Base64. */
+  bitmap: string;
+}
+
 export interface RegisteredRelay {
   relayId: RelayId;
   vaultId: VaultId;
@@ -303,6 +312,14 @@ export const rows = {
   resyncScopes: (vaultId: VaultId, itemId: ItemId): RowsRef<StoredResyncScope> => ({
     partition: vaultPartition(vaultId),
     prefix: `scope!${itemId}!`,
+  }),
+  writtenGroups: (vaultId: VaultId, itemId: ItemId, diskIndex: number, epoch: number): RowRef<StoredWrittenGroups> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: `written!${itemId}!${ascending(diskIndex)}!${ascending(epoch)}`,
+  }),
+  writtenGroupsOfItem: (vaultId: VaultId, itemId: ItemId): RowsRef<StoredWrittenGroups> => ({
+    partition: vaultPartition(vaultId),
+    prefix: `written!${itemId}!`,
   }),
   /** Newest first. One cycle has at most one point. */
   point: (vaultId: VaultId, itemId: ItemId, cycle: number): RowRef<RecoveryPoint> => ({

@@ -53,6 +53,8 @@ export interface Resynchronization {
    * Absent: every chunk is compared.
    */
   changedSince?: { epoch: number; cycle: number };
+  /** The base whose kept checksums spare reading the replica. Absent: all of it is read. */
+  checksumsOf?: number;
 }
 
 /** How far replication has come. Guarded by the item row's ETag: every change is a read-modify-write. */
@@ -85,6 +87,11 @@ export interface ReplicationProgress {
    * before a resynchronization's first write, cleared only by a completed one. Never set by initial replication.
    */
   torn: boolean;
+  /**
+   * The epoch whose base the kept checksums tell of (docs/decisions/kept-checksums.md), from that base's completion until the
+   * next resynchronization begins. Absent where none are kept, or not of all disks.
+   */
+  checksumEpoch?: number;
   /**
    * Set while the item must be resynchronized: what happened, in words for the operator. `failedAttempts` of resynchronizing
    * it so far; the next is not begun by itself before `nextAttemptAt`.

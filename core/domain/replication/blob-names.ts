@@ -89,6 +89,13 @@ export const replicaBlob = (storageAccountId: string, protectionId: ProtectionId
   blobName: `${protectionId}/${checked(diskId, diskIdPattern, 'disk')}.vhd`,
 });
 
+/** The kept checksums of a replica disk: never in a premium account, where each page blob costs as much as a whole disk. */
+export const checksumTableBlob = (logStorageAccountId: string, protectionId: ProtectionId, diskId: DiskId): ReplicaBlob => ({
+  storageAccountId: logStorageAccountId,
+  container: replicaContainer,
+  blobName: `${protectionId}/${checked(diskId, diskIdPattern, 'disk')}.checksums`,
+});
+
 /** A disk of the VM that a failover makes. Each failover has names of its own, so that a late copier never meets the next one. */
 export const failoverBlob = (
   storageAccountId: string,

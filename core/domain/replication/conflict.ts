@@ -1,4 +1,5 @@
 import { UnderstudyError } from '../errors.js';
+import { baseAlignmentBytes } from './resync-geometry.js';
 import { retryAdvice } from '../retry/classification.js';
 
 /**
@@ -121,7 +122,7 @@ function describe(conflict: ReplicationConflict): Description {
       return {
         code: 'US3009',
         message: `bytes ${conflict.fromBytes} to ${conflict.toBytes} are no piece of disk ${conflict.diskId} of ${conflict.sizeBytes} bytes`,
-        possibleCauses: 'The disk was resized, or the relay is mistaken about it.',
+        possibleCauses: `The disk was resized, or the relay is mistaken about it or of another version: pieces are cut at multiples of ${baseAlignmentBytes} bytes.`,
         recommendedAction: 'Disable replication of the virtual machine and enable it again if its disk was resized.',
       };
     case 'segmentWithoutLog':

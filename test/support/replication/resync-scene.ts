@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import type { JobName } from '../../../core/domain/ids.js';
+import { resyncChunkBytes } from '../../../core/domain/replication/resync-geometry.js';
 import { jobKinds } from '../../../core/domain/jobs/job.js';
 import { nextState } from '../../../core/domain/protected-item/state-table.js';
 import { workflowNames } from '../../../core/domain/workflows/workflows.js';
@@ -46,4 +47,20 @@ export async function untilDigested(
     async () => (await world.currentItem()).disks.every((disk) => disk.digestedThroughBytes === disk.sourceSizeBytes),
     'the checksums of every disk',
   );
+}
+
+/** From now on: the chunks of the replica disks that were read, in order, as `disk:chunk`. */
+export function watchReads({ replicas, item }: WorkflowWorld): () => string[] {
+  const read: string[] = [];
+  const readPages = replicas.readPages.bind(replicas);
+  replicas.readPages = async (blob, offsetBytes, lengthBytes, snapshotId) => {
+    const disk = item.disks.findIndex(({ replica }) => replica.blobName === blob.blobName);
+    if (disk >= 0 && snapshotId === undefined) {
+      for (let at = offsetBytes; at < offsetBytes + lengthBytes; at += resyncChunkBytes) {
+        read.push(`${disk}:${at / resyncChunkBytes}`);
+      }
+    }
+    return readPages(blob, offsetBytes, lengthBytes, snapshotId);
+  };
+  return () => [...new Set(read)].toSorted((a, b) => a.localeCompare(b, 'en', { numeric: true }));
 }

@@ -13,7 +13,7 @@ import {
   transferBlobName,
   transferStorageAccountId,
 } from '../../../core/domain/replication/blob-names.js';
-import { resyncChunkBytes } from '../../../core/domain/replication/resync-geometry.js';
+import { isInScope, resyncChunkBytes } from '../../../core/domain/replication/resync-geometry.js';
 import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
 import type { Clock } from '../../../core/ports/clock.js';
 import type { StateTable } from '../../../core/ports/state-table.js';
@@ -36,6 +36,7 @@ export class ScriptedSource {
   /** Number of the last cycle that was closed. */
   cycle = 0;
   private base: Buffer[] = [];
+  private scopes: readonly ResyncScope[] | undefined;
   private dirty: Set<number>[];
   private uploads = 0;
 
@@ -96,6 +97,7 @@ export class ScriptedSource {
   async startResynchronization(scopes?: ResyncScope[]): Promise<Received> {
     const { epoch, baseCycle } = (await this.item()).replication;
     this.cycle = baseCycle;
+    this.scopes = scopes;
     this.base = this.disks.map((disk) => Buffer.from(disk));
     this.dirty = this.disks.map(() => new Set());
     return markBaseStarted(this.stores.table, sampleVaultId, this.itemRef.itemId, {
@@ -123,7 +125,10 @@ export class ScriptedSource {
     const digests = await openDigestFile(this.stores.transfers.openReader(account, name, found), region);
     const replica = await digests.chunkDigests(0, digests.groupCount);
     const chunks: DiskChunk[] = [];
+    const travelled = this.scopes?.find((each) => each.diskId === diskId);
+    const scope = travelled && { ...travelled, bitmap: Buffer.from(travelled.bitmap, 'base64') };
     for (let at = fromBytes; at < digests.toBytes; at += resyncChunkBytes) {
+      if (scope && !isInScope(scope, { fromBytes: at, toBytes: at + 1 })) continue;
       const data = base.subarray(at, Math.min(at + resyncChunkBytes, digests.toBytes));
       const index = ((at - fromBytes) / resyncChunkBytes) * digestBytes;
       if (!chunkDigest(data).equals(replica.subarray(index, index + digestBytes))) {

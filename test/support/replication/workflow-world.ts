@@ -10,6 +10,7 @@ import { jobNameAt } from '../../../core/domain/jobs/job-name.js';
 import { hasEnded, plannedTasks } from '../../../core/domain/jobs/transitions.js';
 import type { ProtectedItem, ReplicaBlob } from '../../../core/domain/protected-item/protected-item.js';
 import { nextState, type ProtectionEvent } from '../../../core/domain/protected-item/state-table.js';
+import { baseAlignmentBytes } from '../../../core/domain/replication/resync-geometry.js';
 import type { RecoveryPoint } from '../../../core/domain/recovery-point/recovery-point.js';
 import type { SiteVm } from '../../../core/domain/site/inventory.js';
 import {
@@ -37,6 +38,9 @@ import { unreliable, type FaultAtCall } from './unreliable.js';
 export const sampleNetworkId =
   '/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/local/providers/Microsoft.Network/virtualNetworks/prod';
 
+/** Two pieces of a base. */
+const diskSizeBytes = 2 * baseAlignmentBytes;
+
 /** Everything but the doors and the real relay: rows, blobs, VMs, the durable engine, business time that moves by hand. */
 export class WorkflowWorld {
   readonly table = new InMemoryStateTable();
@@ -56,7 +60,7 @@ export class WorkflowWorld {
   private jobs = 0;
 
   private constructor(options: WorldOptions) {
-    this.vm = options.vm ?? sampleVm();
+    this.vm = options.vm ?? sampleVm({}, 2, diskSizeBytes);
     this.replicas = new InMemoryReplicaStore({
       copiesFromSnapshotsAreIndependent: options.copiesFromSnapshotsAreIndependent ?? false,
     });
@@ -345,9 +349,11 @@ export class WorkflowWorld {
     assert.equal((await this.endedJob(jobName)).state, 'Succeeded');
     beforeBase();
     this.source.write(0, 3, 'while the base is sent');
-    await this.source.sendSegment(0, 0, 64 * 1024);
+    const sizeBytes = this.vm.disks[0]?.sizeBytes ?? 0;
+    const cutBytes = Math.min(baseAlignmentBytes, sizeBytes);
+    await this.source.sendSegment(0, 0, cutBytes);
     await this.source.sendCycle();
-    await this.source.sendSegment(0, 64 * 1024, this.vm.disks[0]?.sizeBytes ?? 0);
+    if (cutBytes < sizeBytes) await this.source.sendSegment(0, cutBytes, sizeBytes);
     for (let index = 1; index < this.vm.disks.length; index++) {
       this.source.write(index, 7, 'before the last segment');
       await this.source.sendSegment(index, 0, this.vm.disks[index]?.sizeBytes ?? 0);

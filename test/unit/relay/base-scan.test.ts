@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { DiskRange } from '../../../core/dataplane/random-access.js';
+import { baseAlignmentBytes } from '../../../core/domain/replication/resync-geometry.js';
 import { BaseScan } from '../../../relay/base-scan.js';
 
 const mebibyte = 1024 * 1024;
@@ -63,12 +64,12 @@ test('pieces follow one another to the end of any disk, hold bounded data, and a
       let from = 0;
       for (const to of cuts) {
         assert.ok(to > from && to - from <= limits.spanBytes);
-        assert.ok(to === disk.sizeBytes || to % mebibyte === 0);
+        assert.ok(to === disk.sizeBytes || to % baseAlignmentBytes === 0);
         const dataBytes = ranges.reduce((sum, range) => {
           const overlap = Math.min(range.offsetBytes + range.lengthBytes, to) - Math.max(range.offsetBytes, from);
           return sum + Math.max(overlap, 0);
         }, 0);
-        assert.ok(dataBytes <= limits.dataBytes + mebibyte, `${dataBytes} bytes from ${from} to ${to}`);
+        assert.ok(dataBytes <= limits.dataBytes + baseAlignmentBytes, `${dataBytes} bytes from ${from} to ${to}`);
         from = to;
       }
       const middle = cuts[Math.floor(cuts.length / 2)] ?? 0;

@@ -152,29 +152,29 @@ test('the closing cycle is accepted once every disk is received whole', () => {
 
 test('segments are accepted in ascending order without gaps, and repeats are acknowledged', () => {
   const item = sampleItem();
-  const first = acceptSegment(item, undefined, sampleSegment(1, 0, mebibyte));
+  const first = acceptSegment(item, undefined, sampleSegment(1, 0, 2 * mebibyte));
   assert.equal(first.kind, 'accepted');
   assert.deepEqual(
     first.item.disks.map((disk) => disk.baseReceivedThroughBytes),
-    [0, mebibyte],
+    [0, 2 * mebibyte],
   );
-  assert.equal(conflictOf(acceptSegment(first.item, undefined, sampleSegment(1, 0, mebibyte))), 'US3001 gap');
+  assert.equal(conflictOf(acceptSegment(first.item, undefined, sampleSegment(1, 0, 2 * mebibyte))), 'US3001 gap');
   assert.equal(
-    conflictOf(acceptSegment(first.item, undefined, sampleSegment(1, 2 * mebibyte, 3 * mebibyte))),
+    conflictOf(acceptSegment(first.item, undefined, sampleSegment(1, 0, 4 * mebibyte))),
     'US3001 gap',
   );
-  const stored = { announcement: sampleSegment(1, 0, mebibyte) };
-  assert.deepEqual(acceptSegment(first.item, stored, sampleSegment(1, 0, mebibyte)), { kind: 'repeat' });
+  const stored = { announcement: sampleSegment(1, 0, 2 * mebibyte) };
+  assert.deepEqual(acceptSegment(first.item, stored, sampleSegment(1, 0, 2 * mebibyte)), { kind: 'repeat' });
   assert.equal(
     conflictOf(
-      acceptSegment(first.item, stored, sampleSegment(1, 0, mebibyte, { log: sampleLog({ digest: '1'.repeat(64) }) })),
+      acceptSegment(first.item, stored, sampleSegment(1, 0, 2 * mebibyte, { log: sampleLog({ digest: '1'.repeat(64) }) })),
     ),
     'US3002 digestConflict',
   );
   const applied = sampleItem({
-    disks: [sampleDisk(0, { baseReceivedThroughBytes: mebibyte, baseAppliedThroughBytes: mebibyte }), sampleDisk(1)],
+    disks: [sampleDisk(0, { baseReceivedThroughBytes: 2 * mebibyte, baseAppliedThroughBytes: 2 * mebibyte }), sampleDisk(1)],
   });
-  assert.deepEqual(acceptSegment(applied, undefined, sampleSegment(0, 0, mebibyte)), { kind: 'repeat' });
+  assert.deepEqual(acceptSegment(applied, undefined, sampleSegment(0, 0, 2 * mebibyte)), { kind: 'repeat' });
 });
 
 test('a segment outside its disk or of an unknown disk is refused', () => {
@@ -183,6 +183,7 @@ test('a segment outside its disk or of an unknown disk is refused', () => {
     'US3009 badRange',
   );
   assert.equal(conflictOf(acceptSegment(sampleItem(), undefined, sampleSegment(0, 0, 0))), 'US3009 badRange');
+  assert.equal(conflictOf(acceptSegment(sampleItem(), undefined, sampleSegment(0, 0, mebibyte))), 'US3009 badRange');
   assert.equal(conflictOf(acceptSegment(sampleItem(), undefined, sampleSegment(7, 0, 1))), 'US3007 diskMismatch');
-  assert.equal(conflictOf(acceptSegment(delta, undefined, sampleSegment(0, 0, mebibyte))), 'US3005 notReplicating');
+  assert.equal(conflictOf(acceptSegment(delta, undefined, sampleSegment(0, 0, 2 * mebibyte))), 'US3005 notReplicating');
 });

@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { makeApplyCycleSlices } from '../../../activities/apply.js';
+import { carryNotes, dropNotesBefore, keptChecksums } from '../../../activities/kept-checksums.js';
+import { makeRaiseFence } from '../../../activities/replication-work.js';
+import { list } from '../../../core/records/access.js';
+import { rows } from '../../../core/records/rows.js';
+import { inWorld } from '../../support/replication/in-world.js';
+import { requireResync, submitResync, untilDigested, watchReads } from '../../support/replication/resync-scene.js';
+import type { WorkflowWorld, WorldOptions } from '../../support/replication/workflow-world.js';
+import { sampleVaultId } from '../../support/sample-item.js';
+import { sampleVm } from '../../support/sample-site.js';
+
+const mebibyte = 1024 * 1024;
+/** Two disks of 16 chunks, the first eight of each with content from the start. */
+const vm = sampleVm({}, 2, mebibyte);
+const pagesOfChunk = 128;
+/** The cycles of initial replication wrote there. */
+const whileBaseWasSent = ['0:0', '1:0'];
+const allWithContent = [0, 1].flatMap((disk) => Array.from({ length: 8 }, (_, chunk) => `${disk}:${chunk}`));
+
+/** A resynchronization from mark to recovery point; gives the chunks of the replica that were read for it. */
+async function resynchronize(world: WorkflowWorld, options: { reason?: string; all?: boolean } = {}): Promise<string[]> {
+  if (options.all !== true) await requireResync(world, options.reason);
+  const reads = watchReads(world);
+  const job = await submitResync(world, options.all);
+  await untilDigested(world);
+  const read = reads();
+  for (const disk of [0, 1]) assert.equal((await world.source.sendDifferences(disk)).kind, 'accepted');
+  await complete(world, job);
+  return read;
+}
+
+async function complete(world: WorkflowWorld, job: Awaited<ReturnType<typeof submitResync>>): Promise<void> {
+  assert.equal((await world.source.sendCycle({ closesBase: true })).kind, 'accepted');
+  await world.wake();
+  assert.equal((await world.endedJob(job)).state, 'Succeeded');
+  await world.untilState('Protected');
+  const points = await world.points();
+  for (const point of points) await world.assertPointEqualsSource(point);
+}
+
+async function cycle(world: WorkflowWorld, ...writes: [disk: number, chunk: number, text: string][]): Promise<void> {
+  for (const [disk, chunk, text] of writes) world.source.write(disk, chunk * pagesOfChunk + 3, text);
+  await world.source.sendCycle();
+  await world.untilApplied(world.source.cycle);
+}
+
+/** The guest’s disk as it was, without a cycle that tells so. */
+function revertUntold(world: WorkflowWorld, disk: number, to: Buffer | undefined): void {
+  to?.copy(world.source.disks[disk] ?? Buffer.alloc(0));
+}
+
+const modes: [string, WorldOptions][] = [
+  ['as usual', { vm }],
+  ['with every activity run twice', { vm, modes: { activitiesTwice: true } }],
+];
+for (const [name, options] of modes) {
+  test(`of the replica only what changed since its base is read, ${name}`, async () => {
+    await inWorld(options, async (world) => {
+      await world.protect();
+      assert.deepEqual(await resynchronize(world), whileBaseWasSent);
+      await cycle(world, [0, 5, 'changed'], [1, 12, 'changed']);
+      assert.deepEqual(await resynchronize(world), ['0:5', '1:12']);
+      assert.deepEqual(await resynchronize(world), [], 'a resynchronization is a base of its own');
+      await cycle(world, [0, 5, 'changed again']);
+      const notes = await list(world.table, rows.writtenGroupsOfItem(sampleVaultId, world.item.itemId));
+      assert.deepEqual([...new Set(notes.map(({ value }) => value.epoch))], [4], 'notes of earlier bases are gone');
+    });
+  });
+
+  test(`what a cycle changed and the guest turned back untold is found, ${name}`, async () => {
+    await inWorld(options, async (world) => {
+      await world.protect();
+      const first = Buffer.from(world.source.disks[0] ?? []);
+      await cycle(world, [0, 5, 'changed'], [0, 11, 'changed']);
+      revertUntold(world, 0, first);
+      const read = new Set(await resynchronize(world));
+      assert(read.has('0:5') && read.has('0:11'), [...read].join());
+    });
+  });
+
+  test(`what was sent by a resynchronization is known to the next, ${name}`, async () => {
+    await inWorld(options, async (world) => {
+      await world.protect();
+      const first = Buffer.from(world.source.disks[0] ?? []);
+      world.source.disks[0]?.fill('untold', 6 * 65536, 7 * 65536 + 512);
+      world.source.disks[0]?.fill(0, 0, 65536);
+      assert.deepEqual(await resynchronize(world), whileBaseWasSent);
+      revertUntold(world, 0, first);
+      // A chunk of zeros that was cleared or written: it is read if the store holds it.
+      assert.deepEqual((await resynchronize(world)).filter((chunk) => chunk !== '0:0'), []);
+    });
+  });
+}
+
+test('where every chunk is to be compared, nothing is taken on trust', async () => {
+  await inWorld({ vm }, async (world) => {
+    await world.protect();
+    assert.deepEqual(await resynchronize(world, { all: true }), allWithContent);
+  });
+});
+
+test('after a resynchronization that broke off, everything is read', async () => {
+  await inWorld({ vm }, async (world) => {
+    await world.protect();
+    world.source.disks[0]?.fill('untold', 6 * 65536, 7 * 65536 + 512);
+    await requireResync(world);
+    const broken = await submitResync(world);
+    await untilDigested(world);
+    await world.source.sendDifferences(0);
+    await requireResync(world, 'hostCrash');
+    assert.equal((await world.endedJob(broken)).state, 'Failed');
+    await world.untilState('Protected');
+    const reads = watchReads(world);
+    const job = await submitResync(world);
+    await untilDigested(world);
+    assert.deepEqual(reads(), allWithContent);
+    for (const disk of [0, 1]) await world.source.sendDifferences(disk);
+    await complete(world, job);
+  });
+});
+
+test('a cycle is noted before its first page is written', async () => {
+  await inWorld({ vm }, async (world) => {
+    await world.protect();
+    await world.untilQuiet();
+    await world.harness.engine.stop();
+    world.source.write(0, 5 * pagesOfChunk, 'changed');
+    await world.source.sendCycle();
+    const { itemId, protectionId } = world.item;
+    const key = { vaultId: sampleVaultId, itemId, protectionId, epoch: 1, cycle: world.source.cycle };
+    await makeRaiseFence(world.dependencies)(key);
+    world.replicas.faults.fail('writePages', 'beforeEffect');
+    const slices = [{ diskIndex: 0, sliceIndex: 0, sliceCount: 1 }];
+    await assert.rejects(makeApplyCycleSlices(world.dependencies)({ ...key, slices }));
+    const notes = await list(world.table, rows.writtenGroupsOfItem(sampleVaultId, itemId));
+    const [note] = notes.filter(({ ref }) => ref.rowKey === rows.writtenGroups(sampleVaultId, itemId, 0, 1).rowKey);
+    assert.equal(Buffer.from(note?.value.bitmap ?? '', 'base64')[0], 0b10_0001);
+  });
+});
+
+test('of what the site’s record spared, the earlier notes count on', async () => {
+  await inWorld({ vm }, async (world) => {
+    await world.protect();
+    await cycle(world, [0, 5, 'changed']);
+    const item = await world.currentItem();
+    const source = { vaultId: sampleVaultId, item };
+    await carryNotes(world.table, source, { from: 1, to: 3 });
+    const whole = { fromBytes: 0, toBytes: mebibyte };
+    const entries = await keptChecksums(world, { ...source, diskIndex: 0 }, whole, 3);
+    const known = Array.from({ length: 8 }, (_, chunk) => entries?.subarray(chunk * 16, (chunk + 1) * 16).some((b) => b > 0));
+    assert.deepEqual(known, [false, true, true, true, true, false, true, true]);
+    await dropNotesBefore(world.table, { vaultId: sampleVaultId, itemId: item.itemId }, 3);
+    const notes = await list(world.table, rows.writtenGroupsOfItem(sampleVaultId, item.itemId));
+    assert.deepEqual([...new Set(notes.map(({ value }) => value.epoch))], [3]);
+  });
+});
