@@ -150,7 +150,9 @@ export async function dropNotesBefore(
   epoch: number,
 ): Promise<void> {
   for (;;) {
-    const old = (await list(table, rows.writtenGroupsOfItem(vaultId, itemId))).filter(({ value }) => value.epoch < epoch);
+    const old = (await list(table, rows.writtenGroupsOfItem(vaultId, itemId))).filter(
+      ({ value }) => value.epoch < epoch,
+    );
     if (old.length === 0) return;
     await table.transact(
       vaultPartition(vaultId),

@@ -90,7 +90,11 @@ export const replicaBlob = (storageAccountId: string, protectionId: ProtectionId
 });
 
 /** The kept checksums of a replica disk: never in a premium account, where each page blob costs as much as a whole disk. */
-export const checksumTableBlob = (logStorageAccountId: string, protectionId: ProtectionId, diskId: DiskId): ReplicaBlob => ({
+export const checksumTableBlob = (
+  logStorageAccountId: string,
+  protectionId: ProtectionId,
+  diskId: DiskId,
+): ReplicaBlob => ({
   storageAccountId: logStorageAccountId,
   container: replicaContainer,
   blobName: `${protectionId}/${checked(diskId, diskIdPattern, 'disk')}.checksums`,

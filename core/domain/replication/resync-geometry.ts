@@ -32,10 +32,7 @@ export interface GroupMap {
 }
 
 /** Is any byte of the range in a group that the bitmap marks? */
-export function isInScope(
-  scope: GroupMap,
-  range: { fromBytes: number; toBytes: number },
-): boolean {
+export function isInScope(scope: GroupMap, range: { fromBytes: number; toBytes: number }): boolean {
   const last = Math.floor((range.toBytes - 1) / scope.groupBytes);
   for (let group = Math.floor(range.fromBytes / scope.groupBytes); group <= last; group++) {
     if (((scope.bitmap[group >> 3] ?? 0) & (1 << (group & 7))) !== 0) return true;

@@ -20,7 +20,10 @@ const whileBaseWasSent = ['0:0', '1:0'];
 const allWithContent = [0, 1].flatMap((disk) => Array.from({ length: 8 }, (_, chunk) => `${disk}:${chunk}`));
 
 /** A resynchronization from mark to recovery point; gives the chunks of the replica that were read for it. */
-async function resynchronize(world: WorkflowWorld, options: { reason?: string; all?: boolean } = {}): Promise<string[]> {
+async function resynchronize(
+  world: WorkflowWorld,
+  options: { reason?: string; all?: boolean } = {},
+): Promise<string[]> {
   if (options.all !== true) await requireResync(world, options.reason);
   const reads = watchReads(world);
   const job = await submitResync(world, options.all);
@@ -89,7 +92,10 @@ for (const [name, options] of modes) {
       assert.deepEqual(await resynchronize(world), whileBaseWasSent);
       revertUntold(world, 0, first);
       // A chunk of zeros that was cleared or written: it is read if the store holds it.
-      assert.deepEqual((await resynchronize(world)).filter((chunk) => chunk !== '0:0'), []);
+      assert.deepEqual(
+        (await resynchronize(world)).filter((chunk) => chunk !== '0:0'),
+        [],
+      );
     });
   });
 }
@@ -149,7 +155,9 @@ test('of what the site’s record spared, the earlier notes count on', async () 
     await carryNotes(world.table, source, { from: 1, to: 3 });
     const whole = { fromBytes: 0, toBytes: mebibyte };
     const entries = await keptChecksums(world, { ...source, diskIndex: 0 }, whole, 3);
-    const known = Array.from({ length: 8 }, (_, chunk) => entries?.subarray(chunk * 16, (chunk + 1) * 16).some((b) => b > 0));
+    const known = Array.from({ length: 8 }, (_, chunk) =>
+      entries?.subarray(chunk * 16, (chunk + 1) * 16).some((b) => b > 0),
+    );
     assert.deepEqual(known, [false, true, true, true, true, false, true, true]);
     await dropNotesBefore(world.table, { vaultId: sampleVaultId, itemId: item.itemId }, 3);
     const notes = await list(world.table, rows.writtenGroupsOfItem(sampleVaultId, item.itemId));

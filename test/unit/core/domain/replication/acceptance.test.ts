@@ -159,20 +159,24 @@ test('segments are accepted in ascending order without gaps, and repeats are ack
     [0, 2 * mebibyte],
   );
   assert.equal(conflictOf(acceptSegment(first.item, undefined, sampleSegment(1, 0, 2 * mebibyte))), 'US3001 gap');
-  assert.equal(
-    conflictOf(acceptSegment(first.item, undefined, sampleSegment(1, 0, 4 * mebibyte))),
-    'US3001 gap',
-  );
+  assert.equal(conflictOf(acceptSegment(first.item, undefined, sampleSegment(1, 0, 4 * mebibyte))), 'US3001 gap');
   const stored = { announcement: sampleSegment(1, 0, 2 * mebibyte) };
   assert.deepEqual(acceptSegment(first.item, stored, sampleSegment(1, 0, 2 * mebibyte)), { kind: 'repeat' });
   assert.equal(
     conflictOf(
-      acceptSegment(first.item, stored, sampleSegment(1, 0, 2 * mebibyte, { log: sampleLog({ digest: '1'.repeat(64) }) })),
+      acceptSegment(
+        first.item,
+        stored,
+        sampleSegment(1, 0, 2 * mebibyte, { log: sampleLog({ digest: '1'.repeat(64) }) }),
+      ),
     ),
     'US3002 digestConflict',
   );
   const applied = sampleItem({
-    disks: [sampleDisk(0, { baseReceivedThroughBytes: 2 * mebibyte, baseAppliedThroughBytes: 2 * mebibyte }), sampleDisk(1)],
+    disks: [
+      sampleDisk(0, { baseReceivedThroughBytes: 2 * mebibyte, baseAppliedThroughBytes: 2 * mebibyte }),
+      sampleDisk(1),
+    ],
   });
   assert.deepEqual(acceptSegment(applied, undefined, sampleSegment(0, 0, 2 * mebibyte)), { kind: 'repeat' });
 });
