@@ -144,10 +144,13 @@ export const faultKinds = {
         world,
         random.between(20 * minute, 30 * minute),
         () => {
-          world.blockSeconds = random.between(60, 110);
+          world.blockSeconds = random.between(30, 60);
+          // Longer than the slowest block, so that a fresh one serves, and shorter than three.
+          world.transfers.grantSecondsMax = random.between(65, 90);
         },
         () => {
           world.blockSeconds = 0;
+          world.transfers.grantSecondsMax = Number.POSITIVE_INFINITY;
         },
       ),
     explains: ['logTooLarge'],

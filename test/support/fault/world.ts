@@ -52,8 +52,8 @@ const mebibyte = 1024 * 1024;
 const startMs = Date.UTC(2026, 0, 5, 8);
 /** Small, so that a log of some kilobytes travels in several requests. */
 const blockBytesMax = 4 * 1024;
-/** A block that is slow at all takes this long at least: some dozen of them outlast a SAS. */
-const blockSecondsMin = 40;
+/** A block that is slow at all takes this long at least. */
+const blockSecondsMin = 20;
 /** Generation 2 with Linux: the prerequisites refuse it. */
 const unprotectable = 'app-01';
 const checkGuid = '00000000-0000-4000-8000-000000000001';

@@ -5,6 +5,8 @@ import { Faults } from './faults.js';
 /** The transfer store's contract in one process's memory; `put` stands for the relay's upload. */
 export class InMemoryTransferStore implements TransferStore {
   readonly faults = new Faults();
+  /** SAS tokens live no longer than this, as where storage's clock is ahead of the app's. */
+  grantSecondsMax = Number.POSITIVE_INFINITY;
   private readonly blobs = new Map<string, { etag: string; data: Buffer }>();
   private versions = 0;
 
@@ -19,11 +21,7 @@ export class InMemoryTransferStore implements TransferStore {
     blobName: string,
     ttlSeconds: number,
   ): Promise<{ url: string; expiresAt: string }> {
-    return this.faults.around('grantUpload', () => {
-      const expiresAt = new Date(Date.now() + ttlSeconds * 1000).toISOString();
-      const url = `https://memory.invalid/${encodeURIComponent(storageAccountId)}/${blobName}?se=${expiresAt}&sig=none`;
-      return { url, expiresAt };
-    });
+    return this.faults.around('grantUpload', () => this.grant(storageAccountId, blobName, ttlSeconds));
   }
 
   /** The blob as it lies there now, for those who reach it by its URL. */
@@ -42,10 +40,14 @@ export class InMemoryTransferStore implements TransferStore {
     blobName: string,
     ttlSeconds: number,
   ): Promise<{ url: string; expiresAt: string }> {
-    return this.faults.around('grantRead', () => ({
-      url: `https://memory.invalid/${encodeURIComponent(storageAccountId)}/${blobName}?sig=read`,
-      expiresAt: new Date(Date.now() + ttlSeconds * 1000).toISOString(),
-    }));
+    return this.faults.around('grantRead', () => this.grant(storageAccountId, blobName, ttlSeconds));
+  }
+
+  private grant(storageAccountId: string, blobName: string, ttlSeconds: number): { url: string; expiresAt: string } {
+    const livesMs = Math.min(ttlSeconds, this.grantSecondsMax) * 1000;
+    const expiresAt = new Date(Date.now() + livesMs).toISOString();
+    const url = `https://memory.invalid/${encodeURIComponent(storageAccountId)}/${blobName}?se=${expiresAt}&sig=none`;
+    return { url, expiresAt };
   }
 
   async putOnce(storageAccountId: string, blobName: string, content: Buffer): Promise<{ written: boolean }> {
