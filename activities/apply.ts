@@ -65,7 +65,7 @@ export const makeApplyCycleSlices =
         await readLog(stores.transfers, source, async (index, operations) => {
           const slice = sliceFrames(index, sliceCount)[sliceIndex];
           if (!slice) return;
-          await noteWritten(table, { vaultId: input.vaultId, item, disk }, [...planPageOperations(index)]);
+          await noteWritten(table, { vaultId: input.vaultId, item, diskIndex }, [...planPageOperations(index)]);
           await writeAll(stores.replicas, disk, operations(slice), fence);
         });
       }
@@ -97,10 +97,10 @@ export const makeApplySegments =
         if (log === null && before === 'spared') continue;
         const known = before === 'spared' ? undefined : before;
         const fence = { epoch: input.epoch, cycle: item.replication.baseCycle };
-        const keep = (collector: ChecksumCollector) =>
-          keepChecksums(stores.replicas, { item, disk }, piece, collector.entries(), fence);
+        const keep = (entries: Buffer | undefined) =>
+          keepChecksums({ table, ...stores }, { ...input, item, disk }, piece, entries, fence);
         if (log === null) {
-          await keep(new ChecksumCollector(piece, known));
+          await keep(known && new ChecksumCollector(piece, known).entries());
           continue;
         }
         const target: UploadTarget = { kind: 'segment', fromBytes, diskId: disk.diskId };
@@ -108,7 +108,7 @@ export const makeApplySegments =
         await readLog(stores.transfers, source, async (_, operations) => {
           const collector = new ChecksumCollector(piece, known);
           await writeAll(stores.replicas, disk, collector.seen(operations()), fence);
-          await keep(collector);
+          await keep(collector.entries());
         });
       }
     });

@@ -10,6 +10,7 @@ import { rows, type RowsRef } from '../core/records/rows.js';
 import type { Activity, ActivityDependencies } from './activity.js';
 import type { activities } from './contract.js';
 import { gone } from './failures.js';
+import { dropChecksums } from './kept-checksums.js';
 import { dropPoint } from './recovery-points.js';
 
 export const makeCheckCommit =
@@ -64,6 +65,7 @@ export const makeDropReplicationLeftovers =
 
     await deleteSnapshotsWithoutPoint(table, replicas, input, item);
     await transfers.deleteBelow(transferStorageAccountId(item), transferPrefixOfProtection(item.protectionId));
+    await dropChecksums({ table, replicas }, { vaultId: input.vaultId, item });
     await changeItem(table, input, (current) => ({
       kind: 'changed',
       item: {

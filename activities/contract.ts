@@ -1,5 +1,6 @@
 import type { ItemId, JobName, ProtectionId, RelayId, VaultId } from '../core/domain/ids.js';
 import type { PrerequisiteFailure } from '../core/domain/prerequisites/prerequisites.js';
+import type { ReplicationPhase } from '../core/domain/protected-item/protected-item.js';
 import type { ProtectionEvent } from '../core/domain/protected-item/state-table.js';
 import type { CommandResult, RelayCommand } from '../core/domain/relay-protocol/wire.js';
 import type { CycleSlice, ReplicationStep } from '../core/domain/replication/next-step.js';
@@ -94,7 +95,11 @@ export const activities = {
 
   /** Apply. */
   /** `failover`: the epoch is one that a failover took, and what was received before it is applied to the end. */
-  readReplicationWork: activity<EpochWorkflowInput & { failover?: boolean }, ReplicationStep>('readReplicationWork'),
+  /** `phase`: that of the item, where it is the caller's. */
+  readReplicationWork: activity<
+    EpochWorkflowInput & { failover?: boolean },
+    ReplicationStep & { phase?: ReplicationPhase }
+  >('readReplicationWork'),
   applySegments: activity<EpochWorkflowInput & { diskIndex: number; fromBytes: number[] }, ApplyOutcome>(
     'applySegments',
   ),

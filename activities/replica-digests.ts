@@ -75,14 +75,18 @@ export async function checksumsBefore(
 
 const unusable: ReadonlySet<string> = new Set(['US2060', 'US2061', 'US3011']);
 
-/** What one request reads: storage reads long ranges several times as fast as short ones. */
-const readBytes = 16 * 1024 * 1024;
-const readsAtOnce = 2;
-/** Between chunks that are wanted, others are read along up to this length: that costs less than another request. */
-const gapMaxBytes = 4 * 1024 * 1024;
-/** Where only some chunks matter, most reads are short. */
-const scatteredGapMaxBytes = 512 * 1024;
-const scatteredReadsAtOnce = 6;
+/**
+ * `readBytes`: what one request reads at most, since storage reads long ranges several times as fast as short ones. `gapBytes`:
+ * others are read along between chunks that are wanted, where that costs less than another request.
+ */
+interface Reading {
+  readonly readBytes: number;
+  readonly readsAtOnce: number;
+  readonly gapBytes: number;
+}
+/** Where only some chunks matter, most reads are short, and none so long that more of them at once take more memory. */
+const scattered = { readBytes: 5 * 1024 * 1024, readsAtOnce: 6, gapBytes: 512 * 1024 };
+const whole = { readBytes: 16 * 1024 * 1024, readsAtOnce: 2, gapBytes: 4 * 1024 * 1024 };
 
 /**
  * 16 bytes for each chunk of the region: what is kept; for the others what reading gives. What was never written is zeros and is
@@ -98,12 +102,9 @@ export async function digestChunks(
   kept?.copy(chunkTable);
   const isWanted = wantedChunks(region, chunkTable, scope);
   if (!isWanted.includes(1)) return chunkTable;
-  const isScattered = scope !== undefined || !isZero(chunkTable);
-  const pieces = piecesToRead(replicas, disk, region, {
-    isWanted,
-    gapBytes: isScattered ? scatteredGapMaxBytes : gapMaxBytes,
-  });
-  const contents = mapInOrder(pieces, isScattered ? scatteredReadsAtOnce : readsAtOnce, async (piece) => ({
+  const reading: Reading = scope !== undefined || !isZero(chunkTable) ? scattered : whole;
+  const pieces = piecesToRead(replicas, disk, region, isWanted, reading);
+  const contents = mapInOrder(pieces, reading.readsAtOnce, async (piece) => ({
     fromBytes: piece.fromBytes,
     content: await replicas.readPages(disk.replica, piece.fromBytes, piece.toBytes - piece.fromBytes),
   }));
@@ -135,7 +136,8 @@ async function* piecesToRead(
   replicas: ReplicaStore,
   disk: ReplicaDisk,
   region: DigestRegion,
-  { isWanted, gapBytes }: { isWanted: Uint8Array; gapBytes: number },
+  isWanted: Uint8Array,
+  { gapBytes, readBytes }: Reading,
 ): AsyncGenerator<{ fromBytes: number; toBytes: number }> {
   const endBytes = regionEndBytes(region);
   let open: { fromBytes: number; toBytes: number } | undefined;

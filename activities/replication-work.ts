@@ -19,6 +19,7 @@ import { changeItem, owned } from '../core/records/item-change.js';
 import { rows, type ReceivedCycle, type ReceivedSegment } from '../core/records/rows.js';
 import { done, superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities } from './contract.js';
+import { beginNotes } from './kept-checksums.js';
 
 /** The received cycle's row, if it is of this life of the item. */
 export async function readCycle(
@@ -72,7 +73,7 @@ export const makeReadReplicationWork =
     const nextManifest = (await readCycle(table, input.vaultId, item, appliedCycle + 1))?.value.manifest;
     if (input.failover === true) return cycleStep(item, nextManifest);
     const segments = sendsBase(phase) ? await waitingSegments(table, input, item) : [];
-    return planNextStep(item, input, { nextManifest, segments });
+    return { ...planNextStep(item, input, { nextManifest, segments }), phase };
   };
 
 /** Opens a cycle for writing: from here on, no writer of an earlier one reaches any disk of the item. */
@@ -127,13 +128,18 @@ export const makeCommitSegments =
 /** What an applied cycle changes in the item's row, whether or not it became a recovery point. */
 export function withAppliedCycle(item: ProtectedItem, { manifest }: ReceivedCycle): ProtectedItem {
   const { lastError: _, ...replication } = item.replication;
+  const { checksums } = replication;
   return {
     ...item,
     disks: item.disks.map((disk) => {
       const log = manifest.disks.find(({ diskId }) => diskId === disk.diskId)?.log;
       return log ? { ...disk, bytesReceived: disk.bytesReceived + log.lengthBytes } : disk;
     }),
-    replication: { ...replication, appliedCycle: manifest.cycle },
+    replication: {
+      ...replication,
+      appliedCycle: manifest.cycle,
+      ...(checksums && { checksums: { ...checksums, throughCycle: manifest.cycle } }),
+    },
   };
 }
 
@@ -161,6 +167,11 @@ export const makeFinishInitialReplication =
   }: Pick<ActivityDependencies, 'table' | 'clock'>): Activity<typeof activities.finishInitialReplication> =>
   async (input) => {
     const now = (await clock.now()).toString();
+    const stored = await read(table, rows.item(input.vaultId, input.itemId));
+    if (!owned(stored, input)) return superseded;
+    for (const diskIndex of stored.value.disks.keys()) {
+      await beginNotes(table, { vaultId: input.vaultId, item: stored.value, diskIndex }, input.epoch);
+    }
     const change = await changeItem(table, input, async (item) => {
       if (item.replication.phase !== 'initialReplication') return { kind: 'unchanged' };
       const state = nextState(item.state, 'initialReplicationFinished');
@@ -171,7 +182,11 @@ export const makeFinishInitialReplication =
         item: {
           ...item,
           state,
-          replication: { ...item.replication, phase: 'delta', checksumEpoch: input.epoch },
+          replication: {
+            ...item.replication,
+            phase: 'delta',
+            checksums: { epoch: input.epoch, throughCycle: item.replication.appliedCycle },
+          },
           activeJob: { jobName: job.jobName, scenarioName: job.scenarioName, startedAt: now },
         },
         operations: [insert(rows.job(input.vaultId, input.jobName), job)],

@@ -11,7 +11,7 @@ import { rows, type StoredResyncScope } from '../core/records/rows.js';
 import { Temporal } from 'temporal-polyfill';
 import { done, superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities } from './contract.js';
-import { carryNotes, dropNotesBefore } from './kept-checksums.js';
+import { beginNotes, carryNotes } from './kept-checksums.js';
 import { finalizeJob } from './replication-work.js';
 import { dropStrays } from './strays.js';
 
@@ -64,7 +64,7 @@ function torn(item: ProtectedItem, compareAll: boolean): ProtectedItem {
   const {
     resync,
     resyncRequired,
-    checksumEpoch,
+    checksums,
     checkpointAt: _checkpoint,
     baseClosedByCycle: _closed,
     lastError: _error,
@@ -93,12 +93,18 @@ function torn(item: ProtectedItem, compareAll: boolean): ProtectedItem {
           ...resync,
           failedAttempts: resyncRequired?.failedAttempts ?? 0,
           ...(holdsWhole && !compareAll && { changedSince: { epoch, cycle: appliedCycle } }),
-          ...(holdsWhole && !compareAll && checksumEpoch !== undefined && { checksumsOf: checksumEpoch }),
+          ...(holdsWhole && !compareAll && areCurrent(checksums, kept) && { checksumsOf: epoch }),
         },
       }),
     },
   };
 }
+
+/** Of the present base, with no cycle since that did not note what it wrote. */
+const areCurrent = (
+  checksums: ProtectedItem['replication']['checksums'],
+  { epoch, appliedCycle }: { epoch: number; appliedCycle: number },
+): boolean => checksums?.epoch === epoch && checksums.throughCycle === appliedCycle;
 
 /** Rows that one run deletes: a transaction takes 100 operations. */
 const deletedInRunMax = 90;
@@ -159,8 +165,8 @@ export const makeFinishResynchronization =
   }: Pick<ActivityDependencies, 'table' | 'clock'>): Activity<typeof activities.finishResynchronization> =>
   async (input) => {
     const now = (await clock.now()).toString();
-    const isPartial = (await scopesOf(table, input)).length > 0;
-    await carryNotesInto(table, input, isPartial);
+    const scopes = await scopesOf(table, input);
+    await completeNotes(table, input, scopes);
     const change = await changeItem(table, input, async (item) => {
       if (item.replication.phase !== 'resynchronization') return { kind: 'unchanged' };
       const isFirst = item.state === 'InitialReplicationInProgress';
@@ -169,7 +175,7 @@ export const makeFinishResynchronization =
       if (state === undefined && item.state !== 'UnplannedFailoverInProgress') return { kind: 'superseded' };
       const { resync, ...replication } = item.replication;
       // Of what was spared nothing is known but by the checksums kept before.
-      const areChecksumsWhole = !isPartial || resync?.checksumsOf !== undefined;
+      const areChecksumsWhole = scopes.length === 0 || resync?.checksumsOf !== undefined;
       const job = finalizeJob(input, item, now);
       return {
         kind: 'changed',
@@ -180,7 +186,9 @@ export const makeFinishResynchronization =
             ...replication,
             phase: 'delta',
             torn: false,
-            ...(areChecksumsWhole && { checksumEpoch: input.epoch }),
+            ...(areChecksumsWhole && {
+              checksums: { epoch: input.epoch, throughCycle: replication.appliedCycle },
+            }),
           },
           ...(isFirst && { activeJob: { jobName: job.jobName, scenarioName: job.scenarioName, startedAt: now } }),
         },
@@ -190,9 +198,7 @@ export const makeFinishResynchronization =
         ],
       };
     });
-    if (change.kind === 'superseded') return superseded;
-    await dropNotesBefore(table, input, input.epoch);
-    return done;
+    return change.kind === 'superseded' ? superseded : done;
   };
 
 /** What is compared of each disk by the site's record of changed chunks; none where all of it is. */
@@ -203,13 +209,25 @@ async function scopesOf(
   return (await list(table, rows.resyncScopes(vaultId, itemId))).filter(({ value }) => value.epoch === epoch);
 }
 
-async function carryNotesInto(table: StateTable, input: EpochWorkflowInput, isPartial: boolean): Promise<void> {
-  if (!isPartial) return;
+/** Every disk has its notes, with those of the base before where neither side was looked at now. */
+async function completeNotes(
+  table: StateTable,
+  input: EpochWorkflowInput,
+  scopes: readonly Stored<StoredResyncScope>[],
+): Promise<void> {
   const stored = await read(table, rows.item(input.vaultId, input.itemId));
   if (!owned(stored, input) || stored.value.replication.phase !== 'resynchronization') return;
+  const { vaultId, itemId, epoch } = input;
+  const source = { vaultId, item: stored.value };
   const from = stored.value.replication.resync?.checksumsOf;
-  const source = { vaultId: input.vaultId, item: stored.value };
-  if (from !== undefined) await carryNotes(table, source, { from, to: input.epoch });
+  for (const diskIndex of stored.value.disks.keys()) {
+    const { rowKey } = rows.resyncScope(vaultId, itemId, diskIndex);
+    const scope = scopes.find(({ ref }) => ref.rowKey === rowKey)?.value;
+    const map = scope && { groupBytes: scope.groupBytes, bitmap: Buffer.from(scope.bitmap, 'base64') };
+    if (map !== undefined && from !== undefined)
+      await carryNotes(table, { ...source, diskIndex }, { from, to: epoch }, map);
+    else await beginNotes(table, { ...source, diskIndex }, epoch);
+  }
 }
 
 async function scopeDeletions(

@@ -12,6 +12,7 @@ import type { TransferStore } from '../core/ports/transfer-store.js';
 import type { ItemWorkflowInput } from '../core/domain/workflows/workflows.js';
 import { list } from '../core/records/access.js';
 import { rows } from '../core/records/rows.js';
+import { dropNotesBefore } from './kept-checksums.js';
 
 /**
  * Deletes what lost answers and late uploads left behind. Only epochs and cycles that the item has closed are touched, never
@@ -26,6 +27,9 @@ export async function dropStrays(
   if (item.replication.phase === 'stopped') return;
   await dropStrayIntents(table, input, item);
   await dropStraySnapshots(table, replicas, input, item);
+  const { phase, checksums, epoch } = item.replication;
+  // While disks are compared, the notes of the base before are still read.
+  if (phase === 'delta') await dropNotesBefore(table, { vaultId: input.vaultId, item }, checksums?.epoch ?? epoch);
   const account = transferStorageAccountId(item);
   const strays: string[] = [];
   for await (const name of transfers.listBelow(account, transferPrefixOfProtection(item.protectionId))) {

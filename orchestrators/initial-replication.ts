@@ -37,6 +37,8 @@ function baseWorkflow(name: string): Workflow {
 function* run(context: OrchestrationContext, key: EpochWorkflowInput, attempt: Attempt): Steps<RunEnd> {
   for (let round = 0; round < roundsOfOneRunMax; round++) {
     const step = yield* call(context, activities.readReplicationWork, key);
+    // The base was told to be complete, and the answer got lost: from there on the replication loop applies.
+    if (step.phase === 'delta') return { kind: 'ended' };
     switch (step.kind) {
       case 'applySegments':
         attempt.startedAt = context.df.currentUtcDateTime;

@@ -13,7 +13,6 @@ import { DiskMismatchError, RelationshipMissingError } from './errors.js';
 import type { ItemView } from './item-view.js';
 import type { LaneStep } from './lane.js';
 import type { ItemState } from './item-state.js';
-import { sendsBase } from './plan-base-step.js';
 import { planNextStep, type ItemFacts, type ItemStep } from './plan-next-step.js';
 import type { RelayContext } from './relay-context.js';
 import { uploadTransferLog } from './upload-transfer-log.js';
@@ -114,11 +113,16 @@ export class ItemCycles {
       ...(this.#unusableLog && { unusableLog: this.#unusableLog }),
       ...(lost && { lostBase: lost }),
     };
-    // A paused item sends nothing, but what becomes of its logs meanwhile is watched.
-    if (assignment.phase !== 'delta' && !sendsBase(assignment.phase)) {
-      return { ...base, tracking: { kind: 'notReplicated' }, closedCycles: [] };
-    }
+    if (assignment.phase === 'idle') return { ...base, tracking: { kind: 'notReplicated' }, closedCycles: [] };
     const vmId = asVmId(assignment.vmId);
+    if (assignment.phase === 'stopped') {
+      // Only for a checkpoint that still stands; a site that was lost is no failure any more.
+      const tracking = await this.#context.host
+        .tracking(vmId, assignment.protectionId)
+        .catch((): TrackingStatus => ({ kind: 'notReplicated' }));
+      return { ...base, tracking, closedCycles: [] };
+    }
+    // A paused item sends nothing, but what becomes of its logs meanwhile is watched.
     const tracking = await this.#context.host.tracking(vmId, assignment.protectionId);
     this.#onTracking(tracking);
     const closedCycles =
@@ -161,7 +165,7 @@ export class ItemCycles {
 
   async #release({ assignment }: ItemFacts, checkpointId: string): Promise<void> {
     await this.#context.host.releaseCheckpoint(asVmId(assignment.vmId), checkpointId);
-    this.#log.info({ checkpoint: checkpointId }, 'checkpoint released: the base is applied');
+    this.#log.info({ checkpoint: checkpointId }, 'checkpoint released: nobody asks for its base any more');
   }
 
   async #discard({ assignment }: ItemFacts, throughCycle: number): Promise<void> {

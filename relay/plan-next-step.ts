@@ -52,17 +52,18 @@ export type ItemStep =
  */
 export function planNextStep(facts: ItemFacts): ItemStep {
   const { assignment, tracking, local, now, lostBase } = facts;
-  if (assignment.phase === 'stopped') return { kind: 'rest', why: 'stopped' };
+  if (assignment.phase === 'stopped') return releaseStanding(tracking) ?? { kind: 'rest', why: 'stopped' };
   if (assignment.phase === 'idle') return { kind: 'rest', why: 'idle' };
   const isStartDue = sendsBase(assignment.phase) && !isBaseStarted(local) && !isBaseApplied(assignment);
   // What the site lost is told whatever the item waits for; before a base it is the epoch before that lost it.
   if (tracking.kind === 'resyncRequired' && !isStartDue) {
+    // The app knows: whatever base the checkpoint was for, the next one has a checkpoint of its own.
+    const release = assignment.resyncRequired ? releaseStanding(tracking) : undefined;
+    if (release !== undefined) return release;
     return { kind: 'requireResync', reason: tracking.reason, message: tracking.message, at: tracking.at };
   }
-  // Nobody asks for its base any more, and as long as it stands every write of the guest grows its side file.
-  if (tracking.kind === 'tracking' && tracking.checkpointId !== undefined && isBaseApplied(assignment)) {
-    return { kind: 'releaseCheckpoint', checkpointId: tracking.checkpointId };
-  }
+  const release = isBaseApplied(assignment) ? releaseStanding(tracking) : undefined;
+  if (release !== undefined && tracking.kind === 'tracking') return release;
   const isHeld = assignment.paused || assignment.resyncRequired;
   if (isHeld && isStartDue) return rest(assignment);
   if (isHeld) return planDiscard(facts) ?? rest(assignment);
@@ -72,6 +73,12 @@ export function planNextStep(facts: ItemFacts): ItemStep {
   if (isStartDue) return { kind: 'startBase' };
   if (tracking.kind !== 'tracking') return { kind: 'relationshipMissing' };
   return planCycle(facts, tracking.lastClosedCycle) ?? planSwitch(facts, tracking.lastClosedCycle, now);
+}
+
+/** Nobody asks for its base any more, and as long as it stands every write of the guest grows its side file. */
+function releaseStanding(tracking: TrackingStatus): ItemStep | undefined {
+  if (tracking.kind === 'notReplicated' || tracking.checkpointId === undefined) return undefined;
+  return { kind: 'releaseCheckpoint', checkpointId: tracking.checkpointId };
 }
 
 const rest = ({ paused }: Assignment): ItemStep => ({ kind: 'rest', why: paused ? 'paused' : 'resyncRequired' });

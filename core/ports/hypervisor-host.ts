@@ -104,8 +104,8 @@ export interface ClosedCycle {
 export type TrackingStatus =
   | { kind: 'notReplicated' }
   | { kind: 'tracking'; lastClosedCycle: number; openLogBytes: number; closedLogBytes: number; checkpointId?: string }
-  /** The logs no longer tell all changes since the last cycle; only a resync helps. */
-  | { kind: 'resyncRequired'; reason: ResyncReason; message: string; at: string };
+  /** The logs no longer tell all changes since the last cycle; only a resync helps. A checkpoint that stands still grows. */
+  | { kind: 'resyncRequired'; reason: ResyncReason; message: string; at: string; checkpointId?: string };
 
 export type ResyncReason =
   'hostCrash' | 'logTooLarge' | 'logWriteFailure' | 'logCorrupt' | 'diskChangedOffline' | 'reverted' | 'diskFull';

@@ -198,7 +198,6 @@ export interface StoredResyncScope {
 
 /** Which groups of a disk were written since the base of `epoch` (docs/decisions/kept-checksums.md). */
 export interface StoredWrittenGroups {
-  protectionId: string;
   epoch: number;
   groupBytes: number;
   /** Base64. */
@@ -241,6 +240,8 @@ export interface PointExport {
   /** System time: as long as the SAS tokens that were given out. */
   expiresAt: string;
 }
+
+type OfLife = Pick<ProtectedItem, 'itemId' | 'protectionId'>;
 
 export const rows = {
   vault: (vaultId: VaultId): RowRef<Vault> => ({ partition: vaultPartition(vaultId), rowKey: 'vault' }),
@@ -313,13 +314,14 @@ export const rows = {
     partition: vaultPartition(vaultId),
     prefix: `scope!${itemId}!`,
   }),
-  writtenGroups: (vaultId: VaultId, itemId: ItemId, diskIndex: number, epoch: number): RowRef<StoredWrittenGroups> => ({
+  writtenGroups: (vaultId: VaultId, item: OfLife, diskIndex: number, epoch: number): RowRef<StoredWrittenGroups> => ({
     partition: vaultPartition(vaultId),
-    rowKey: `written!${itemId}!${ascending(diskIndex)}!${ascending(epoch)}`,
+    rowKey: `written!${item.itemId}!${part(item.protectionId)}!${ascending(diskIndex)}!${ascending(epoch)}`,
   }),
-  writtenGroupsOfItem: (vaultId: VaultId, itemId: ItemId): RowsRef<StoredWrittenGroups> => ({
+  /** Of one life of the item. */
+  writtenGroupsOf: (vaultId: VaultId, item: OfLife): RowsRef<StoredWrittenGroups> => ({
     partition: vaultPartition(vaultId),
-    prefix: `written!${itemId}!`,
+    prefix: `written!${item.itemId}!${part(item.protectionId)}!`,
   }),
   /** Newest first. One cycle has at most one point. */
   point: (vaultId: VaultId, itemId: ItemId, cycle: number): RowRef<RecoveryPoint> => ({

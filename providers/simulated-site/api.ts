@@ -58,6 +58,7 @@ const trackingStatus = z.discriminatedUnion('kind', [
     ]),
     message: z.string(),
     at: z.string(),
+    checkpointId: z.string().optional(),
   }),
 ]);
 

@@ -54,7 +54,7 @@ export function openSimulatedSite(options: {
     },
     tracking: async (vmId, protectionId) => {
       const status = await site.call('tracking', { vmId, protectionId });
-      if (status.kind !== 'tracking') return status;
+      if (status.kind === 'notReplicated') return status;
       const { checkpointId, ...tracking } = status;
       return checkpointId === undefined ? tracking : { ...tracking, checkpointId };
     },

@@ -367,13 +367,14 @@ export class Replication {
     }
     const { tracking, checkpoint } = replication;
     if (tracking.kind === 'off') return { kind: 'notReplicated' };
-    if (tracking.kind === 'resyncRequired') return tracking;
+    const standing = checkpoint !== undefined && !checkpoint.releasing && { checkpointId: checkpoint.checkpointId };
+    if (tracking.kind === 'resyncRequired') return { ...tracking, ...standing };
     return {
       kind: 'tracking',
       lastClosedCycle: this.tracker.lastClosedCycle,
       openLogBytes: this.tracker.logs?.totalBytes ?? 0,
       closedLogBytes: this.tracker.closedLogBytes(),
-      ...(checkpoint !== undefined && !checkpoint.releasing && { checkpointId: checkpoint.checkpointId }),
+      ...standing,
     };
   }
 

@@ -81,12 +81,13 @@ export class ChecksumCollector {
   }
 
   #close(): void {
-    const open = this.#open;
+    if (this.#open === undefined) return;
+    const { chunk, parts, lengthBytes } = this.#open;
     this.#open = undefined;
-    if (open === undefined || open.lengthBytes !== this.#chunkBytes(open.chunk)) return;
-    const [only] = open.parts;
-    const content = only !== undefined && open.parts.length === 1 ? only : Buffer.concat(open.parts);
-    chunkDigest(content).copy(this.#entryOf(open.chunk));
+    if (lengthBytes !== this.#chunkBytes(chunk)) return;
+    const [only] = parts;
+    const content = only !== undefined && parts.length === 1 ? only : Buffer.concat(parts);
+    chunkDigest(content).copy(this.#entryOf(chunk));
   }
 
   #chunkBytes(chunk: number): number {

@@ -88,10 +88,10 @@ export interface ReplicationProgress {
    */
   torn: boolean;
   /**
-   * The epoch whose base the kept checksums tell of (docs/decisions/kept-checksums.md), from that base's completion until the
-   * next resynchronization begins. Absent where none are kept, or not of all disks.
+   * The kept checksums tell of this epoch's base, and every cycle through `throughCycle` noted what it wrote since
+   * (docs/decisions/kept-checksums.md). Set when that base is complete, until the next resynchronization begins.
    */
-  checksumEpoch?: number;
+  checksums?: { epoch: number; throughCycle: number };
   /**
    * Set while the item must be resynchronized: what happened, in words for the operator. `failedAttempts` of resynchronizing
    * it so far; the next is not begun by itself before `nextAttemptAt`.

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { jobKinds } from '../../../core/domain/jobs/job.js';
 import { workflowNames } from '../../../core/domain/workflows/workflows.js';
 import { inWorld } from '../../support/replication/in-world.js';
+import { sampleVaultId } from '../../support/sample-item.js';
 
 /** A small generator of numbers from a seed (mulberry32): a failing run is replayed by its seed. */
 function randomFrom(seed: number): () => number {
@@ -64,3 +65,13 @@ for (const seed of seeds) {
     });
   });
 }
+
+test('a workflow of the base that did not learn that the base is complete ends, and leaves cycles to the loop', async () => {
+  await inWorld({}, async (world) => {
+    await world.protect();
+    const { itemId, protectionId } = world.item;
+    const input = { vaultId: sampleVaultId, itemId, protectionId, epoch: 1 };
+    await world.harness.start(workflowNames.initialReplication, input, 'late');
+    assert.deepEqual(await world.harness.output('late'), { ended: 'finished' });
+  });
+});

@@ -3,12 +3,17 @@ import { test } from 'node:test';
 import { makeApplyCycleSlices } from '../../../activities/apply.js';
 import { carryNotes, dropNotesBefore, keptChecksums } from '../../../activities/kept-checksums.js';
 import { makeRaiseFence } from '../../../activities/replication-work.js';
-import { list } from '../../../core/records/access.js';
+import { asDiskId } from '../../../core/domain/ids.js';
+import { checksumTableBlob } from '../../../core/domain/replication/blob-names.js';
+import { emptyGroupMap } from '../../../core/domain/replication/resync-geometry.js';
+import { jobKinds } from '../../../core/domain/jobs/job.js';
+import { workflowNames } from '../../../core/domain/workflows/workflows.js';
+import { list, replace } from '../../../core/records/access.js';
 import { rows } from '../../../core/records/rows.js';
 import { inWorld } from '../../support/replication/in-world.js';
 import { requireResync, submitResync, untilDigested, watchReads } from '../../support/replication/resync-scene.js';
 import type { WorkflowWorld, WorldOptions } from '../../support/replication/workflow-world.js';
-import { sampleVaultId } from '../../support/sample-item.js';
+import { sampleStorageAccountId, sampleVaultId } from '../../support/sample-item.js';
 import { sampleVm } from '../../support/sample-site.js';
 
 const mebibyte = 1024 * 1024;
@@ -67,7 +72,7 @@ for (const [name, options] of modes) {
       assert.deepEqual(await resynchronize(world), ['0:5', '1:12']);
       assert.deepEqual(await resynchronize(world), [], 'a resynchronization is a base of its own');
       await cycle(world, [0, 5, 'changed again']);
-      const notes = await list(world.table, rows.writtenGroupsOfItem(sampleVaultId, world.item.itemId));
+      const notes = await list(world.table, rows.writtenGroupsOf(sampleVaultId, world.item));
       assert.deepEqual([...new Set(notes.map(({ value }) => value.epoch))], [4], 'notes of earlier bases are gone');
     });
   });
@@ -140,27 +145,79 @@ test('a cycle is noted before its first page is written', async () => {
     world.replicas.faults.fail('writePages', 'beforeEffect');
     const slices = [{ diskIndex: 0, sliceIndex: 0, sliceCount: 1 }];
     await assert.rejects(makeApplyCycleSlices(world.dependencies)({ ...key, slices }));
-    const notes = await list(world.table, rows.writtenGroupsOfItem(sampleVaultId, itemId));
-    const [note] = notes.filter(({ ref }) => ref.rowKey === rows.writtenGroups(sampleVaultId, itemId, 0, 1).rowKey);
+    const notes = await list(world.table, rows.writtenGroupsOf(sampleVaultId, world.item));
+    const [note] = notes.filter(({ ref }) => ref.rowKey === rows.writtenGroups(sampleVaultId, world.item, 0, 1).rowKey);
     assert.equal(Buffer.from(note?.value.bitmap ?? '', 'base64')[0], 0b10_0001);
   });
 });
 
-test('of what the site’s record spared, the earlier notes count on', async () => {
+const knownOf = (entries: Buffer | undefined) =>
+  Array.from({ length: 8 }, (_, chunk) => entries?.subarray(chunk * 16, (chunk + 1) * 16).some((byte) => byte > 0));
+
+test('of regions that the site’s record spared, the earlier notes count on', async () => {
   await inWorld({ vm }, async (world) => {
     await world.protect();
     await cycle(world, [0, 5, 'changed']);
     const item = await world.currentItem();
-    const source = { vaultId: sampleVaultId, item };
-    await carryNotes(world.table, source, { from: 1, to: 3 });
+    const source = { vaultId: sampleVaultId, item, diskIndex: 0 };
     const whole = { fromBytes: 0, toBytes: mebibyte };
-    const entries = await keptChecksums(world, { ...source, diskIndex: 0 }, whole, 3);
-    const known = Array.from({ length: 8 }, (_, chunk) =>
-      entries?.subarray(chunk * 16, (chunk + 1) * 16).some((b) => b > 0),
-    );
-    assert.deepEqual(known, [false, true, true, true, true, false, true, true]);
-    await dropNotesBefore(world.table, { vaultId: sampleVaultId, itemId: item.itemId }, 3);
-    const notes = await list(world.table, rows.writtenGroupsOfItem(sampleVaultId, item.itemId));
+    const { groupBytes, bitmap } = emptyGroupMap(mebibyte);
+    const first = Buffer.from(bitmap);
+    first[0] = 1;
+    // Any chunk of a region in scope: the region was digested, and its entries are new.
+    await carryNotes(world.table, source, { from: 1, to: 2 }, { groupBytes, bitmap: first });
+    assert.deepEqual(knownOf(await keptChecksums(world, source, whole, 2)), Array(8).fill(true));
+    await carryNotes(world.table, source, { from: 1, to: 3 }, { groupBytes, bitmap });
+    const known = [false, true, true, true, true, false, true, true];
+    assert.deepEqual(knownOf(await keptChecksums(world, source, whole, 3)), known);
+    await dropNotesBefore(world.table, source, 3);
+    const notes = await list(world.table, rows.writtenGroupsOf(sampleVaultId, item));
     assert.deepEqual([...new Set(notes.map(({ value }) => value.epoch))], [3]);
+    assert.equal(await keptChecksums(world, source, whole, 1), undefined, 'without notes nothing is believed');
+  });
+});
+
+test('a cycle applied without noting what it wrote takes the trust away', async () => {
+  await inWorld({ vm }, async (world) => {
+    await world.protect();
+    await cycle(world, [0, 5, 'changed']);
+    await world.untilQuiet();
+    const stored = await world.storedItem();
+    const { checksums, ...replication } = stored.value.replication;
+    assert.deepEqual(checksums, { epoch: 1, throughCycle: replication.appliedCycle });
+    // As a version would leave it that knows nothing of kept checksums.
+    const stale = { ...replication, checksums: { epoch: 1, throughCycle: replication.appliedCycle - 1 } };
+    await world.table.transact(stored.ref.partition, [replace(stored, { ...stored.value, replication: stale })]);
+    assert.deepEqual(await resynchronize(world), allWithContent);
+  });
+});
+
+test('where checksums cannot be kept, replication goes on, and the part is read', async () => {
+  await inWorld({ vm }, async (world) => {
+    const { replicas } = world;
+    const createDisk = replicas.createDisk.bind(replicas);
+    replicas.createDisk = (blob, lengthBytes) =>
+      blob.blobName.endsWith('.checksums')
+        ? Promise.reject(new Error('this account takes no page blobs'))
+        : createDisk(blob, lengthBytes);
+    await world.protect();
+    assert.deepEqual(await resynchronize(world), allWithContent);
+  });
+});
+
+test('a commit deletes what is kept', async () => {
+  await inWorld({ vm }, async (world) => {
+    await world.protect();
+    const { item, replicas } = world;
+    const table = () =>
+      replicas.properties(
+        checksumTableBlob(sampleStorageAccountId, item.protectionId, item.disks[0]?.diskId ?? asDiskId('')),
+      );
+    assert.notEqual(await table(), undefined);
+    assert.equal((await world.failOver()).state, 'Succeeded');
+    const commit = await world.operate(jobKinds.commitFailover, workflowNames.commitFailover, 'commitStarted');
+    assert.equal((await world.endedJob(commit)).state, 'Succeeded');
+    assert.equal(await table(), undefined);
+    assert.deepEqual(await list(world.table, rows.writtenGroupsOf(sampleVaultId, item)), []);
   });
 });

@@ -322,4 +322,32 @@ describe('initial replication', () => {
     const step = planNextStep(facts({ assignment: initial({ disks: applied }), tracking: begun }));
     assert.deepEqual(step, { kind: 'releaseCheckpoint', checkpointId: 'c' });
   });
+
+  test('a checkpoint whose base the site’s logs broke goes once the app knows, and none that is about to begin', () => {
+    const disks = [disk('a', diskSize), disk('b', diskSize, 0)];
+    const broken = {
+      kind: 'resyncRequired',
+      reason: 'hostCrash',
+      message: 'found',
+      at: start.toString(),
+      checkpointId: 'c',
+    } as const;
+    const untold = planNextStep(facts({ assignment: initial({ disks }), tracking: broken }));
+    assert.equal(untold.kind, 'requireResync');
+    const told = planNextStep(facts({ assignment: initial({ disks, resyncRequired: true }), tracking: broken }));
+    assert.deepEqual(told, { kind: 'releaseCheckpoint', checkpointId: 'c' });
+    const next = assignment({ phase: 'resynchronization', epoch: 2, disks });
+    const { checkpointAt: _, ...notBegun } = local();
+    const begin = planNextStep(facts({ assignment: next, tracking: broken, local: notBegun }));
+    assert.equal(begin.kind, 'startBase');
+  });
+
+  test('a checkpoint that stands after a failover goes', () => {
+    const disks = [disk('a', diskSize), disk('b', diskSize, 0)];
+    const stopped = assignment({ phase: 'stopped', epoch: 2, disks });
+    assert.deepEqual(planNextStep(facts({ assignment: stopped, tracking: begun })), {
+      kind: 'releaseCheckpoint',
+      checkpointId: 'c',
+    });
+  });
 });
