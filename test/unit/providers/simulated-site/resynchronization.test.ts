@@ -306,3 +306,24 @@ test('a resized disk is refused by its own error, and the refusal changes nothin
     assert.equal(anew.disks[0]?.sizeBytes, 16 * mib);
   }
 });
+
+test('a checkpoint that stands when the logs break is told, can be released, and its side files go', async (t) => {
+  const site = await startResyncSubject(t, 5);
+  await site.acknowledge(1);
+  const { checkpointId } = await site.resync(2, acknowledged);
+  await site.write(0, 0, Buffer.alloc(mib, 1));
+  await writeUnder(site, 'log-write-failure');
+  const broken = await site.host.tracking(site.vmId, protectionId);
+  assert(broken.kind === 'resyncRequired');
+  assert.equal(broken.checkpointId, checkpointId);
+  const sideFiles = async () =>
+    (await readdir(folderOf(site))).filter((name) => /\.(redirect|merging|changed)$/.test(name));
+  assert.notDeepEqual(await sideFiles(), []);
+  await site.host.releaseCheckpoint(site.vmId, checkpointId);
+  const released = await site.host.tracking(site.vmId, protectionId);
+  assert(released.kind === 'resyncRequired');
+  assert.equal(released.checkpointId, undefined);
+  assert.deepEqual(await sideFiles(), []);
+  await site.write(0, 0, Buffer.alloc(mib, 2));
+  assert.equal((await site.resync(3)).epoch, 3);
+});
