@@ -16,6 +16,8 @@ import { digestChunks, readScope, regionOf } from './replica-digests.js';
 
 /** Regions that one round checksums: bounds what a crash repeats, and how long the relay waits for the first. */
 const regionsInRoundMax = 4;
+/** Where little of them has to be read. */
+const keptRegionsInRoundMax = 16;
 
 /** The next regions to checksum; where the site's record spares some, the mark moves over them at no cost. */
 export const makeReadDigestWork =
@@ -31,13 +33,18 @@ export const makeReadDigestWork =
     const diskIndex = item.disks.findIndex((disk) => disk.digestedThroughBytes < disk.sourceSizeBytes);
     const disk = item.disks[diskIndex];
     if (!disk) return { kind: 'finished' };
-    return { kind: 'digest', diskIndex, ...planRegions(disk, await readScope(table, input, diskIndex)) };
+    const regionsMax = resync?.checksumsOf === undefined ? regionsInRoundMax : keptRegionsInRoundMax;
+    return { kind: 'digest', diskIndex, ...planRegions(disk, await readScope(table, input, diskIndex), regionsMax) };
   };
 
-function planRegions(disk: ReplicaDisk, scope: GroupMap | undefined): { fromBytes: number[]; throughBytes: number } {
+function planRegions(
+  disk: ReplicaDisk,
+  scope: GroupMap | undefined,
+  regionsMax: number,
+): { fromBytes: number[]; throughBytes: number } {
   const fromBytes: number[] = [];
   let at = disk.digestedThroughBytes;
-  while (at < disk.sourceSizeBytes && fromBytes.length < regionsInRoundMax) {
+  while (at < disk.sourceSizeBytes && fromBytes.length < regionsMax) {
     const toBytes = Math.min(at + resyncRegionBytes, disk.sourceSizeBytes);
     if (scope === undefined || isInScope(scope, { fromBytes: at, toBytes })) fromBytes.push(at);
     at = toBytes;

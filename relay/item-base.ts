@@ -30,7 +30,7 @@ export class ItemBase {
   readonly #events: { onSent: () => void; onLost: () => void };
   readonly #resync: ItemResync;
   /** Ends of the segments with a log that this process announced and the app has not applied yet. */
-  #announced: { diskId: string; toBytes: number }[] = [];
+  #announced: { diskId: string; toBytes: number; lengthBytes: number }[] = [];
   #scan: BaseScan | undefined;
   /** Under which epoch the lines above were found. */
   #epoch: number;
@@ -155,7 +155,7 @@ export class ItemBase {
       }
       throw error;
     }
-    if (log !== null) this.#announced.push({ diskId, toBytes });
+    if (log !== null) this.#announced.push({ diskId, toBytes, lengthBytes: log.lengthBytes });
     if (assignment.phase === 'resynchronization') await this.#count(assignment, log, digestBytes);
     const seconds = (performance.now() - startedAt) / 1000;
     this.#log.debug({ disk: diskId, fromBytes, toBytes, sentBytes: log?.lengthBytes ?? 0, seconds }, 'segment sent');

@@ -14,6 +14,9 @@ import { uploadTransferLog } from './upload-transfer-log.js';
 /** The store's code for a SAS that it does not take (docs/errors.md). */
 const grantRefused = 'US6021';
 
+/** How far the source's side runs ahead of what is compared: 64 KiB of digests each. */
+const regionsAheadMax = 16;
+
 /** A region's comparison: `log` makes the replica's bytes equal to the source's, null where they are. */
 export interface ComparedRegion {
   log: TransferLogRef | null;
@@ -29,7 +32,7 @@ export class ItemResync {
   readonly #view: ItemView;
   readonly #checkpoint: BaseCheckpoint;
   #disk: { epoch: number; diskId: string; reader: DiskReader & { close(): Promise<void> } } | undefined;
-  /** Of the region that is sent next, and of the one that is hashed while that one travels. */
+  /** Of the region that is sent next, and of those that are hashed while that one waits or travels. */
   #hashes: { epoch: number; region: DiskRegion; hashed: Promise<HashedRegion> }[] = [];
   #stop = new AbortController();
 
@@ -49,13 +52,14 @@ export class ItemResync {
     this.#dropOnAbort(signal);
     this.#forgetBefore(assignment, region);
     await this.#hashed(assignment, region);
+    void this.#hashAhead(assignment, region, regionsAheadMax);
   }
 
   async send(assignment: Assignment, region: DiskRegion, signal: AbortSignal): Promise<ComparedRegion> {
     this.#dropOnAbort(signal);
     this.#forgetBefore(assignment, region);
     const source = await this.#hashed(assignment, region);
-    await this.#hashAhead(assignment, region);
+    void this.#hashAhead(assignment, region, regionsAheadMax);
     signal.throwIfAborted();
     const { file, readBytes } = await this.#openDigests(assignment, region, signal);
     const chunks = await differingChunks(source, file);
@@ -132,11 +136,17 @@ export class ItemResync {
     return { file, readBytes: () => readBytes };
   }
 
-  /** The next region is read and hashed while this one is compared and travels. */
-  async #hashAhead(assignment: Assignment, region: DiskRegion): Promise<void> {
-    const record = (await this.#checkpoint.records())?.get(region.diskId);
-    const next = regionAfter(region, record);
-    if (next !== undefined) void this.#hashed(assignment, next);
+  /** The regions after this one are read and hashed, one after the other, while it is compared and travels, or waits. */
+  async #hashAhead(assignment: Assignment, region: DiskRegion, count: number): Promise<void> {
+    try {
+      const record = (await this.#checkpoint.records())?.get(region.diskId);
+      const next = regionAfter(region, record);
+      if (next === undefined || count === 0 || this.#stop.signal.aborted) return;
+      await this.#hashed(assignment, next);
+      await this.#hashAhead(assignment, next, count - 1);
+    } catch {
+      // The step that needs the region hashes it anew, and sees the failure.
+    }
   }
 
   #hashed(assignment: Assignment, region: DiskRegion): Promise<HashedRegion> {

@@ -41,5 +41,6 @@ export const uploadStallMilliseconds = 300_000;
 export const segmentDataBytes = 64 * 1024 * 1024;
 /** … or covers this much of the disk, whichever comes first. */
 export const segmentSpanBytes = 1024 * 1024 * 1024;
-/** Segments that may be announced and not applied yet: the app's storage holds no more of the base than this. */
-export const segmentsAheadMax = 4;
+/** What may be announced and not applied yet of an item's base: the app's storage holds no more of it than this, about. */
+export const baseBytesAheadMax = 4 * segmentDataBytes;
+export const segmentsAheadMax = 32;

@@ -3,7 +3,7 @@ import { resyncRegionBytes } from '../core/domain/replication/resync-geometry.js
 import type { Assignment } from '../core/domain/relay-protocol/wire.js';
 import type { TrackingStatus } from '../core/ports/hypervisor-host.js';
 import type { ItemState } from './item-state.js';
-import { segmentsAheadMax } from './limits.js';
+import { baseBytesAheadMax, segmentsAheadMax } from './limits.js';
 
 /** Phases in which the disks' content at a checkpoint is sent, beside the cycles since then. */
 export const sendsBase = (phase: Assignment['phase']): phase is 'initialReplication' | 'resynchronization' =>
@@ -42,15 +42,15 @@ export type BaseStep =
 
 /** What the base lane holds in memory: all of it is found again after a kill. */
 export interface BaseProgress {
-  /** Ends of the segments with a log that this process announced. */
-  announced: readonly { diskId: string; toBytes: number }[];
+  /** Ends of the segments with a log that this process announced, and the lengths of the logs. */
+  announced: readonly { diskId: string; toBytes: number; lengthBytes: number }[];
   /** The site's record of changed chunks of every disk, where it may be used. */
   records: ReadonlyMap<string, ChunkMap> | undefined;
   isHashed: (region: DiskRegion) => boolean;
 }
 
 /**
- * Which piece of the base to send next: disk by disk from where the app has received, and no more than a few segments
+ * Which piece of the base to send next: disk by disk from where the app has received, and only so much
  * ahead of what it has applied. A resynchronization goes region by region, as far as the replica's checksums are there.
  */
 export function planBaseStep(
@@ -71,7 +71,8 @@ export function planBaseStep(
   }
   const applied = new Map(disks.map((disk) => [disk.diskId, disk.appliedThroughBytes]));
   const waiting = announced.filter((each) => each.toBytes > (applied.get(each.diskId) ?? 0));
-  if (waiting.length >= segmentsAheadMax) return rest;
+  const waitingBytes = waiting.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
+  if (waiting.length >= segmentsAheadMax || waitingBytes >= baseBytesAheadMax) return rest;
   if (phase === 'initialReplication') return { kind: 'sendSegment', diskId, fromBytes };
   if (digestedThroughBytes > fromBytes) return { kind: 'sendDifferences', region };
   return isHashed(region) ? rest : { kind: 'hashRegion', region };

@@ -5,7 +5,7 @@ import { ChunkMap } from '../../../core/domain/replication/chunk-map.js';
 import type { Assignment } from '../../../core/domain/relay-protocol/wire.js';
 import type { TrackingStatus } from '../../../core/ports/hypervisor-host.js';
 import type { ItemState } from '../../../relay/item-state.js';
-import { segmentsAheadMax } from '../../../relay/limits.js';
+import { segmentDataBytes, segmentsAheadMax } from '../../../relay/limits.js';
 import { planBaseStep, regionAfter, type BaseProgress } from '../../../relay/plan-base-step.js';
 
 const mebibyte = 1024 * 1024;
@@ -91,9 +91,13 @@ describe('any base', () => {
   test('it stays a few segments ahead of what is applied', () => {
     for (const phase of phases) {
       const disks = [disk('a', region, { appliedThroughBytes: 0, digestedThroughBytes: diskSize })];
-      const announced = Array.from({ length: segmentsAheadMax }, (_, index) => ({ diskId: 'a', toBytes: index + 1 }));
+      const ahead = (count: number, lengthBytes: number) =>
+        Array.from({ length: count }, (_, index) => ({ diskId: 'a', toBytes: index + 1, lengthBytes }));
+      const announced = ahead(segmentsAheadMax, 1);
       assert.equal(plan({ phase, disks }, { announced }).kind, 'rest');
       assert.notEqual(plan({ phase, disks }, { announced: announced.slice(1) }).kind, 'rest');
+      assert.equal(plan({ phase, disks }, { announced: ahead(4, segmentDataBytes) }).kind, 'rest');
+      assert.notEqual(plan({ phase, disks }, { announced: ahead(3, segmentDataBytes) }).kind, 'rest');
       const applied = [disk('a', region, { appliedThroughBytes: 1, digestedThroughBytes: diskSize })];
       assert.notEqual(plan({ phase, disks: applied }, { announced }).kind, 'rest');
     }
