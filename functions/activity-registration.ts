@@ -7,6 +7,7 @@ import { ensureJobWorkflow, ensureWorkflows } from '../core/domain/workflows/ens
 import { read } from '../core/records/access.js';
 import { rows } from '../core/records/rows.js';
 import type { App } from './app.js';
+import { tellHealth } from './tell-health.js';
 import { durableWorkflows, type Workflows } from './workflows-client.js';
 
 /**
@@ -19,11 +20,18 @@ export const leaveWork: ReadonlySet<string> = new Set([
   activities.finishResynchronization.name,
 ]);
 
+/** Activities after which an item's health is another: it is told at once. */
+const changeHealth: ReadonlySet<string> = new Set([
+  ...leaveWork,
+  activities.recordReplicationFailure.name,
+  activities.abandonResynchronization.name,
+]);
+
 const itemInput = z.object({ vaultId: z.string().transform(asVaultId), itemId: z.string().transform(asItemId) });
 
 export function registerActivities(app: App, registrations: readonly RegisteredActivity[]): void {
   for (const { name, handler } of registrations) {
-    if (!leaveWork.has(name)) {
+    if (!changeHealth.has(name)) {
       df.app.activity(name, { handler });
       continue;
     }
@@ -32,7 +40,10 @@ export function registerActivities(app: App, registrations: readonly RegisteredA
       handler: async (input: unknown, context) => {
         const output = await handler(input);
         const { vaultId, itemId } = itemInput.parse(input);
-        await startWhatRowsAskFor(app, () => durableWorkflows(df.getClient(context)), vaultId, itemId);
+        if (leaveWork.has(name)) {
+          await startWhatRowsAskFor(app, () => durableWorkflows(df.getClient(context)), vaultId, itemId);
+        }
+        await tellHealth(app, vaultId, itemId);
         return output;
       },
     });

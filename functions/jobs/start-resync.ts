@@ -8,6 +8,7 @@ import type { AppInvocation } from '../app.js';
 import { notFound } from '../arm/operation.js';
 import { protectedItemArmId } from '../arm/protectable-items.js';
 import { ApiError } from '../http/api-error.js';
+import { tellHealth } from '../tell-health.js';
 import { refuseUnlessAllowed } from './refuse-operation.js';
 import { submitJob } from './submit-job.js';
 
@@ -25,7 +26,7 @@ export async function startResync(
   askedBy: AskedBy,
 ): Promise<Job> {
   const { vaultId } = vault;
-  return submitJob(app, {
+  const job = await submitJob(app, {
     vaultId,
     kind: jobKinds.resynchronize,
     orchestrator: workflowNames.resynchronize,
@@ -68,6 +69,8 @@ export async function startResync(
       return { operations: [replace(stored, changed)], input };
     },
   });
+  await tellHealth(app, vaultId, itemId);
+  return job;
 }
 
 /** It would wait for the resume, in a job that shows no progress. */

@@ -36,6 +36,7 @@ import {
 import { rows, type RegisteredRelay } from '../../core/records/rows.js';
 import type { App, AppInvocation } from '../app.js';
 import { ApiError } from '../http/api-error.js';
+import { tellHealth } from '../tell-health.js';
 import { wake } from '../wake.js';
 
 /** How many cycles ahead of the last announced one a relay may upload. */
@@ -223,4 +224,5 @@ export async function announceResyncRequired(
 ): Promise<void> {
   const item = await ownItem(app, relay, itemId);
   await settled(app, relay, await markResyncRequired(app.table, relay.vaultId, item.itemId, report));
+  await tellHealth(app, relay.vaultId, item.itemId);
 }

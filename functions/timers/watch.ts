@@ -1,17 +1,13 @@
-import { randomBytes } from 'node:crypto';
-import type { Temporal } from 'temporal-polyfill';
-import { healthEvents, type ReplicationEvent } from '../../core/domain/health/health-events.js';
 import type { VaultId } from '../../core/domain/ids.js';
-import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
-import { insert, list } from '../../core/records/access.js';
-import { changeItem } from '../../core/records/item-change.js';
-import { healthOf, surroundingsInVault, type ItemSurroundings } from '../../core/records/item-surroundings.js';
-import { eventNameOf, rows } from '../../core/records/rows.js';
+import { list } from '../../core/records/access.js';
+import { surroundingsInVault } from '../../core/records/item-surroundings.js';
+import { rows } from '../../core/records/rows.js';
 import type { AppInvocation } from '../app.js';
+import { eventsOf, tellEvents } from '../tell-health.js';
 
 /**
  * Once a minute: looks at the health of every item, since RPO and silence grow without anybody writing a row, and tells by events
- * what changed since it last did. An item that cannot be looked at stops no other.
+ * what changed since it was last told. An item that cannot be looked at stops no other.
  */
 export async function watch(app: AppInvocation): Promise<void> {
   for (const { value } of await list(app.table, rows.vaultIndexes())) {
@@ -32,32 +28,9 @@ async function watchVault(app: AppInvocation, vaultId: VaultId): Promise<void> {
     const surroundings = surroundingsOf(item);
     if (eventsOf(item, surroundings, now).events.length === 0) continue;
     try {
-      await tell(app, vaultId, item, surroundings, now);
+      await tellEvents(app, vaultId, item, surroundings, now);
     } catch (error) {
       app.log(`the change of health of ${item.vmName} could not be written; tried again in a minute`, error);
     }
   }
-}
-
-const eventsOf = (item: ProtectedItem, surroundings: ItemSurroundings, now: Temporal.Instant) =>
-  healthEvents(item, healthOf(item, surroundings, now), now.toString());
-
-/** What is told and that it was told change together, by the item's row as it is then. */
-async function tell(
-  app: AppInvocation,
-  vaultId: VaultId,
-  { itemId, protectionId }: ProtectedItem,
-  surroundings: ItemSurroundings,
-  now: Temporal.Instant,
-): Promise<void> {
-  await changeItem(app.table, { vaultId, itemId, protectionId }, (item) => {
-    const { told, events } = eventsOf(item, surroundings, now);
-    if (events.length === 0) return { kind: 'unchanged' };
-    const operations = events.map((event, index) => {
-      const unique = `${String(index).padStart(2, '0')}${randomBytes(8).toString('hex')}`;
-      const named: ReplicationEvent = { ...event, eventName: eventNameOf(now, unique) };
-      return insert(rows.event(vaultId, named.eventName), named);
-    });
-    return { kind: 'changed', item: { ...item, health: told }, operations };
-  });
 }

@@ -5,6 +5,7 @@ import { decideAndCommit, replace } from '../../core/records/access.js';
 import { ok, operationWithBody, type Call } from '../arm/operation.js';
 import { ApiError } from '../http/api-error.js';
 import type { ApiResponse } from '../http/exchange.js';
+import { tellHealth } from '../tell-health.js';
 import { endWaits, wake } from '../wake.js';
 import { armIdWithinItem, itemWithin } from './item-reference.js';
 
@@ -39,6 +40,7 @@ async function change(
     return { operations: changed === stored.value ? [] : [replace(stored, changed)], result: changed };
   });
   await afterwards(call.app, vaultId, item);
+  await tellHealth(call.app, vaultId, item.itemId);
   return ok({ itemId: armId, paused: item.replication.paused });
 }
 

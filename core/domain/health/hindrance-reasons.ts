@@ -3,17 +3,13 @@ import type { ProtectedItem, ReplicationError } from '../protected-item/protecte
 import { hasRelayContact, lastContactAt } from './contact.js';
 import type { HealthContext } from './health-context.js';
 import type { HealthReason } from './health-reason.js';
+import { secondsSince } from './seconds-since.js';
 
 /** What stands in the way of sending: a resynchronization, an error, a silent relay, an operator's pause, a base that is not whole. */
 export function hindranceReasons(item: ProtectedItem, context: HealthContext, now: Temporal.Instant): HealthReason[] {
-  const { relayError, lastError } = item.replication;
-  // Of two errors with one code the blocking one is told.
-  const errors = [relayError, lastError]
-    .filter((error) => error !== undefined)
-    .sort((a, b) => Number(b.blocking ?? false) - Number(a.blocking ?? false));
   return [
     ...resyncReason(item),
-    ...errors.map(errorReason),
+    ...errorReasons(item, now),
     ...contactReason(item, context, now),
     ...pauseReason(item),
     ...initialReplicationReason(item),
@@ -51,15 +47,41 @@ function resyncReason({ createdAt, replication }: ProtectedItem): HealthReason[]
   ];
 }
 
-const errorReason = ({ blocking, code, message, recommendedAction, at }: ReplicationError): HealthReason => ({
-  level: blocking === true ? 'Critical' : 'Warning',
-  code,
-  summary: blocking === true ? 'Replication stopped' : 'Replication is being retried',
-  message,
-  possibleCauses: message,
-  recommendedAction,
-  at,
-});
+/** Hyper-V Replica's limit of the last send: what has not got through for so long, and fails, cannot be sent. */
+export const lastSendMaxSeconds = 3600;
+
+/** Of two errors with one code the graver one comes first, and is told. */
+function errorReasons({ createdAt, replication }: ProtectedItem, now: Temporal.Instant): HealthReason[] {
+  const { relayError, lastError, receivedAt, appliedAt } = replication;
+  const reasons = [
+    ...(relayError ? [errorReason(relayError, receivedAt ?? createdAt, now)] : []),
+    ...(lastError ? [errorReason(lastError, appliedAt ?? createdAt, now)] : []),
+  ];
+  return reasons.sort((a, b) => Number(b.level === 'Critical') - Number(a.level === 'Critical'));
+}
+
+/** `succeededAt`: when the side that fails last got anything through. */
+function errorReason(
+  { blocking, code, message, recommendedAction, at }: ReplicationError,
+  succeededAt: string,
+  now: Temporal.Instant,
+): HealthReason {
+  const isStopped = blocking === true;
+  const isStanding = secondsSince(succeededAt, now) > lastSendMaxSeconds;
+  return {
+    level: isStopped || isStanding ? 'Critical' : 'Warning',
+    code,
+    summary: isStopped
+      ? 'Replication stopped'
+      : isStanding
+        ? 'Nothing gets through; replication is being retried'
+        : 'Replication is being retried',
+    message,
+    possibleCauses: message,
+    recommendedAction,
+    at,
+  };
+}
 
 function contactReason(item: ProtectedItem, { relayHeardAt }: HealthContext, now: Temporal.Instant): HealthReason[] {
   const at = lastContactAt(item, relayHeardAt);

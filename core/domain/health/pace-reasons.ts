@@ -2,13 +2,13 @@ import type { Temporal } from 'temporal-polyfill';
 import type { ProtectedItem } from '../protected-item/protected-item.js';
 import type { HealthContext } from './health-context.js';
 import type { HealthReason } from './health-reason.js';
+import { lastSendMaxSeconds } from './hindrance-reasons.js';
 import { rpoSeconds } from './rpo.js';
 import { secondsSince } from './seconds-since.js';
 import { summarize } from './statistics.js';
 
 /** The limits of Hyper-V Replica ("Interpreting Replication Health"). */
 const missedShareMax = 0.2;
-const lastSendMaxSeconds = 3600;
 const averageLatencyMaxSeconds = 5 * 60;
 
 /** How replication keeps up, once initial replication is complete. */

@@ -34,16 +34,18 @@ export function planResyncs(
     .slice(0, Math.max(0, resync.atOnceMax - runningCount));
 }
 
-/** One that nobody carries on, because its relay is silent, an operator paused it or must act, takes no other's place. */
-function isRunning({ item, relayHeardAt }: ResyncCandidate, now: Temporal.Instant): boolean {
-  const { resync, paused, lastError, relayError } = item.replication;
-  if (resync === undefined || paused || lastError?.blocking === true || relayError?.blocking === true) return false;
-  return hasRelayContact(item, relayHeardAt, now);
-}
+/** Held by what does not pass by itself: an operator paused it, or must act on an error. */
+const isHeld = ({ replication: { paused, lastError, relayError } }: ProtectedItem): boolean =>
+  paused || lastError?.blocking === true || relayError?.blocking === true;
+
+/** One that nobody carries on, because its relay is silent or an operator holds it, takes no other's place. */
+const isRunning = ({ item, relayHeardAt }: ResyncCandidate, now: Temporal.Instant): boolean =>
+  item.replication.resync !== undefined && !isHeld(item) && hasRelayContact(item, relayHeardAt, now);
 
 function isReady({ item, relayHeardAt }: ResyncCandidate, now: Temporal.Instant): boolean {
-  const { resyncRequired, paused } = item.replication;
-  if (resyncRequired === undefined || paused || !allowedOperations(item).includes('RepairReplication')) return false;
+  const { resyncRequired } = item.replication;
+  if (resyncRequired === undefined || isHeld(item) || !allowedOperations(item).includes('RepairReplication'))
+    return false;
   if (!hasRelayContact(item, relayHeardAt, now)) return false;
   const { nextAttemptAt } = resyncRequired;
   return nextAttemptAt === undefined || Temporal.Instant.compare(Temporal.Instant.from(nextAttemptAt), now) <= 0;

@@ -153,3 +153,33 @@ test('the sweep forgets events after 30 days, so many at a time, and none that i
   await sweep(harness.app);
   assert.equal((await left()).length, 4, 'looked at once an hour');
 });
+
+test('what is asked for and reported is told at once, however soon it goes again', async () => {
+  const { harness, relay, item, seen } = await world();
+  await seen();
+  const before = (await item.told()).length;
+  for (const verb of ['pause', 'resume']) {
+    harness.now = harness.now.add({ seconds: 1 });
+    assert.equal((await harness.arm('POST', `/understudy/v1/${verb}Replication`, { itemId: item.armId })).status, 200);
+  }
+  harness.now = harness.now.add({ seconds: 1 });
+  const { itemId, protectionId } = item.first;
+  const report = { protectionId, epoch: 1, reason: 'hostCrash', message: 'm', at: harness.now.toString() };
+  assert.equal((await relay.call('POST', `/relay/v1/items/${itemId}/resyncRequired`, report)).status, 200);
+  harness.now = harness.now.add({ seconds: 1 });
+  assert.equal((await harness.arm('POST', `${item.armId}/repairReplication`)).status, 202);
+  const all = await item.told();
+  assert.deepEqual(
+    all
+      .slice(0, all.length - before)
+      .toReversed()
+      .filter((event) => !event.startsWith('level')),
+    [
+      'raised US3052 Warning',
+      'cleared US3052 OK',
+      'raised US3050 Critical',
+      'cleared US3050 OK',
+      'raised US3055 Critical',
+    ],
+  );
+});

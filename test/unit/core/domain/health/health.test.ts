@@ -33,6 +33,7 @@ const itemWith = (changes: Partial<ReplicationProgress>, item: Partial<Protected
       phase: 'delta',
       receivedTakenAt: ago(70),
       receivedAt: ago(60),
+      appliedAt: ago(55),
       lastHeartbeatAt: ago(10),
       ...changes,
     }),
@@ -91,6 +92,16 @@ const cases: [
   ['initial replication', { phase: 'initialReplication', ...counts(1, 9) }, ['Warning', 'US3053']],
   ['an error of the relay that is tried again', { relayError: error }, ['Warning', 'US3000']],
   ['an error of the app that is tried again', { lastError: error }, ['Warning', 'US3000']],
+  [
+    'an error of the relay, and nothing received for more than an hour',
+    { relayError: error, receivedAt: ago(3601) },
+    ['Critical', 'US3000', 'US3054'],
+  ],
+  [
+    'an error of the app, and nothing applied for more than an hour',
+    { lastError: error, appliedAt: ago(3601) },
+    ['Critical', 'US3000'],
+  ],
   ['one that an operator must mend', { relayError: { ...error, blocking: true } }, ['Critical', 'US3000']],
   [
     'the same error on both sides, one of them blocking',

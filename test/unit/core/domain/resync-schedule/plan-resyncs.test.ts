@@ -59,21 +59,23 @@ test('the vault’s time zone goes before the site’s, and a site that names no
 });
 
 test('resynchronizations that nobody carries on take no other item’s place', () => {
-  const error = { code: 'US5021', message: 'm', recommendedAction: 'r', at: ago(60), blocking: true };
   const moving = candidate('m', { resync });
   const stuck = [
     { ...candidate('s1', { resync }), relayHeardAt: ago(3600) },
     candidate('s2', { resync, paused: true }),
-    candidate('s3', { resync, relayError: error }),
-    candidate('s4', { resync, lastError: error }),
+    candidate('s3', { resync, relayError: blocking }),
+    candidate('s4', { resync, lastError: blocking }),
   ];
   assert.deepEqual(planned([...stuck, candidate('a'), candidate('b')], { atOnceMax: 1 }).length, 1);
   assert.deepEqual(planned([moving, candidate('a')], { atOnceMax: 1 }), []);
 });
 
+const blocking = { code: 'US5021', message: 'm', recommendedAction: 'r', at: ago(60), blocking: true };
 const notReady: [string, ResyncCandidate][] = [
   ['nothing is wrong', candidate('a', { resyncRequired: undefined as never })],
   ['it is paused', candidate('a', { paused: true })],
+  ['an operator must mend what the relay met', candidate('a', { relayError: blocking })],
+  ['an operator must mend what the app met', candidate('a', { lastError: blocking })],
   ['one is under way', candidate('a', { resync })],
   ['a job runs on it', candidate('a', {}, { activeJob: { jobName: asJobName('j'), scenarioName: '', startedAt: '' } })],
   ['it failed over', candidate('a', {}, { state: 'FailoverCommitPending' })],
