@@ -15,6 +15,8 @@ import { chunksInGroup, resyncChunkBytes } from '../core/domain/replication/resy
 
 /** Neighbouring chunks are read together up to this many: 1 MiB, the size from which a disk reads at its full speed. */
 const chunksInRead = 16;
+/** Those that are only hashed: what one read costs beside its bytes shows there. */
+const hashedChunksInRead = 64;
 /** Reads under way at once: the next ones run while the last is hashed. */
 const readsAtOnce = 3;
 /**
@@ -34,7 +36,7 @@ export interface HashedRegion {
 
 /**
  * Hashes the chunks of a region that are to be compared: those that the record marks, or all. What the disk has not allocated
- * is zero without being read. Memory: a few MiB of reads and 64 KiB of digests.
+ * is zero without being read. Memory: 12 MiB of reads and 64 KiB of digests.
  */
 export async function hashRegion(
   disk: DiskReader,
@@ -44,9 +46,14 @@ export async function hashRegion(
 ): Promise<HashedRegion> {
   const chunkTable = Buffer.alloc(chunkCountOf(region) * digestBytes);
   const firstChunk = region.fromBytes / resyncChunkBytes;
+  const buffers = Array.from({ length: readsAtOnce }, () =>
+    Buffer.allocUnsafeSlow(hashedChunksInRead * resyncChunkBytes),
+  );
+  let next = 0;
+  // No more reads are under way or being hashed than there are buffers: a buffer comes round when its content is hashed.
   const reads = mapInOrder(chunksToRead(disk, region, record), readsAtOnce, async (run) => ({
     atChunk: run.from,
-    data: await readRun(disk, run),
+    data: await readRun(disk, run, buffers[next++ % readsAtOnce]),
   }));
   for await (const { atChunk, data } of reads) {
     signal.throwIfAborted();
@@ -77,7 +84,7 @@ async function* chunksToRead(
     // Ranges need not lie on chunks: one that two of them share is read once.
     for (let chunk = Math.max(next, Math.floor(offsetBytes / resyncChunkBytes)); chunk < end; chunk++) {
       if (record !== undefined && !record.has(chunk)) continue;
-      if (run?.to === chunk && chunk - run.from < chunksInRead) run.to++;
+      if (run?.to === chunk && chunk - run.from < hashedChunksInRead) run.to++;
       else {
         if (run) yield run;
         run = { from: chunk, to: chunk + 1 };
@@ -88,9 +95,9 @@ async function* chunksToRead(
   if (run) yield run;
 }
 
-function readRun(disk: DiskReader, { from, to }: ChunkRun): Promise<Buffer> {
+function readRun(disk: DiskReader, { from, to }: ChunkRun, into?: Buffer): Promise<Buffer> {
   const fromBytes = from * resyncChunkBytes;
-  return disk.read(fromBytes, Math.min(to * resyncChunkBytes, disk.sizeBytes) - fromBytes);
+  return disk.read(fromBytes, Math.min(to * resyncChunkBytes, disk.sizeBytes) - fromBytes, into);
 }
 
 /**

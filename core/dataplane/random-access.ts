@@ -4,8 +4,11 @@
  */
 export interface RandomReader {
   readonly lengthBytes: number;
-  /** Exactly `lengthBytes` bytes from `offsetBytes`, or an error: never fewer. The caller owns the buffer. */
-  read(offsetBytes: number, lengthBytes: number): Promise<Buffer>;
+  /**
+   * Exactly `lengthBytes` bytes from `offsetBytes`, or an error: never fewer. The caller owns the buffer. With `into`, at least
+   * as long, the bytes may come there: who reads much spares making and clearing memory for each read.
+   */
+  read(offsetBytes: number, lengthBytes: number, into?: Buffer): Promise<Buffer>;
 }
 
 export interface RandomWriter extends RandomReader {
@@ -26,8 +29,8 @@ export interface DiskRange {
 export interface DiskReader {
   readonly sizeBytes: number;
   readonly logicalSectorBytes: number;
-  /** Exactly `lengthBytes` bytes, or an error; the range must lie inside the disk. */
-  read(offsetBytes: number, lengthBytes: number): Promise<Buffer>;
+  /** Exactly `lengthBytes` bytes, or an error; the range must lie inside the disk. `into` as for a `RandomReader`. */
+  read(offsetBytes: number, lengthBytes: number, into?: Buffer): Promise<Buffer>;
   /**
    * Ranges that may hold non-zero data, ascending, not overlapping, in bounded memory. All else reads as zeros.
    * Those that end at or before `fromBytes` may be left out: it spares a reader of a late part the walk up to it.

@@ -52,8 +52,8 @@ class HandleReader implements FileReader {
     return this.sizeBytes;
   }
 
-  async read(offsetBytes: number, lengthBytes: number): Promise<Buffer> {
-    const buffer = Buffer.allocUnsafeSlow(lengthBytes);
+  async read(offsetBytes: number, lengthBytes: number, into?: Buffer): Promise<Buffer> {
+    const buffer = into?.subarray(0, lengthBytes) ?? Buffer.allocUnsafeSlow(lengthBytes);
     let done = 0;
     while (done < lengthBytes) {
       const { bytesRead } = await this.handle.read(buffer, done, lengthBytes - done, offsetBytes + done);

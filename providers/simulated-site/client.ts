@@ -176,13 +176,13 @@ async function openCheckpointDisk(
     return {
       sizeBytes: disk.sizeBytes,
       logicalSectorBytes: disk.logicalSectorBytes,
-      read: async (offsetBytes, lengthBytes) => {
-        const data = await disk.read(offsetBytes, lengthBytes);
+      read: async (offsetBytes, lengthBytes, into) => {
+        const data = await disk.read(offsetBytes, lengthBytes, into);
         await stillFrozen();
         return data;
       },
-      allocatedRanges: async function* () {
-        for await (const range of disk.allocatedRanges()) {
+      allocatedRanges: async function* (fromBytes) {
+        for await (const range of disk.allocatedRanges(fromBytes)) {
           await stillFrozen();
           yield range;
         }

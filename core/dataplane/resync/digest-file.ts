@@ -8,7 +8,7 @@
  *   256    group table: 16 bytes for each group of 64 chunks, the digest of its chunks' digests
  *   …      chunk table: 16 bytes for each chunk of 64 KiB, the digest of its content; a chunk of zeros has all zero
  *
- * Digests are the first bytes of BLAKE2b-512. Header covers groups, groups cover chunks: every part that is read is verified.
+ * Digests are the first bytes of SHA-256, which processors have instructions for. Header covers groups, groups cover chunks: every part that is read is verified.
  */
 import { createHash } from 'node:crypto';
 import { crc32c } from '@node-rs/crc32';
@@ -36,13 +36,13 @@ export interface DigestRegion {
 
 /** 16 bytes; all zero for a chunk of zeros, which need not be read to be known. */
 export const chunkDigest = (content: Buffer): Buffer =>
-  isZero(content) ? Buffer.alloc(digestBytes) : blake(content).subarray(0, digestBytes);
+  isZero(content) ? Buffer.alloc(digestBytes) : sha256(content).subarray(0, digestBytes);
 
 /** Over the digests of the chunks of one group, one after the other. */
-export const groupDigest = (chunkDigests: Buffer): Buffer => blake(chunkDigests).subarray(0, digestBytes);
+export const groupDigest = (chunkDigests: Buffer): Buffer => sha256(chunkDigests).subarray(0, digestBytes);
 
-const blake = (...parts: Buffer[]): Buffer => {
-  const hash = createHash('blake2b512');
+const sha256 = (...parts: Buffer[]): Buffer => {
+  const hash = createHash('sha256');
   for (const part of parts) hash.update(part);
   return hash.digest();
 };
@@ -83,7 +83,7 @@ function groupTableOf(chunkTable: Buffer): Buffer {
 }
 
 const tableDigest = (header: Buffer, groupTable: Buffer): Buffer =>
-  blake(header.subarray(0, tableDigestAt), groupTable).subarray(0, tableDigestBytes);
+  sha256(header.subarray(0, tableDigestAt), groupTable).subarray(0, tableDigestBytes);
 
 export interface DigestFile {
   readonly toBytes: number;

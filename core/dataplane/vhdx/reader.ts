@@ -65,7 +65,7 @@ export async function openVhdxReader(file: RandomReader): Promise<VhdxReader> {
   return {
     ...metadata,
     dataWriteGuid: header.dataWriteGuid,
-    read: (offsetBytes, lengthBytes) => content.read(offsetBytes, lengthBytes),
+    read: (offsetBytes, lengthBytes, into) => content.read(offsetBytes, lengthBytes, into),
     allocatedRanges: (fromBytes) => content.allocatedRanges(fromBytes),
   };
 }
@@ -88,14 +88,14 @@ export class VhdxContent {
     this.#metadata = metadata;
   }
 
-  async read(offsetBytes: number, lengthBytes: number): Promise<Buffer> {
+  async read(offsetBytes: number, lengthBytes: number, into?: Buffer): Promise<Buffer> {
     checkInside(this.#metadata.sizeBytes, offsetBytes, lengthBytes);
     const extents = await this.#extents(offsetBytes, lengthBytes);
     const [only] = extents;
     if (only !== undefined && extents.length === 1) {
       return only.fileOffsetBytes === undefined
         ? Buffer.alloc(lengthBytes)
-        : this.#readFile(only.fileOffsetBytes, lengthBytes);
+        : this.#readFile(only.fileOffsetBytes, lengthBytes, into);
     }
     const result = Buffer.alloc(lengthBytes);
     let done = 0;
@@ -143,12 +143,12 @@ export class VhdxContent {
     return extents;
   }
 
-  #readFile(fileOffsetBytes: number, lengthBytes: number): Promise<Buffer> {
+  #readFile(fileOffsetBytes: number, lengthBytes: number, into?: Buffer): Promise<Buffer> {
     const endBytes = fileOffsetBytes + lengthBytes;
     if (endBytes > this.#file.lengthBytes) {
       throw truncatedVhdx(`a payload block at file offset ${fileOffsetBytes}`, endBytes, this.#file.lengthBytes);
     }
-    return this.#file.read(fileOffsetBytes, lengthBytes);
+    return this.#file.read(fileOffsetBytes, lengthBytes, into);
   }
 }
 
