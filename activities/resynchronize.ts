@@ -143,15 +143,19 @@ export const makeDropSuperseded =
     return done;
   };
 
-/** How far it has come, from the item's row alone. */
+/**
+ * How far it has come, from the item's row alone. Once its base is whole the row names the job no longer, and the next
+ * resynchronization may have taken an epoch since: so the epoch is asked last.
+ */
 export const makeReadResynchronization =
   ({ table }: Pick<ActivityDependencies, 'table'>): Activity<typeof activities.readResynchronization> =>
   async (input) => {
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
-    if (!owned(stored, input)) return { kind: 'superseded' };
-    const { resync, resyncRequired, epoch, checkpointAt, baseClosedByCycle, phase } = stored.value.replication;
-    if (epoch !== input.epoch || phase === 'stopped') return { kind: 'superseded' };
-    if (resync?.jobName !== input.jobName) return { kind: 'finished' };
+    if (!owned(stored, { protectionId: input.protectionId })) return { kind: 'superseded' };
+    const { resyncRequired, epoch, checkpointAt, baseClosedByCycle, phase } = stored.value.replication;
+    if (phase === 'stopped') return { kind: 'superseded' };
+    if (!isOfJob(stored.value, input)) return { kind: 'finished' };
+    if (epoch !== input.epoch) return { kind: 'superseded' };
     if (resyncRequired) return { kind: 'failed', reason: resyncRequired.reason, message: resyncRequired.message };
     if (checkpointAt === undefined) return { kind: 'starting' };
     return { kind: baseClosedByCycle === undefined ? 'comparing' : 'completing' };
