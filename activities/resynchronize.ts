@@ -3,6 +3,7 @@ import { nextState, type ProtectionEvent } from '../core/domain/protected-item/s
 import { applyFailedReason } from '../core/domain/replication/next-step.js';
 import { nextAttemptAt } from '../core/domain/retry/retry-schedule.js';
 import type { EpochWorkflowInput, JobWorkflowInput } from '../core/domain/workflows/workflows.js';
+import { messageWithCode } from '../core/domain/workflows/failure.js';
 import { FencedError } from '../core/ports/replica-store.js';
 import type { RowOperation, StateTable } from '../core/ports/state-table.js';
 import { insert, list, read, type Stored } from '../core/records/access.js';
@@ -257,12 +258,11 @@ export const makeAbandonResynchronization =
       if (!isOfJob(item, input)) return { kind: 'unchanged' };
       const { resync, resyncRequired, ...kept } = item.replication;
       const event: ProtectionEvent = 'resyncFailed';
-      const { code, message } = input.failure;
       const failedAttempts = (resync?.failedAttempts ?? 0) + 1;
       const wasBegun = kept.phase === 'resynchronization';
       const required = resyncRequired ?? {
         reason: resync?.cause ?? 'requested',
-        message: `${code} ${message}`,
+        message: messageWithCode(input.failure),
         at: now.toString(),
       };
       const isWanted = wasBegun || resyncRequired !== undefined;

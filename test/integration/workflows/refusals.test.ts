@@ -114,6 +114,7 @@ for (const [what, damage] of damages) {
         return found.replication.resyncRequired ? found : undefined;
       }, 'the resync mark');
       assert.equal(item.replication.resyncRequired?.reason, 'applyFailed');
+      assert.match(item.replication.resyncRequired.message, /^US(204[1-3]|3011) (?!US)/, 'the code of what was found');
       assert.equal(item.replication.appliedCycle, whole);
       const refused = await world.source.sendCycle();
       assert.equal(refused.kind === 'conflict' && refused.conflict.kind, 'resyncRequired');
