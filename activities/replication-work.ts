@@ -11,6 +11,7 @@ import {
 } from '../core/domain/replication/next-step.js';
 import { sendsBase } from '../core/domain/replication/acceptance.js';
 import { isUnrecoverable } from '../core/domain/retry/classification.js';
+import { messageWithCode } from '../core/domain/workflows/failure.js';
 import { workflowNames, type EpochWorkflowInput, type JobWorkflowInput } from '../core/domain/workflows/workflows.js';
 import { FencedError } from '../core/ports/replica-store.js';
 import type { StateTable } from '../core/ports/state-table.js';
@@ -244,7 +245,9 @@ export const makeRecordReplicationFailure =
           ...item,
           replication: {
             ...item.replication,
-            ...(input.resync ? { resyncRequired: { reason: applyFailedReason, message, at } } : { lastError: error }),
+            ...(input.resync
+              ? { resyncRequired: { reason: applyFailedReason, message: messageWithCode(input.failure), at } }
+              : { lastError: error }),
           },
         },
       };

@@ -3,6 +3,7 @@ import { nextState, type ProtectionEvent } from '../core/domain/protected-item/s
 import { applyFailedReason } from '../core/domain/replication/next-step.js';
 import { nextAttemptAt } from '../core/domain/retry/retry-schedule.js';
 import type { EpochWorkflowInput, JobWorkflowInput } from '../core/domain/workflows/workflows.js';
+import { messageWithCode } from '../core/domain/workflows/failure.js';
 import { FencedError } from '../core/ports/replica-store.js';
 import type { RowOperation, StateTable } from '../core/ports/state-table.js';
 import { insert, list, read, type Stored } from '../core/records/access.js';
@@ -143,15 +144,19 @@ export const makeDropSuperseded =
     return done;
   };
 
-/** How far it has come, from the item's row alone. */
+/**
+ * How far it has come, from the item's row alone. Once its base is whole the row names the job no longer, and the next
+ * resynchronization may have taken an epoch since: so the epoch is asked last.
+ */
 export const makeReadResynchronization =
   ({ table }: Pick<ActivityDependencies, 'table'>): Activity<typeof activities.readResynchronization> =>
   async (input) => {
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
-    if (!owned(stored, input)) return { kind: 'superseded' };
-    const { resync, resyncRequired, epoch, checkpointAt, baseClosedByCycle, phase } = stored.value.replication;
-    if (epoch !== input.epoch || phase === 'stopped') return { kind: 'superseded' };
-    if (resync?.jobName !== input.jobName) return { kind: 'finished' };
+    if (!owned(stored, { protectionId: input.protectionId })) return { kind: 'superseded' };
+    const { resyncRequired, epoch, checkpointAt, baseClosedByCycle, phase } = stored.value.replication;
+    if (phase === 'stopped') return { kind: 'superseded' };
+    if (!isOfJob(stored.value, input)) return { kind: 'finished' };
+    if (epoch !== input.epoch) return { kind: 'superseded' };
     if (resyncRequired) return { kind: 'failed', reason: resyncRequired.reason, message: resyncRequired.message };
     if (checkpointAt === undefined) return { kind: 'starting' };
     return { kind: baseClosedByCycle === undefined ? 'comparing' : 'completing' };
@@ -253,12 +258,11 @@ export const makeAbandonResynchronization =
       if (!isOfJob(item, input)) return { kind: 'unchanged' };
       const { resync, resyncRequired, ...kept } = item.replication;
       const event: ProtectionEvent = 'resyncFailed';
-      const { code, message } = input.failure;
       const failedAttempts = (resync?.failedAttempts ?? 0) + 1;
       const wasBegun = kept.phase === 'resynchronization';
       const required = resyncRequired ?? {
         reason: resync?.cause ?? 'requested',
-        message: `${code} ${message}`,
+        message: messageWithCode(input.failure),
         at: now.toString(),
       };
       const isWanted = wasBegun || resyncRequired !== undefined;

@@ -11,7 +11,7 @@ import { workflowNames, type RunOperationInput } from '../../core/domain/workflo
 import { list, read } from '../../core/records/access.js';
 import { rows, vaultPartition, type StoredPolicy } from '../../core/records/rows.js';
 import { submitJob } from '../jobs/submit-job.js';
-import { checkIntervalFitsStorage, storageAccountOf } from './cloud-resources.js';
+import { checkIntervalFitsItems, checkIntervalFitsStorage, storageAccountOf } from './cloud-resources.js';
 import { accepted } from './long-running.js';
 import {
   collection,
@@ -80,6 +80,12 @@ async function putPolicy(call: VaultCall, body: z.output<typeof policyBody>) {
     const target = `$.properties.providerSpecificInput.storageAccounts[${index}]`;
     checkIntervalFitsStorage(replicationIntervalSeconds, await storageAccountOf(call, armId, target), target);
   }
+  await checkIntervalFitsItems(
+    call,
+    name,
+    replicationIntervalSeconds,
+    '$.properties.providerSpecificInput.replicationInterval',
+  );
   const job = await submitJob(call.app, {
     vaultId: call.vaultId,
     kind: jobKinds.createPolicy,

@@ -90,12 +90,13 @@ function isCurrent(
 
 /** Hundreds of items that do well have nothing to say each half minute that is worth a write. */
 function isWorthWriting({ replication }: ProtectedItem, { lastError, backlogBytes }: ItemReport, now: string): boolean {
-  const { lastHeartbeatAt } = replication;
+  const { lastHeartbeatAt, relayError } = replication;
   if (lastHeartbeatAt === undefined) return true;
   const written = Temporal.Instant.from(lastHeartbeatAt);
   if (Temporal.Instant.from(now).since(written).total('seconds') >= restatedAfterSeconds) return true;
   if (Math.abs(backlogBytes - replication.backlogBytes) >= backlogNewsBytes) return true;
-  return lastError !== undefined && lastError.at !== replication.lastError?.at;
+  // An error that began, another one, and one that is over.
+  return lastError?.at !== relayError?.at || lastError?.code !== relayError?.code;
 }
 
 /** Several reports in one transaction; resolves with those that are still to be stored, since another writer was faster. */

@@ -50,3 +50,7 @@ export function failureFromError(error: unknown): WorkflowFailure {
     return failureOf(new Error(text, { cause }));
   }
 }
+
+/** For places that keep a message alone: it begins with the code, as some messages do by themselves. */
+export const messageWithCode = ({ code, message }: Pick<WorkflowFailure, 'code' | 'message'>): string =>
+  /^US\d{4}\b/.test(message) ? message : `${code} ${message}`;

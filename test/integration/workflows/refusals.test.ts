@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { replicationHealth } from '../../../core/domain/health/health.js';
 import { jobKinds } from '../../../core/domain/jobs/job.js';
 import { transferBlobName } from '../../../core/domain/replication/blob-names.js';
-import { workflowNames } from '../../../core/domain/workflows/workflows.js';
+import { resumedEvent, workflowNames } from '../../../core/domain/workflows/workflows.js';
 import { list, replace } from '../../../core/records/access.js';
 import { rows } from '../../../core/records/rows.js';
 import { sampleHealthContext, sampleStorageAccountId } from '../../support/sample-item.js';
@@ -114,6 +114,7 @@ for (const [what, damage] of damages) {
         return found.replication.resyncRequired ? found : undefined;
       }, 'the resync mark');
       assert.equal(item.replication.resyncRequired?.reason, 'applyFailed');
+      assert.match(item.replication.resyncRequired.message, /^US(204[1-3]|3011) (?!US)/, 'the code of what was found');
       assert.equal(item.replication.appliedCycle, whole);
       const refused = await world.source.sendCycle();
       assert.equal(refused.kind === 'conflict' && refused.conflict.kind, 'resyncRequired');
@@ -158,6 +159,32 @@ test('apply is tried again at minutes 0, 1, 3, 7, 15, 25, 55 and 85, to the seco
     const point = (await world.points()).at(-1);
     assert(point);
     await world.assertPointEqualsSource(point);
+  });
+});
+
+test('a resume ends a wait of the retry schedule at once, and the schedule goes on from there', async () => {
+  await inWorld({}, async (world) => {
+    await world.protect();
+    await world.untilQuiet();
+    const startedAt = world.time.now();
+    const minutes = (): number => (world.time.now() - startedAt) / 60_000;
+    const attempts: number[] = [];
+    world.replicas.faults.fail('writePages', 'beforeEffect', {
+      times: 7,
+      error: () => {
+        attempts.push(minutes());
+        return new Error('503 server busy');
+      },
+    });
+    world.source.write(0, 50, 'cannot be written for a while');
+    await world.source.sendCycle();
+    await world.wake();
+    await world.until(async () => attempts.length === 6, 'the attempt of minute 25');
+    await world.untilQuiet();
+    await world.harness.raise(`loop-${world.item.protectionId}-1`, resumedEvent, {});
+    await world.untilApplied(world.source.cycle);
+    assert.deepEqual(attempts, [0, 1, 3, 7, 15, 25, 25]);
+    assert.equal(minutes(), 55);
   });
 });
 

@@ -3,7 +3,11 @@ import { test } from 'node:test';
 import { makeDigestRegion, makeReadDigestWork } from '../../../activities/digest.js';
 import { makeBeginFailover, makeUndoFailover } from '../../../activities/failover.js';
 import { makeConcludeJob } from '../../../activities/jobs.js';
-import { makeDropSuperseded } from '../../../activities/resynchronize.js';
+import {
+  makeAbandonResynchronization,
+  makeDropSuperseded,
+  makeReadResynchronization,
+} from '../../../activities/resynchronize.js';
 import { asJobName } from '../../../core/domain/ids.js';
 import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
 import { FencedError } from '../../../core/ports/replica-store.js';
@@ -200,6 +204,50 @@ test('a resynchronization that the site’s logs break again fails, stays torn, 
     assert.equal((await world.endedJob(second)).state, 'Succeeded');
     await world.untilState('Protected');
     for (const point of await world.points()) await world.assertPointEqualsSource(point);
+  });
+});
+
+test('a resynchronization that finished is told so although the next took an epoch, and cannot give that one up', async () => {
+  await inWorld({ vm }, async (world) => {
+    await world.protect();
+    const first = await submitResync(world, true);
+    await untilDigested(world);
+    for (const disk of [0, 1]) await world.source.sendDifferences(disk);
+    await world.source.sendCycle({ closesBase: true });
+    await world.wake();
+    await world.endedJob(first);
+    const second = await submitResync(world, true);
+    await untilDigested(world);
+    const { itemId, protectionId } = world.item;
+    const of = (jobName: typeof first, epoch: number) => ({
+      vaultId: sampleVaultId,
+      itemId,
+      protectionId,
+      jobName,
+      epoch,
+    });
+    const look = makeReadResynchronization(world.dependencies);
+    assert.deepEqual(await look(of(first, 2)), { kind: 'finished' });
+    assert.deepEqual(await look(of(second, 3)), { kind: 'comparing' });
+    assert.deepEqual(await look(of(second, 2)), { kind: 'superseded' });
+    const before = await world.currentItem();
+    const failure = {
+      code: 'US3071',
+      message: 'm',
+      possibleCauses: '',
+      recommendedAction: '',
+      retry: 'later',
+    } as const;
+    const { epoch: _, ...late } = of(first, 2);
+    await makeAbandonResynchronization(world.dependencies)({ ...late, failure });
+    assert.deepEqual(await world.currentItem(), before);
+    await world.failOver();
+    for (const [job, epoch] of [
+      [first, 2],
+      [second, 3],
+    ] as const) {
+      assert.deepEqual(await look(of(job, epoch)), { kind: 'superseded' }, 'a failover took the item over');
+    }
   });
 });
 

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
 import { operations } from '../../../functions/arm/operations.js';
 import { fullPath } from '../../../functions/arm/router.js';
 import type { ApiResponse } from '../../../functions/http/exchange.js';
 import { Harness, premiumAccount, replicasAccount, vaultPath } from '../../support/api/harness.js';
+import { ReplicatedItem } from '../../support/api/replicated-items.js';
+import { sampleItem } from '../../support/sample-item.js';
 
 interface ErrorBody {
   error: {
@@ -96,6 +99,31 @@ test('30 s is refused for a premium account, and an unknown account by its place
   const unknown = policyBody({ storageAccounts: [replicasAccount, `${replicasAccount}x`] });
   const error = assertRefused(await harness.arm('PUT', policyPath, unknown), 400, 'InvalidReference', 'US1016');
   assert.equal(error.target, '$.properties.providerSpecificInput.storageAccounts[1]');
+});
+
+async function withPremiumItem(changes: Partial<ProtectedItem> = {}) {
+  const harness = new Harness();
+  const relay = await harness.registeredRelay();
+  const target = { ...sampleItem().target, storageAccountId: premiumAccount };
+  await ReplicatedItem.put(harness, relay, { policyName: 'GOLD', target, ...changes });
+  const change = (replicationInterval: number) => harness.arm('PUT', policyPath, policyBody({ replicationInterval }));
+  return { harness, change };
+}
+
+test('a policy is not changed to 30 s while a replica in a premium account uses it', async () => {
+  const { harness, change } = await withPremiumItem();
+  const error = assertRefused(await change(30), 400, 'InvalidParameter', 'US3115');
+  assert.equal(error.target, '$.properties.providerSpecificInput.replicationInterval');
+  assert.match(error.message, /premium .* sql-01/);
+  assert.deepEqual(harness.started, []);
+  assert.equal((await change(300)).status, 202);
+  const other = policyPath.replace('gold', 'silver');
+  assert.equal((await harness.arm('PUT', other, policyBody({ replicationInterval: 30 }))).status, 202);
+});
+
+test('an item whose enabling failed replicates nothing, so that its policy may be changed to 30 s', async () => {
+  const { change } = await withPremiumItem({ state: 'EnablingFailed' });
+  assert.equal((await change(30)).status, 202);
 });
 
 test('routes match in any case, and an unknown resource is 404', async () => {
