@@ -17,13 +17,14 @@ import { planNextStep, type ItemFacts, type ItemStep } from './plan-next-step.js
 import type { RelayContext } from './relay-context.js';
 import { uploadTransferLog } from './upload-transfer-log.js';
 
-/** Codes of a change log that cannot be sent (docs/errors.md): damaged, or more than a cycle may hold. Only a resync helps. */
+/** Codes of a change log that cannot be sent (docs/errors.md): damaged, another, or more than a cycle may hold. Only a resync helps. */
 const unusableLogReasons: Readonly<Record<string, 'logCorrupt' | 'logTooLarge'>> = {
   US2001: 'logCorrupt',
   US2030: 'logCorrupt',
   US2031: 'logCorrupt',
   US2032: 'logCorrupt',
   US2033: 'logCorrupt',
+  US2034: 'logCorrupt',
   US2044: 'logTooLarge',
   US2050: 'logTooLarge',
 };
