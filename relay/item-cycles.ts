@@ -15,6 +15,7 @@ import type { LaneStep } from './lane.js';
 import type { ItemState } from './item-state.js';
 import { planNextStep, type ItemFacts, type ItemStep } from './plan-next-step.js';
 import type { RelayContext } from './relay-context.js';
+import { rhythmNotes } from './rhythm.js';
 import { uploadTransferLog } from './upload-transfer-log.js';
 
 /** Codes of a change log that cannot be sent (docs/errors.md): damaged, another, or more than a cycle may hold. Only a resync helps. */
@@ -105,7 +106,7 @@ export class ItemCycles {
   async #facts(): Promise<ItemFacts> {
     const { assignment } = this.#view;
     const now = await this.#context.clock.now();
-    const local = await this.#notePause(now);
+    const local = await this.#noteRhythm(now);
     const { lost } = this.#checkpoint;
     const base = {
       assignment,
@@ -131,17 +132,15 @@ export class ItemCycles {
     return { ...base, tracking, closedCycles, switchDueThrough: this.#switchDueThrough };
   }
 
-  /** Keeps account of the time that replication is paused: no cycle is missed in it. */
-  async #notePause(now: Temporal.Instant): Promise<ItemState> {
+  /** On disk before anything is planned by it. */
+  async #noteRhythm(now: Temporal.Instant): Promise<ItemState> {
     const { assignment } = this.#view;
-    const { pausedAt, pausedSeconds = 0 } = await this.#view.local();
-    if (assignment.paused && pausedAt === undefined) {
-      await this.#view.note(assignment, { pausedAt: now.toString() });
-    } else if (!assignment.paused && pausedAt !== undefined) {
-      const seconds = now.since(Temporal.Instant.from(pausedAt)).total('seconds');
-      await this.#view.note(assignment, { pausedAt: undefined, pausedSeconds: pausedSeconds + seconds });
+    for (;;) {
+      const local = await this.#view.local();
+      const notes = rhythmNotes(assignment, local, now);
+      if (notes === undefined) return local;
+      await this.#view.note(assignment, notes);
     }
-    return this.#view.local();
   }
 
   async #start({ assignment }: ItemFacts): Promise<void> {
