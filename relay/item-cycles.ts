@@ -15,15 +15,17 @@ import type { LaneStep } from './lane.js';
 import type { ItemState } from './item-state.js';
 import { planNextStep, type ItemFacts, type ItemStep } from './plan-next-step.js';
 import type { RelayContext } from './relay-context.js';
+import { rhythmNotes } from './rhythm.js';
 import { uploadTransferLog } from './upload-transfer-log.js';
 
-/** Codes of a change log that cannot be sent (docs/errors.md): damaged, or more than a cycle may hold. Only a resync helps. */
+/** Codes of a change log that cannot be sent (docs/errors.md): damaged, another, or more than a cycle may hold. Only a resync helps. */
 const unusableLogReasons: Readonly<Record<string, 'logCorrupt' | 'logTooLarge'>> = {
   US2001: 'logCorrupt',
   US2030: 'logCorrupt',
   US2031: 'logCorrupt',
   US2032: 'logCorrupt',
   US2033: 'logCorrupt',
+  US2034: 'logCorrupt',
   US2044: 'logTooLarge',
   US2050: 'logTooLarge',
 };
@@ -104,7 +106,7 @@ export class ItemCycles {
   async #facts(): Promise<ItemFacts> {
     const { assignment } = this.#view;
     const now = await this.#context.clock.now();
-    const local = await this.#notePause(now);
+    const local = await this.#noteRhythm(now);
     const { lost } = this.#checkpoint;
     const base = {
       assignment,
@@ -130,17 +132,15 @@ export class ItemCycles {
     return { ...base, tracking, closedCycles, switchDueThrough: this.#switchDueThrough };
   }
 
-  /** Keeps account of the time that replication is paused: no cycle is missed in it. */
-  async #notePause(now: Temporal.Instant): Promise<ItemState> {
+  /** On disk before anything is planned by it. */
+  async #noteRhythm(now: Temporal.Instant): Promise<ItemState> {
     const { assignment } = this.#view;
-    const { pausedAt, pausedSeconds = 0 } = await this.#view.local();
-    if (assignment.paused && pausedAt === undefined) {
-      await this.#view.note(assignment, { pausedAt: now.toString() });
-    } else if (!assignment.paused && pausedAt !== undefined) {
-      const seconds = now.since(Temporal.Instant.from(pausedAt)).total('seconds');
-      await this.#view.note(assignment, { pausedAt: undefined, pausedSeconds: pausedSeconds + seconds });
+    for (;;) {
+      const local = await this.#view.local();
+      const notes = rhythmNotes(assignment, local, now);
+      if (notes === undefined) return local;
+      await this.#view.note(assignment, notes);
     }
-    return this.#view.local();
   }
 
   async #start({ assignment }: ItemFacts): Promise<void> {

@@ -12,7 +12,7 @@ import { ItemCycles } from './item-cycles.js';
 import { ItemView } from './item-view.js';
 import { Lane, type LaneFailure } from './lane.js';
 import { isBaseReceived, sendsBase } from './plan-base-step.js';
-import { missedCycleCount } from './plan-next-step.js';
+import { missedCycleCount } from './rhythm.js';
 import type { RelayContext } from './relay-context.js';
 
 /**

@@ -29,6 +29,13 @@ const itemState = z.object({
   /** Business time at which the relay learned of the pause that lasts, and what earlier ones took since the last log switch. */
   pausedAt: z.string().optional(),
   pausedSeconds: z.number().optional(),
+  /** The interval that holds; and, once it was edited, when the relay learned of that and what was missed until then. */
+  interval: z
+    .object({
+      seconds: z.number().int(),
+      edited: z.object({ at: z.string(), missedCycleCount: z.number().int() }).optional(),
+    })
+    .optional(),
   /** A cycle that comes late, with the intervals before it that had none: on disk before its logs are switched. */
   lateCycle: z.object({ cycle: z.number().int(), missedCycleCount: z.number().int() }).optional(),
   /** The cycle that completes the base: chosen before its logs are switched, and never changed afterwards. */
@@ -82,12 +89,13 @@ export function stateForAssignment(
   if (stored?.protectionId === protectionId && stored.epoch === epoch) return stored;
   const fresh: ItemState = { version: 1, itemId, protectionId, epoch, missedCycleCount: 0 };
   if (stored?.protectionId !== protectionId) return fresh;
-  const { lastSwitchAt, lastApplicationConsistentAt, missedCycleCount, pausedAt, pausedSeconds } = stored;
+  const { lastSwitchAt, lastApplicationConsistentAt, missedCycleCount, pausedAt, pausedSeconds, interval } = stored;
   return {
     ...fresh,
     missedCycleCount,
     ...(pausedAt !== undefined && { pausedAt }),
     ...(pausedSeconds !== undefined && { pausedSeconds }),
+    ...(interval !== undefined && { interval }),
     ...(lastSwitchAt !== undefined && { lastSwitchAt }),
     ...(lastApplicationConsistentAt !== undefined && { lastApplicationConsistentAt }),
   };

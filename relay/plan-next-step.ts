@@ -3,6 +3,7 @@ import type { ClosedCycle, TrackingStatus } from '../core/ports/hypervisor-host.
 import type { Assignment } from '../core/domain/relay-protocol/wire.js';
 import type { ItemState } from './item-state.js';
 import { isBaseApplied, isBaseReceived, isBaseStarted, sendsBase } from './plan-base-step.js';
+import { missedCycleCount, nextSwitchDue } from './rhythm.js';
 
 /** All that the next step of an item depends on. */
 export interface ItemFacts {
@@ -133,36 +134,6 @@ function planSwitch(facts: ItemFacts, lastClosedCycle: number, now: Temporal.Ins
   if (due === undefined || cycle <= switchDueThrough) return { ...base, consistency };
   if (Temporal.Instant.compare(now, due) < 0) return { kind: 'rest', why: 'nextCycle', until: due };
   return { ...base, consistency, missedCycleCount: missedCycleCount(assignment, local, now) };
-}
-
-/**
- * An interval after the logs were last closed, or begun; undefined where that was never, or after now: a clock that was set
- * back must not make an interval be waited for twice. The checkpoint's time is the host's, whose clock may be ahead.
- */
-function nextSwitchDue(
-  { replicationIntervalSeconds }: Pick<Assignment, 'replicationIntervalSeconds'>,
-  { lastSwitchAt, checkpointAt }: Pick<ItemState, 'lastSwitchAt' | 'checkpointAt'>,
-  now: Temporal.Instant,
-): Temporal.Instant | undefined {
-  const isPast = (at: Temporal.Instant): boolean => Temporal.Instant.compare(at, now) <= 0;
-  const [switched, begun] = [lastSwitchAt, checkpointAt].map((at) => at && Temporal.Instant.from(at));
-  if (switched && !isPast(switched)) return undefined;
-  const starts = [switched, begun].flatMap((at) => (at && isPast(at) ? [at] : []));
-  const [last] = starts.sort((a, b) => Temporal.Instant.compare(b, a));
-  return last?.add({ seconds: replicationIntervalSeconds });
-}
-
-/** Whole intervals since a cycle was due. While replication was paused none was. */
-export function missedCycleCount(
-  assignment: Pick<Assignment, 'replicationIntervalSeconds'>,
-  local: Pick<ItemState, 'lastSwitchAt' | 'checkpointAt' | 'pausedSeconds' | 'pausedAt'>,
-  now: Temporal.Instant,
-): number {
-  const due = nextSwitchDue(assignment, local, now);
-  if (due === undefined) return 0;
-  const pausedUntil = local.pausedAt === undefined ? now : Temporal.Instant.from(local.pausedAt);
-  const lateSeconds = pausedUntil.since(due).total('seconds') - (local.pausedSeconds ?? 0);
-  return Math.max(0, Math.floor(lateSeconds / assignment.replicationIntervalSeconds));
 }
 
 function isApplicationConsistentDue(assignment: Assignment, local: ItemState, now: Temporal.Instant): boolean {

@@ -74,7 +74,10 @@ export interface HypervisorHost {
   ): Promise<ClosedCycle>;
   /** Closed and not yet discarded cycles, ascending. */
   closedCycles(vmId: VmId, protectionId: string): Promise<ClosedCycle[]>;
-  /** A closed log's bytes ([MS-HRL]); US5008 when the cycle is not closed or discarded already. Close it. */
+  /**
+   * A closed log's bytes ([MS-HRL]); US5008 when the cycle is not closed or discarded already, US2034 when another log is in its
+   * place. Close it.
+   */
   openLog(vmId: VmId, cycle: number, diskId: DiskId): Promise<RandomReader & { close(): Promise<void> }>;
   /** Deletes the logs of the cycle and of all before it. Absent is no error. */
   discardCyclesThrough(vmId: VmId, protectionId: string, cycle: number): Promise<void>;

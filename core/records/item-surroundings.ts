@@ -62,8 +62,9 @@ export const timingOf = ({
   policy,
 }: Pick<ItemSurroundings, 'policy'>): Pick<
   ReplicationPolicy,
-  'replicationIntervalSeconds' | 'appConsistentFrequencyHours'
+  'replicationIntervalSeconds' | 'intervalEditedAt' | 'appConsistentFrequencyHours'
 > => ({
+  ...(policy?.intervalEditedAt === undefined ? {} : { intervalEditedAt: policy.intervalEditedAt }),
   replicationIntervalSeconds: policy?.replicationIntervalSeconds ?? defaultReplicationIntervalSeconds,
   appConsistentFrequencyHours: policy?.appConsistentFrequencyHours ?? defaultAppConsistentFrequencyHours,
 });

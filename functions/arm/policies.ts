@@ -94,9 +94,12 @@ async function putPolicy(call: VaultCall, body: z.output<typeof policyBody>) {
     targetObjectName: name,
     decide: async (jobName, now) => {
       const existing = await findPolicy(call, name);
+      const isEdited = existing !== undefined && existing.replicationIntervalSeconds !== replicationIntervalSeconds;
+      const intervalEditedAt = isEdited ? now : existing?.intervalEditedAt;
       const policy: StoredPolicy = {
         name: existing?.name ?? name,
         replicationIntervalSeconds,
+        ...(intervalEditedAt === undefined ? {} : { intervalEditedAt }),
         recoveryPointHistoryHours: input.recoveryPointHistoryDuration ?? defaultRecoveryPointHistoryHours,
         appConsistentFrequencyHours:
           input.applicationConsistentSnapshotFrequencyInHours ?? defaultAppConsistentFrequencyHours,

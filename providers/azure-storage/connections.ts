@@ -1,8 +1,8 @@
 import { Agent as HttpAgent } from 'node:http';
 import { Agent as HttpsAgent } from 'node:https';
-import type { StoragePipelineOptions } from '@azure/storage-blob';
 import { Pipeline, newPipeline, type RequestPolicyFactory } from '@azure/storage-blob';
 import type { PipelinePolicy } from '@azure/core-rest-pipeline';
+import { shortRetries } from './short-retries.js';
 
 /** Sockets to one storage endpoint from this process: more would not be faster, and each holds buffers. */
 export const socketsMax = 64;
@@ -44,12 +44,9 @@ const connectionPolicyFactory: RequestPolicyFactory = {
   }),
 };
 
-/** Short: what lasts longer than this is the business of the caller's retry schedule. */
-const retryOptions = { maxTries: 4, retryDelayInMs: 100, maxRetryDelayInMs: 1000 };
-
 export function blobPipeline(credential?: Parameters<typeof newPipeline>[0]): Pipeline {
-  const options: StoragePipelineOptions = { retryOptions };
-  const pipeline = newPipeline(credential, options);
-  pipeline.factories.push(connectionPolicyFactory);
+  const pipeline = newPipeline(credential, { retryOptions: { maxTries: 1 } });
+  // The first is the outermost: its time is that of all tries.
+  pipeline.factories.push(connectionPolicyFactory, shortRetries());
   return pipeline;
 }

@@ -1,5 +1,4 @@
 import { access, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { DiskReader, RandomReader } from '../../core/dataplane/random-access.js';
 import { openVhdxReader } from '../../core/dataplane/vhdx/reader.js';
 import type { ChunkMap } from '../../core/domain/replication/chunk-map.js';
@@ -9,6 +8,7 @@ import { openFileReader } from '../local-files/random-access-file.js';
 import type { SiteResponse } from './api.js';
 import { SiteConnection } from './connection.js';
 import { readChanges } from './change-record.js';
+import { openClosedLog } from './closed-log.js';
 import { readCycleFile } from './cycle-file.js';
 import { isAbsent } from './durable-file.js';
 import { checkpointGone, closedLogGone, notFound, siteUnreachable } from './errors.js';
@@ -206,7 +206,7 @@ async function openLog(
   const closed = await readCycleFile(vm.folder, cycle);
   const log = closed?.logs.find((candidate) => candidate.diskId === diskId);
   if (log === undefined) throw closedLogGone(vm.name, cycle);
-  return openFileReader(join(vm.folder, log.file)).catch((error: unknown) => {
+  return openClosedLog(vm.folder, log).catch((error: unknown) => {
     throw isAbsent(error) ? closedLogGone(vm.name, cycle) : error;
   });
 }

@@ -4,8 +4,8 @@ import { ChunkMap } from '../../core/domain/replication/chunk-map.js';
 import { judgeLogSizes } from '../../core/domain/replication/log-limits.js';
 import type { ResyncReason } from '../../core/ports/hypervisor-host.js';
 import { ChangeRecord, markLog } from './change-record.js';
+import { openClosedLog } from './closed-log.js';
 import { readCycleFiles, type CycleFile } from './cycle-file.js';
-import { openFileReader } from '../local-files/random-access-file.js';
 import { systemErrorCode } from './durable-file.js';
 import type { Faults } from './faults.js';
 import { Journal } from './journal.js';
@@ -153,7 +153,7 @@ export class Tracker implements WriteObserver {
         const map = ChunkMap.empty(disk.sizeBytes);
         map.union(logs.changes(disk.diskId));
         for (const log of cycles.flatMap((file) => file.logs)) {
-          if (log.diskId === disk.diskId) await this.markClosedLog(map, log.file);
+          if (log.diskId === disk.diskId) await this.markClosedLog(map, log);
         }
         disks.push({ disk, map });
       }
@@ -164,8 +164,8 @@ export class Tracker implements WriteObserver {
     }
   }
 
-  private async markClosedLog(map: ChunkMap, fileName: string): Promise<void> {
-    const log = await openFileReader(join(this.machine.folder, fileName));
+  private async markClosedLog(map: ChunkMap, closed: CycleFile['logs'][number]): Promise<void> {
+    const log = await openClosedLog(this.machine.folder, closed);
     try {
       await markLog(map, log);
     } finally {

@@ -1,8 +1,12 @@
 import { FaultWorld, type WorldOptions } from '../support/fault/world.js';
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { UnderstudyError } from '../../core/domain/errors.js';
+import { Storage } from '../support/fault/line.js';
+import { SeededRandom } from '../support/fault/random.js';
 import { runFaults } from '../support/fault/fault-run.js';
 import { faultNames } from '../support/fault/fault-kinds.js';
+import { VirtualTime } from '../support/fault/virtual-time.js';
 import { judge } from '../support/fault/verdict.js';
 
 const options: WorldOptions = {
@@ -60,4 +64,24 @@ test('the verdict sees a byte that differs, a snapshot that is gone, and what is
     assert.match(await problemsAfter(() => undefined), /disk 0 differs from the source at byte 1000000/);
     assert.match(await problemsAfter(() => world.replicas.deleteSnapshot(disk.replica, snapshotId)), /cannot be read/);
   });
+});
+
+test('a storage fault fails as the provider translates the answer that its name says, before or after the effect', async () => {
+  const random = new SeededRandom(1);
+  const storage = new Storage(new VirtualTime(0), random, () => undefined);
+  storage.share = 1;
+  const expected = { before: ['503 ServerBusy', 0], after: ['500 InternalError', 1] } as const;
+  for (const [way, [answer, effectCount]] of Object.entries(expected)) {
+    let effects = 0;
+    storage.ways = [way as keyof typeof expected];
+    await assert.rejects(
+      storage.call('table.read', async () => effects++),
+      (error: UnderstudyError) => {
+        assert.deepEqual([error.code, error.retry], ['US6020', 'later']);
+        assert.match(error.message, new RegExp(`table.read: the storage service answered ${answer}`));
+        return true;
+      },
+    );
+    assert.equal(effects, effectCount, way);
+  }
 });

@@ -78,6 +78,8 @@ export class RelayAppDouble {
   outage: 'none' | 'cut' | 'unavailable' = 'none';
   /** After this many accepted announcements the answer is lost, once. */
   loseAnswerAfter: number | undefined;
+  /** The line is cut with the next accepted piece of a base, before its answer. */
+  cutsAfterSegment = false;
   readonly #clockStart = Temporal.Now.instant();
   readonly #speed: number;
   #advancedSeconds = 0;
@@ -204,6 +206,12 @@ export class RelayAppDouble {
         url,
         body.length === 0 ? undefined : JSON.parse(body.toString()),
       );
+      if (this.cutsAfterSegment && url.pathname.endsWith('segments')) {
+        this.cutsAfterSegment = false;
+        this.outage = 'cut';
+        request.socket.destroy();
+        return;
+      }
       if (
         this.loseAnswerAfter !== undefined &&
         /(segments|cycles)$/.test(url.pathname) &&

@@ -33,6 +33,16 @@ export function damagedHrl(structure: string, offsetBytes: number, found: string
   });
 }
 
+export function otherHrl(expected: string, found: string): UnderstudyError {
+  return new UnderstudyError({
+    code: 'US2034',
+    message: `another replica log is in this one's place: log ${expected} is wanted, log ${found} was found`,
+    possibleCauses: 'Somebody restored or copied an older log over it.',
+    recommendedAction: resynchronize,
+    details: { expected, found },
+  });
+}
+
 export function truncatedHrl(endBytes: number, lengthBytes: number): UnderstudyError {
   return new UnderstudyError({
     code: 'US2033',

@@ -3,7 +3,7 @@ import type { SiteVm } from '../site/inventory.js';
 
 /** What an item's health is judged by, beside its own row. */
 export interface HealthContext {
-  policy: Pick<ReplicationPolicy, 'replicationIntervalSeconds' | 'appConsistentFrequencyHours'>;
+  policy: Pick<ReplicationPolicy, 'replicationIntervalSeconds' | 'intervalEditedAt' | 'appConsistentFrequencyHours'>;
   rpoThresholdSeconds: number;
   /** The source as the site's inventory describes it now; undefined where that does not name it. */
   vm: Pick<SiteVm, 'disks'> | undefined;

@@ -43,7 +43,7 @@ export interface MonitoringSummary {
 
 export function summarize(
   item: ProtectedItem,
-  policy: Pick<ReplicationPolicy, 'replicationIntervalSeconds'>,
+  policy: Pick<ReplicationPolicy, 'replicationIntervalSeconds' | 'intervalEditedAt'>,
   now: Temporal.Instant,
 ): MonitoringSummary {
   const oldestSlot = slotOf(now) - slotsKept + 1;
@@ -70,18 +70,22 @@ export function summarize(
 
 /**
  * Cycles that should have been taken since the last one and did not come: none where none is due. The cycle that is due now has
- * one interval to arrive. What the manifest of the next cycle then says of them is counted in their place.
+ * one interval to arrive, and an edited interval counts from its edit. What the manifest of the next cycle then says of them is
+ * counted in their place.
  */
 function overdueCount(
   { replication }: ProtectedItem,
-  { replicationIntervalSeconds }: Pick<ReplicationPolicy, 'replicationIntervalSeconds'>,
+  {
+    replicationIntervalSeconds,
+    intervalEditedAt,
+  }: Pick<ReplicationPolicy, 'replicationIntervalSeconds' | 'intervalEditedAt'>,
   now: Temporal.Instant,
 ): number {
   const { phase, paused, torn, resyncRequired, receivedTakenAt, resumedAt } = replication;
   if (phase !== 'delta' || paused || torn || resyncRequired !== undefined || receivedTakenAt === undefined) return 0;
   const elapsedSeconds = Math.min(
     secondsSince(receivedTakenAt, now),
-    ...(resumedAt === undefined ? [] : [secondsSince(resumedAt, now)]),
+    ...[resumedAt, intervalEditedAt].flatMap((at) => (at === undefined ? [] : [secondsSince(at, now)])),
     (slotsKept * slotMilliseconds) / 1000,
   );
   return Math.max(0, Math.floor(elapsedSeconds / replicationIntervalSeconds) - 1);

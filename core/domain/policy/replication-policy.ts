@@ -3,6 +3,8 @@ export interface ReplicationPolicy {
   name: string;
   /** 30, 300 or 900. */
   replicationIntervalSeconds: number;
+  /** Business time since which this interval holds; absent where it was never edited. ISO-8601. */
+  intervalEditedAt?: string;
   /** 0 … 24. */
   recoveryPointHistoryHours: number;
   /** 0 (off) … 12. */

@@ -59,6 +59,7 @@ export const classificationByCode: Readonly<Record<string, Classification>> = {
   US2031: unrecoverable('invalidReplicaState', 'relay'),
   US2032: unrecoverable('invalidReplicaState', 'relay'),
   US2033: unrecoverable('invalidReplicaState', 'relay'),
+  US2034: unrecoverable('invalidReplicaState', 'relay'),
   US2044: unrecoverable('invalidReplicaState', 'relay'),
   US2050: unrecoverable('invalidReplicaState', 'relay'),
   // What the app reads of what the relay sent, and the relay of the replica's checksums.

@@ -1,4 +1,4 @@
-import { UnderstudyError } from '../../../core/domain/errors.js';
+import { storageFailure } from '../../../providers/azure-storage/storage-errors.js';
 import type { SeededRandom } from './random.js';
 import type { VirtualTime } from './virtual-time.js';
 
@@ -85,17 +85,24 @@ export class Storage {
         await this.time.sleep(callTimeoutMs);
         break;
     }
-    throw new UnderstudyError({
-      code: 'US6020',
-      message: `US6020 ${what}: the storage service answered ${way === 'before' || way === 'after' ? '503' : 'nothing in time'}`,
-      retry: 'later',
-      recommendedAction: 'Nothing at once: it is tried again.',
-      httpStatus: 503,
-    });
+    throw storageFailure('asking for', what, answers[way]());
   }
 }
 
 export type StorageFault = 'before' | 'after' | 'timeoutBefore' | 'timeoutAfter' | 'late';
+
+/** As the SDK throws what the service answered: the provider makes of it what it makes of a real one. */
+const answered = (statusCode: number, code: string): Error =>
+  Object.assign(new Error('the service says so'), { statusCode, code });
+const nothingInTime = (): Error =>
+  Object.assign(new Error('the operation was aborted due to timeout'), { name: 'TimeoutError' });
+const answers: Record<StorageFault, () => Error> = {
+  before: () => answered(503, 'ServerBusy'),
+  after: () => answered(500, 'InternalError'),
+  timeoutBefore: nothingInTime,
+  timeoutAfter: nothingInTime,
+  late: nothingInTime,
+};
 
 /** How long the storage SDK waits for an answer (providers/azure-storage/connections.ts). */
 const callTimeoutMs = 120_000;

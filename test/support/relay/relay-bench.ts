@@ -56,7 +56,7 @@ export interface ProtectedBenchItem {
 
 export async function startRelayBench(
   t: TestContext,
-  options: { speed: number; diskSizeBytes: number },
+  options: { speed: number; diskSizeBytes: number; fillFraction?: number },
 ): Promise<RelayBench> {
   const folder = await mkdtemp(join(tmpdir(), 'understudy-relay-'));
   // Undone in the opposite order: nothing is taken away from what still runs.
@@ -77,7 +77,7 @@ export async function startRelayBench(
       clock: openBusinessClock(app.clockUrl),
       journal: true,
       port: 0,
-      seed: { vmCount: 3, diskSizeBytes: options.diskSizeBytes, fillFraction: 1 / 4 },
+      seed: { vmCount: 3, diskSizeBytes: options.diskSizeBytes, fillFraction: options.fillFraction ?? 1 / 4 },
     });
   let running = await startSite();
   undo.push(() => running.stop());

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import pino from 'pino';
+import { otherHrl } from '../../../core/dataplane/hrl/errors.js';
 import { asDiskId } from '../../../core/domain/ids.js';
 import type { Assignment, CycleManifest } from '../../../core/domain/relay-protocol/wire.js';
 import { AppRefusedError } from '../../../relay/errors.js';
@@ -138,4 +139,39 @@ test("the rhythm of the cycles goes by the relay's clock: a host whose clock is 
     assert.equal((await view.local()).lastSwitchAt, takenAt);
     await states.remove('item');
   }
+});
+
+test('another log in the place of a closed one asks for a resync, and nothing of it is sent', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'understudy-relay-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const states = new ItemStateStore(folder);
+  const told: string[] = [];
+  const logs = [{ diskId: asDiskId('disk'), lengthBytes: 1, entryCount: 1 }];
+  const context = {
+    states,
+    clock: new ManualClock(takenAt),
+    log: pino({ level: 'silent' }),
+    sendingGate: new Turnstile(1),
+    coalesceGate: new Turnstile(1),
+    reportSoon: () => undefined,
+    host: {
+      tracking: () => Promise.resolve({ kind: 'tracking', lastClosedCycle: 4, openLogBytes: 0, closedLogBytes: 1 }),
+      closedCycles: () => Promise.resolve([{ cycle: 4, takenAt, consistency: 'crashConsistent', logs }]),
+      openLog: () => Promise.reject(otherHrl('wanted', 'found')),
+    },
+    client: {
+      reportResyncRequired: (_: string, { reason }: { reason: string }) => {
+        told.push(reason);
+        return Promise.resolve();
+      },
+    },
+  } as unknown as RelayContext;
+  const view = new ItemView(states, assignment);
+  const cycles = new ItemCycles(context, context.log, view, new BaseCheckpoint(context, view), () => undefined);
+  for (const attempt of ['send cycle 4', 'report resync']) {
+    const step = await cycles.plan();
+    assert(step.kind === 'work' && step.attempt === attempt);
+    await step.run(AbortSignal.timeout(5000));
+  }
+  assert.deepEqual(told, ['logCorrupt']);
 });

@@ -278,6 +278,47 @@ test('an edited interval takes effect in the next cycle: who sleeps for the old 
   assert.equal(app.manifests.length, 3);
 });
 
+test('an interval that was shortened missed no cycle before it held', async (t) => {
+  const { app, report, pass, order } = await startItem(t, { replicationIntervalSeconds: 900 });
+  await pass(870);
+  await order({ replicationIntervalSeconds: 30 });
+  assert.deepEqual(
+    app.manifests.map(({ cycle, missedCycleCount }) => [cycle, missedCycleCount]),
+    [
+      [1, undefined],
+      [2, undefined],
+    ],
+  );
+  assert.equal((await report()).missedCycleCount, 0);
+});
+
+test('what was missed by each interval counts by it, over an edit and a restart', async (t) => {
+  const { app, report, pass, order, restart } = await startItem(t, { replicationIntervalSeconds: 300 });
+  app.failure = failure('US5110');
+  await pass(300);
+  // Two by the first interval, and four by the second since it holds.
+  await pass(3 * 300 + 10);
+  await order({ replicationIntervalSeconds: 30 });
+  assert.equal((await report()).missedCycleCount, 2);
+  await restart();
+  await pass(4 * 30);
+  assert.equal((await report()).missedCycleCount, 6);
+  // A longer one takes nothing back.
+  await order({ replicationIntervalSeconds: 900 });
+  assert.equal((await report()).missedCycleCount, 6);
+  await order({ replicationIntervalSeconds: 300 });
+  app.failure = undefined;
+  await order({ resumedCount: 1 });
+  assert.deepEqual(
+    app.manifests.slice(1).map(({ cycle, missedCycleCount }) => [cycle, missedCycleCount]),
+    [
+      [2, undefined],
+      [3, 6],
+    ],
+  );
+  assert.equal((await report()).missedCycleCount, 0);
+});
+
 test('a guest that could not be frozen is told in the manifest', async (t) => {
   const { site, app, pass } = await startItem(t, { appConsistentFrequencyHours: 1 });
   site.freezeFailure = 'the writer timed out '.repeat(100);

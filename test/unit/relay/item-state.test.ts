@@ -13,6 +13,7 @@ const state: ItemState = {
   missedCycleCount: 2,
   checkpointAt: '2024-03-01T00:00:00Z',
   lastSwitchAt: '2024-03-01T00:05:00Z',
+  interval: { seconds: 300 },
   closingCycle: 7,
 };
 async function store(t: TestContext) {
@@ -48,6 +49,7 @@ test('a new epoch keeps the rhythm of the cycles and no promise; another protect
     epoch: 2,
     missedCycleCount: 2,
     lastSwitchAt: '2024-03-01T00:05:00Z',
+    interval: { seconds: 300 },
   });
   assert.deepEqual(stateForAssignment(state, { ...state, protectionId: 'q' }), {
     version: 1,

@@ -5,7 +5,8 @@ import type { Assignment } from '../../../core/domain/relay-protocol/wire.js';
 import { asDiskId } from '../../../core/domain/ids.js';
 import type { ClosedCycle, TrackingStatus } from '../../../core/ports/hypervisor-host.js';
 import type { ItemState } from '../../../relay/item-state.js';
-import { missedCycleCount, planNextStep, type ItemFacts } from '../../../relay/plan-next-step.js';
+import { planNextStep, type ItemFacts } from '../../../relay/plan-next-step.js';
+import { missedCycleCount } from '../../../relay/rhythm.js';
 
 const diskSize = 64 * 1024 * 1024;
 const start = Temporal.Instant.from('2024-03-01T12:00:00Z');
@@ -246,6 +247,20 @@ describe('pause', () => {
       until: after(50_300),
     });
   });
+});
+
+test('after an edit the interval and the pauses in it count from then, and a new base begins anew', () => {
+  const edited = (at: number, missed: number) => ({
+    interval: { seconds: 300, edited: { at: after(at).toString(), missedCycleCount: missed } },
+  });
+  const late = after(300 + 3 * 300 + 10);
+  assert.equal(missedCycleCount(assignment(), local(edited(100, 0)), late), 3, 'due 300 s after the switch as ever');
+  assert.equal(missedCycleCount(assignment(), local(edited(870, 1)), late), 2, 'one before, one whole interval since');
+  assert.equal(missedCycleCount(assignment(), local({ ...edited(870, 1), pausedSeconds: 100 }), late), 1);
+  const again = { ...edited(870, 1), checkpointAt: after(900).toString() };
+  assert.equal(missedCycleCount(assignment(), local(again), late), 0);
+  const unnoted = local({ interval: { seconds: 900 } });
+  assert.equal(missedCycleCount(assignment({ replicationIntervalSeconds: 30 }), unnoted, after(870)), 0);
 });
 
 test('a shorter interval counts from the last log switch', () => {

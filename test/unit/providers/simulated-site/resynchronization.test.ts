@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { asDiskId } from '../../../../core/domain/ids.js';
 import { resyncChunkBytes } from '../../../../core/domain/replication/chunk-map.js';
 import type { FaultKind } from '../../../../providers/simulated-site/faults.js';
 import { assertNoRecord, assertRecordLeadsTo, checkpointImages } from '../../../support/site/checkpoint-images.js';
@@ -172,9 +173,29 @@ async function damageWhileStopped(site: ResyncSubject, damage: (path: string) =>
   await site.restart();
 }
 
-test('a closed log that is lost or an unclosed one makes the record unknown', async (t) => {
+/** A whole log of cycle 2 in the place of cycle 3's. */
+const replay = (site: ResyncSubject) =>
+  copyFile(join(folderOf(site), 'sql-01-os.2.hrl'), join(folderOf(site), 'sql-01-os.3.hrl'));
+
+test('a log of another cycle in the place of a closed one is not opened', async (t) => {
+  const site = await startResyncSubject(t, 7);
+  const disk = (await site.host.inventory()).vms.find(({ name }) => name === vm)?.disks[0];
+  assert.ok(disk);
+  const open = (cycle: number) => site.host.openLog(site.vmId, cycle, asDiskId(disk.diskId));
+  for (const cycle of [1, 2, 3]) {
+    await site.writeSome();
+    await close(site, cycle);
+  }
+  await (await open(3)).close();
+  await replay(site);
+  await (await open(2)).close();
+  await assert.rejects(open(3), code('US2034'));
+});
+
+test('a closed log that is lost, another or unclosed makes the record unknown', async (t) => {
   const losses: Record<string, (site: ResyncSubject) => Promise<unknown>> = {
     'a closed log deleted': (site) => rm(join(folderOf(site), 'sql-01-os.2.hrl')),
+    'a closed log replaced by an older one': replay,
     'a commit deleted': async (site) => {
       await rm(join(folderOf(site), 'cycles', '3.json'));
       await site.restart();

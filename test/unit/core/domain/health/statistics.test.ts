@@ -81,6 +81,21 @@ test('a line that is cut misses a cycle an interval, and the next manifest takes
   assert.equal(missed(before, 90 * 24 * 3600), (25 * 1800) / 300 - 1, 'no more than the interval holds');
 });
 
+test('an interval that was shortened misses nothing of the time before its edit', () => {
+  const progress = received(sampleProgress({ phase: 'delta' }), 0, 0);
+  const missed = (intervalEditedAt: string, seconds: number) =>
+    summarize(
+      sampleItem({ replication: progress }),
+      { replicationIntervalSeconds: 30, intervalEditedAt },
+      start.add({ seconds }),
+    ).missedCount;
+  assert.deepEqual(
+    [870, 929, 930].map((seconds) => missed(at(870), seconds)),
+    [0, 0, 1],
+  );
+  assert.equal(missed(at(-100), 90), 2);
+});
+
 test('a failed freeze stands until a point is application-consistent', () => {
   const failed = received(sampleProgress({ phase: 'delta' }), 0, 0, { freezeFailure: 'no VSS' });
   assert.deepEqual(failed.freezeFailure, { message: 'no VSS', at: at(0) });
