@@ -1,5 +1,6 @@
 import { FaultWorld, type WorldOptions } from './world.js';
 import { kindOf, type ExplainedReason, type FaultName } from './fault-kinds.js';
+import { PointWatch } from './point-watch.js';
 import { judge, type Verdict } from './verdict.js';
 
 export interface FaultRunOptions extends Partial<WorldOptions> {
@@ -39,6 +40,8 @@ export async function runFaults(options: FaultRunOptions): Promise<FaultRun> {
   return FaultWorld.run({ ...defaults, ...options }, async (world) => {
     const random = world.random.stream('faults');
     const explained = new Set<ExplainedReason>();
+    // Retention thins out points after an hour: those of the faults are compared as they come.
+    const watch = new PointWatch(world);
     await world.protectAll();
     world.startGuests();
     // Some runs meet their faults during initial replication already.
@@ -56,25 +59,31 @@ export async function runFaults(options: FaultRunOptions): Promise<FaultRun> {
       for (const reason of kind.explains) explained.add(reason);
       await kind.inject(world, random);
       await world.advance(random.between(1, 1000));
+      await watch.look();
     }
     // What lasts undoes itself within half an hour.
     for (const process of [world.relay, world.app, world.site]) process?.life.spare();
     await world.advance(hour / 2);
-    const caughtUp = async () =>
-      (await world.items()).every(
+    const caughtUp = async () => {
+      await watch.look();
+      return (await world.items()).every(
         ({ state, activeJob, replication: { resyncRequired, resync, appliedCycle, receivedCycle, lastError } }) =>
           state === 'Protected' &&
           !(activeJob ?? lastError ?? resyncRequired ?? resync) &&
           appliedCycle === receivedCycle,
       );
+    };
     await world.until(caughtUp, recoveryHours * hour, 60);
     // One more cycle, and time for what comes after it.
     await world.advance(400);
     await world.until(caughtUp, 300, 5);
+    await watch.look();
     const verdict = await judge(world, explained);
     const cycles = (await world.items()).reduce((sum, { replication }) => sum + replication.appliedCycle, 0);
     return {
       ...verdict,
+      pointsCompared: watch.compared,
+      problems: [...watch.problems, ...verdict.problems],
       seed,
       kinds,
       injected: faults,
