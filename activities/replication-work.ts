@@ -128,8 +128,9 @@ export const makeCommitSegments =
 
 /** What an applied cycle changes in the item's row, whether or not it became a recovery point. */
 export function withAppliedCycle(item: ProtectedItem, { manifest }: ReceivedCycle): ProtectedItem {
-  const { lastError: _, ...replication } = item.replication;
-  const { checksums } = replication;
+  const { lastError: _, checksums, ...replication } = item.replication;
+  // One that was not noted before this one takes the trust away for good.
+  const isNoted = checksums?.throughCycle === manifest.cycle - 1;
   return {
     ...item,
     disks: item.disks.map((disk) => {
@@ -139,7 +140,7 @@ export function withAppliedCycle(item: ProtectedItem, { manifest }: ReceivedCycl
     replication: {
       ...replication,
       appliedCycle: manifest.cycle,
-      ...(checksums && { checksums: { ...checksums, throughCycle: manifest.cycle } }),
+      ...(isNoted && { checksums: { ...checksums, throughCycle: manifest.cycle } }),
     },
   };
 }

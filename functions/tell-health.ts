@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Temporal } from 'temporal-polyfill';
 import { healthEvents, type ReplicationEvent } from '../core/domain/health/health-events.js';
 import type { ItemId, VaultId } from '../core/domain/ids.js';
@@ -14,6 +15,18 @@ import type { App } from './app.js';
  * watch would else never be told. A failure is the watch's to make good.
  */
 export async function tellHealth(app: App, vaultId: VaultId, itemId: ItemId): Promise<void> {
+  const patience = new AbortController();
+  await Promise.race([
+    tell(app, vaultId, itemId),
+    sleep(patienceMilliseconds, undefined, { signal: patience.signal }).catch(() => undefined),
+  ]);
+  patience.abort();
+}
+
+/** What was changed is committed: its caller does not wait for long until it is told. */
+const patienceMilliseconds = 5000;
+
+async function tell(app: App, vaultId: VaultId, itemId: ItemId): Promise<void> {
   try {
     const item = (await read(app.table, rows.item(vaultId, itemId)))?.value;
     if (item === undefined) return;

@@ -119,10 +119,9 @@ export class ItemCycles {
     const vmId = asVmId(assignment.vmId);
     if (assignment.phase === 'stopped') {
       // Only for a checkpoint that still stands; a site that was lost is no failure any more.
-      const tracking = await this.#context.host
-        .tracking(vmId, assignment.protectionId)
-        .catch((): TrackingStatus => ({ kind: 'notReplicated' }));
-      return { ...base, tracking, closedCycles: [] };
+      const tracking = await this.#context.host.tracking(vmId, assignment.protectionId).catch(() => undefined);
+      const isSiteSilent = tracking === undefined;
+      return { ...base, tracking: tracking ?? { kind: 'notReplicated' }, closedCycles: [], isSiteSilent };
     }
     // A paused item sends nothing, but what becomes of its logs meanwhile is watched.
     const tracking = await this.#context.host.tracking(vmId, assignment.protectionId);

@@ -33,7 +33,7 @@ export class ItemResync {
   readonly #checkpoint: BaseCheckpoint;
   #disk: { epoch: number; diskId: string; reader: DiskReader & { close(): Promise<void> } } | undefined;
   /** Of the region that is sent next, and of those that are hashed while that one waits or travels. */
-  #hashes: { epoch: number; region: DiskRegion; hashed: Promise<HashedRegion> }[] = [];
+  #hashes: { epoch: number; region: DiskRegion; hashed: Promise<HashedRegion>; signal: AbortSignal }[] = [];
   #stop = new AbortController();
 
   constructor(context: RelayContext, log: Logger, view: ItemView, checkpoint: BaseCheckpoint) {
@@ -153,8 +153,9 @@ export class ItemResync {
     const known = this.#find(assignment, region);
     if (known !== undefined) return known.hashed;
     if (this.#stop.signal.aborted) this.#stop = new AbortController();
-    const hashed = this.#hash(assignment, region, this.#stop.signal);
-    const entry = { epoch: assignment.epoch, region, hashed };
+    const { signal } = this.#stop;
+    const hashed = this.#hash(assignment, region, signal);
+    const entry = { epoch: assignment.epoch, region, hashed, signal };
     this.#hashes.push(entry);
     // Whoever needs it sees the failure; the next attempt hashes anew.
     hashed.catch(() => {
@@ -165,7 +166,11 @@ export class ItemResync {
 
   #find({ epoch }: Assignment, { diskId, fromBytes }: DiskRegion) {
     return this.#hashes.find(
-      (each) => each.epoch === epoch && each.region.diskId === diskId && each.region.fromBytes === fromBytes,
+      (each) =>
+        !each.signal.aborted &&
+        each.epoch === epoch &&
+        each.region.diskId === diskId &&
+        each.region.fromBytes === fromBytes,
     );
   }
 

@@ -18,6 +18,8 @@ export interface ItemFacts {
   switchDueThrough?: number;
   /** A closed log that turned out to be unusable when it was read. */
   unusableLog?: LostPart & { cycle: number };
+  /** After a failover: the site does not say whether a checkpoint still stands. */
+  isSiteSilent?: boolean;
   /** The checkpoint that a base is sent from, or what belongs to it, turned out to be gone. */
   lostBase?: LostPart;
 }
@@ -46,6 +48,9 @@ export type ItemStep =
     }
   | { kind: 'relationshipMissing' };
 
+/** A site that was failed over from is asked so often for a checkpoint that it may still hold. */
+const silentSiteMinutes = 10;
+
 /**
  * What an item's cycles need next. Pure: the truth is the site's closed logs and the app's confirmations, so that a relay
  * that was killed anywhere plans the same step again. No log is switched while a closed cycle is unsent: a late cycle
@@ -53,14 +58,17 @@ export type ItemStep =
  */
 export function planNextStep(facts: ItemFacts): ItemStep {
   const { assignment, tracking, local, now, lostBase } = facts;
-  if (assignment.phase === 'stopped') return releaseStanding(tracking) ?? { kind: 'rest', why: 'stopped' };
+  if (assignment.phase === 'stopped') {
+    const again = facts.isSiteSilent === true ? { until: now.add({ minutes: silentSiteMinutes }) } : {};
+    return releaseStanding(tracking) ?? { kind: 'rest', why: 'stopped', ...again };
+  }
   if (assignment.phase === 'idle') return { kind: 'rest', why: 'idle' };
   const isStartDue = sendsBase(assignment.phase) && !isBaseStarted(local) && !isBaseApplied(assignment);
   // What the site lost is told whatever the item waits for; before a base it is the epoch before that lost it.
+  // The app knows: whatever base the checkpoint was for, the next one has a checkpoint of its own.
+  const doomed = assignment.resyncRequired && !isStartDue ? releaseStanding(tracking) : undefined;
+  if (doomed !== undefined) return doomed;
   if (tracking.kind === 'resyncRequired' && !isStartDue) {
-    // The app knows: whatever base the checkpoint was for, the next one has a checkpoint of its own.
-    const release = assignment.resyncRequired ? releaseStanding(tracking) : undefined;
-    if (release !== undefined) return release;
     return { kind: 'requireResync', reason: tracking.reason, message: tracking.message, at: tracking.at };
   }
   const release = isBaseApplied(assignment) ? releaseStanding(tracking) : undefined;

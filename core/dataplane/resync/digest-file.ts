@@ -1,5 +1,5 @@
 /**
- * Digest file, version 1: the checksums of one region of a replica disk. docs/formats/digest-file.md. Little-endian.
+ * Digest file, version 2: the checksums of one region of a replica disk. docs/formats/digest-file.md. Little-endian.
  *
  *   0      header, 256 bytes
  *            0 "USDIGST\0"  8 version u16  12 header length u32  16 epoch u32  20 chunk bytes u32  24 disk size u64
@@ -21,7 +21,7 @@ import { isZero } from '../zero-runs.js';
 const headerBytes = 256;
 const tableDigestAt = 88;
 const tableDigestBytes = 32;
-const version1 = 1;
+const version = 2;
 /** 128 bits (docs/architecture.md, rule 6), of a hash that nobody can make two chunks meet in. */
 export const digestBytes = 16;
 
@@ -60,7 +60,7 @@ export function encodeDigestFile(region: DigestRegion, chunkTable: Buffer): Buff
   const groupTable = groupTableOf(chunkTable);
   const header = Buffer.alloc(headerBytes);
   header.write('USDIGST\0', 0, 'latin1');
-  header.writeUInt16LE(version1, 8);
+  header.writeUInt16LE(version, 8);
   header.writeUInt32LE(headerBytes, 12);
   header.writeUInt32LE(region.epoch, 16);
   header.writeUInt32LE(resyncChunkBytes, 20);
@@ -145,7 +145,7 @@ function checkHeader(header: Buffer, expected: DigestRegion): void {
     protection: readGuid(header, 64),
   };
   const wanted: typeof found = {
-    version: version1,
+    version,
     'chunk size': resyncChunkBytes,
     'chunks in a group': chunksInGroup,
     epoch: expected.epoch,

@@ -2,7 +2,7 @@ import { withCycleCounted } from '../health/statistics.js';
 import type { ProtectedItem, ReplicaDisk, ReplicationPhase } from '../protected-item/protected-item.js';
 import type { CycleManifest, ResyncScope, SegmentAnnouncement, TransferLogRef } from '../relay-protocol/wire.js';
 import type { ReplicationConflict } from './conflict.js';
-import { baseAlignmentBytes, resyncChunkBytes } from './resync-geometry.js';
+import { resyncChunkBytes } from './resync-geometry.js';
 
 /**
  * What becomes of something that a relay announced. `accepted` carries the item as it must be stored, in one transaction
@@ -136,8 +136,7 @@ export function acceptSegment(
   const disk = item.disks.find(({ diskId }) => diskId === announcement.diskId);
   if (!disk) return refused({ kind: 'diskMismatch', missing: [], unexpected: [announcement.diskId] });
   const { fromBytes, toBytes } = announcement;
-  const isCut = (bytes: number) => bytes % baseAlignmentBytes === 0 || bytes === disk.sourceSizeBytes;
-  if (toBytes <= fromBytes || toBytes > disk.sourceSizeBytes || !isCut(fromBytes) || !isCut(toBytes)) {
+  if (toBytes <= fromBytes || toBytes > disk.sourceSizeBytes) {
     return refused({ kind: 'badRange', diskId: disk.diskId, fromBytes, toBytes, sizeBytes: disk.sourceSizeBytes });
   }
   if (stored) {

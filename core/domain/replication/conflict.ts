@@ -1,5 +1,4 @@
 import { UnderstudyError } from '../errors.js';
-import { baseAlignmentBytes } from './resync-geometry.js';
 import { retryAdvice } from '../retry/classification.js';
 
 /**
@@ -122,7 +121,7 @@ function describe(conflict: ReplicationConflict): Description {
       return {
         code: 'US3009',
         message: `bytes ${conflict.fromBytes} to ${conflict.toBytes} are no piece of disk ${conflict.diskId} of ${conflict.sizeBytes} bytes`,
-        possibleCauses: `The disk was resized, or the relay is mistaken about it or of another version: pieces are cut at multiples of ${baseAlignmentBytes} bytes.`,
+        possibleCauses: 'The disk was resized, or the relay is mistaken about it.',
         recommendedAction: 'Disable replication of the virtual machine and enable it again if its disk was resized.',
       };
     case 'segmentWithoutLog':

@@ -10,8 +10,8 @@ export const digestGroupBytes = resyncChunkBytes * chunksInGroup;
 export const resyncRegionBytes = 256 * 1024 * 1024;
 
 /**
- * Pieces of a base are cut at multiples of this: the checksums of so much disk fill one page of the checksum table, so that no
- * two pieces share one (docs/formats/checksum-table.md).
+ * The relay cuts the pieces of a base at multiples of this: the checksums of so much disk fill one page of the checksum table, so
+ * that no two pieces share one (docs/formats/checksum-table.md). Of a piece that is cut elsewhere no checksums are kept.
  */
 export const baseAlignmentBytes = 2 * 1024 * 1024;
 

@@ -188,6 +188,8 @@ test('a cycle applied without noting what it wrote takes the trust away', async 
     // As a version would leave it that knows nothing of kept checksums.
     const stale = { ...replication, checksums: { epoch: 1, throughCycle: replication.appliedCycle - 1 } };
     await world.table.transact(stored.ref.partition, [replace(stored, { ...stored.value, replication: stale })]);
+    await cycle(world, [0, 6, 'noted again']);
+    assert.equal((await world.currentItem()).replication.checksums, undefined);
     assert.deepEqual(await resynchronize(world), allWithContent);
   });
 });

@@ -29,7 +29,7 @@ const chunkTable = Buffer.concat(
   Array.from({ length: chunkCountOf(region) }, (_, chunk) => chunkDigest(content(chunk))),
 );
 const file = encodeDigestFile(region, chunkTable);
-const golden = new URL('../../../../test/golden/digest-file/v1.bin', import.meta.url);
+const golden = new URL('../../../../test/golden/digest-file/v2.bin', import.meta.url);
 
 test('a region that ends with the disk has as many digests as it has chunks, the last one short', () => {
   assert.equal(chunkCountOf(region), 5 * chunksInGroup + 4);
@@ -45,7 +45,7 @@ test('the digests of chunks come back as they were, group by group, and a chunk 
   assert.deepEqual(whole.subarray(7 * digestBytes, 8 * digestBytes), Buffer.alloc(digestBytes));
 });
 
-test('today writes what version 1 wrote', async () => {
+test('today writes what version 2 wrote', async () => {
   assert.deepEqual(file, await readFile(golden));
 });
 

@@ -357,9 +357,19 @@ describe('initial replication', () => {
     assert.equal(begin.kind, 'startBase');
   });
 
-  test('a checkpoint that stands after a failover goes', () => {
+  test('a checkpoint goes once the app wants the base anew, also where the site tracks on', () => {
+    const disks = [disk('a', diskSize), disk('b', diskSize, 0)];
+    const wanted = planNextStep(facts({ assignment: initial({ disks, resyncRequired: true }), tracking: begun }));
+    assert.deepEqual(wanted, { kind: 'releaseCheckpoint', checkpointId: 'c' });
+  });
+
+  test('a checkpoint that stands after a failover goes; a site that is silent is asked again', () => {
     const disks = [disk('a', diskSize), disk('b', diskSize, 0)];
     const stopped = assignment({ phase: 'stopped', epoch: 2, disks });
+    const silent = planNextStep(
+      facts({ assignment: stopped, tracking: { kind: 'notReplicated' }, isSiteSilent: true }),
+    );
+    assert(silent.kind === 'rest' && silent.until !== undefined);
     assert.deepEqual(planNextStep(facts({ assignment: stopped, tracking: begun })), {
       kind: 'releaseCheckpoint',
       checkpointId: 'c',
