@@ -177,6 +177,28 @@ test('of regions that the site’s record spared, the earlier notes count on', a
   });
 });
 
+test('what a cycle changed is found after a resynchronization that passed over its disk, and turned back untold', async () => {
+  await inWorld({ vm }, async (world) => {
+    await world.protect();
+    const first = Buffer.from(world.source.disks[0] ?? []);
+    await cycle(world, [0, 5, 'changed']);
+    await requireResync(world);
+    const partial = await submitResync(world);
+    const { groupBytes, bitmap } = emptyGroupMap(mebibyte);
+    const scopes = (await world.currentItem()).disks.map(({ diskId, lun }) => {
+      const marked = Buffer.from(bitmap);
+      if (lun === 1) marked[0] = 1;
+      return { diskId, groupBytes, bitmap: marked.toString('base64') };
+    });
+    await untilDigested(world, scopes);
+    assert.equal((await world.source.passOver(0)).kind, 'accepted');
+    assert.equal((await world.source.sendDifferences(1)).kind, 'accepted');
+    await complete(world, partial);
+    revertUntold(world, 0, first);
+    assert((await resynchronize(world)).includes('0:5'));
+  });
+});
+
 test('a cycle applied without noting what it wrote takes the trust away', async () => {
   await inWorld({ vm }, async (world) => {
     await world.protect();

@@ -158,6 +158,22 @@ export class ScriptedSource {
     return { ...received, differingChunks: chunks.length };
   }
 
+  /** Announces a disk that the site's record spares whole. */
+  async passOver(diskIndex: number): Promise<Received> {
+    const item = await this.item();
+    const disk = item.disks[diskIndex];
+    if (!disk) throw new Error(`no disk ${diskIndex}`);
+    const { table, clock } = this.stores;
+    return receiveSegment(table, clock, sampleVaultId, item.itemId, {
+      protectionId: item.protectionId,
+      epoch: item.replication.epoch,
+      diskId: disk.diskId,
+      fromBytes: 0,
+      toBytes: disk.sourceSizeBytes,
+      log: null,
+    });
+  }
+
   /** Sends the whole base in pieces of this size. */
   async sendBase(pieceBytes: number): Promise<void> {
     for (const [diskIndex, base] of this.base.entries()) {
