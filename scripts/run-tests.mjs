@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { faultTable } from './fault-table.mjs';
 
 const suites = process.argv.slice(2);
-const concurrency = { unit: 2, fault: 2, integration: 2, e2e: 1, long: 1 };
+const concurrency = { unit: 2, fault: 2, integration: 2, e2e: 2, long: 1 };
+// Real kills are few in `npm test` and many in the long run (test/support/kill-count.ts).
+if (suites.includes('long')) process.env.UNDERSTUDY_LONG = '1';
 let exitCode = 0;
 for (const suite of suites) {
   const folder = join('dist', 'test', suite);

@@ -3,9 +3,11 @@ import { randomBytes } from 'node:crypto';
 import { openSync, closeSync } from 'node:fs';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { connect, createServer } from 'node:net';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { TableServiceClient } from '@azure/data-tables';
+import { BlobServiceClient } from '@azure/storage-blob';
 import { z } from 'zod';
 import { freePorts } from './free-port.js';
 import { identify, isAlive } from './process-identity.js';
@@ -26,6 +28,7 @@ const servedAccounts = [appAccount, 'replicas', 'premium'];
 const wellKnownPorts = { blob: 10000, queue: 10001, table: 10002 };
 const readyTimeoutMs = 30_000;
 const stopTimeoutMs = 30_000;
+const startAttempts = 3;
 
 /** `<data>/azurite/run.json`: ports and keys stay the same over restarts, so that endpoints written elsewhere hold. */
 const runFile = z.object({
@@ -42,20 +45,42 @@ export async function startOrAdoptAzurite(
   await mkdir(folder, { recursive: true });
   const path = join(folder, 'run.json');
   const earlier = await readRunFile(path);
-  if (earlier?.process && isAlive(earlier.process) && (await answers(earlier.ports.blob, readyTimeoutMs))) {
+  if (earlier?.process && isAlive(earlier.process) && (await answers(earlier, () => false))) {
     return describe(earlier, earlier.process.pid, true);
   }
-  const run: RunFile = {
-    ports: await choosePorts(earlier?.ports),
-    accounts: earlier?.accounts ?? servedAccounts.map((name) => ({ name, key: randomBytes(64).toString('base64') })),
-  };
+  const accounts =
+    earlier?.accounts ?? servedAccounts.map((name) => ({ name, key: randomBytes(64).toString('base64') }));
+  let pid: number | undefined;
+  let run: RunFile;
+  // Ports that were free a moment ago may have been taken since, by another Azurite that starts now.
+  for (let attempt = 1; ; attempt++) {
+    run = { ports: await choosePorts(earlier?.ports, attempt), accounts };
+    pid = await spawnAzurite(folder, run, options);
+    if (pid !== undefined) break;
+    if (attempt === startAttempts) {
+      throw new Error(`Azurite did not start in ${startAttempts} attempts; see ${join(folder, 'azurite.log')}`);
+    }
+  }
+  const identity = identify(pid);
+  const recorded: RunFile = identity ? { ...run, process: identity } : run;
+  await writeFile(`${path}.new`, JSON.stringify(recorded, undefined, 2), { mode: 0o600 });
+  await rename(`${path}.new`, path);
+  return describe(recorded, pid, false);
+}
+
+/** The process id once it answers to our keys; undefined where it ended before, or never answered and was ended. */
+async function spawnAzurite(
+  folder: string,
+  run: RunFile,
+  { accessLog = false }: { accessLog?: boolean },
+): Promise<number | undefined> {
   const log = openSync(join(folder, 'azurite.log'), 'a', 0o600);
   const child = spawn(
     process.execPath,
     [
       createRequire(import.meta.url).resolve('azurite/dist/src/azurite.js'),
       ...['--location', join(folder, 'state'), '--skipApiVersionCheck', '--disableTelemetry'],
-      ...(options.accessLog === true ? [] : ['--silent']),
+      ...(accessLog ? [] : ['--silent']),
       ...Object.entries(run.ports).flatMap(([service, port]) => [
         ...[`--${service}Host`, '127.0.0.1'],
         ...[`--${service}Port`, String(port)],
@@ -71,19 +96,13 @@ export async function startOrAdoptAzurite(
     },
   );
   closeSync(log);
-  let failure: Error | undefined;
-  child.once('error', (error) => (failure = error));
-  child.once('exit', (code) => (failure ??= new Error(`exit code ${code}`)));
+  let isOver = false;
+  child.once('error', () => (isOver = true));
+  child.once('exit', () => (isOver = true));
   child.unref();
-  const pid = child.pid;
-  if (pid === undefined || !(await answers(run.ports.blob, readyTimeoutMs, () => failure !== undefined))) {
-    throw new Error(`Azurite did not start (${failure?.message ?? 'no answer'}); see ${join(folder, 'azurite.log')}`);
-  }
-  const identity = identify(pid);
-  const recorded: RunFile = identity ? { ...run, process: identity } : run;
-  await writeFile(`${path}.new`, JSON.stringify(recorded, undefined, 2), { mode: 0o600 });
-  await rename(`${path}.new`, path);
-  return describe(recorded, pid, false);
+  if (await answers(run, () => isOver)) return child.pid;
+  child.kill('SIGTERM');
+  return undefined;
 }
 
 async function readRunFile(path: string): Promise<RunFile | undefined> {
@@ -122,10 +141,9 @@ function describe(run: RunFile, pid: number, adopted: boolean): RunningAzurite {
 }
 
 /** The ports of the last run, else the well-known ones, else free ones. */
-async function choosePorts(earlier: RunFile['ports'] | undefined): Promise<RunFile['ports']> {
-  for (const ports of earlier ? [earlier] : [wellKnownPorts]) {
-    if ((await Promise.all(Object.values(ports).map(isFree))).every(Boolean)) return ports;
-  }
+async function choosePorts(earlier: RunFile['ports'] | undefined, attempt: number): Promise<RunFile['ports']> {
+  const preferred = earlier ?? (attempt === 1 ? wellKnownPorts : undefined);
+  if (preferred && (await Promise.all(Object.values(preferred).map(isFree))).every(Boolean)) return preferred;
   if (earlier) {
     throw new Error(
       `the ports ${Object.values(earlier).join(', ')} that Azurite used here are taken by another process; ` +
@@ -150,21 +168,23 @@ async function isFree(port: number): Promise<boolean> {
   });
 }
 
-async function answers(port: number, timeoutMs: number, gaveUp = () => false): Promise<boolean> {
-  const deadline = Date.now() + timeoutMs;
+/** Whether Azurite answers in time to this folder's keys for blobs and tables: a stranger on one knows other keys. */
+async function answers(run: RunFile, gaveUp: () => boolean): Promise<boolean> {
+  const { connectionString } = describe(run, 0, false);
+  const retryOptions = { maxTries: 1 };
+  const blobs = BlobServiceClient.fromConnectionString(connectionString, { retryOptions });
+  const tables = TableServiceClient.fromConnectionString(connectionString, {
+    allowInsecureConnection: true,
+    retryOptions: { maxRetries: 0 },
+  });
+  const deadline = Date.now() + readyTimeoutMs;
   while (Date.now() < deadline && !gaveUp()) {
-    const connected = await new Promise<boolean>((resolve) => {
-      const socket = connect(port, '127.0.0.1');
-      socket.once('connect', () => {
-        socket.destroy();
-        resolve(true);
-      });
-      socket.once('error', () => {
-        resolve(false);
-      });
-    });
-    if (connected) return true;
-    await delay(50);
+    try {
+      await Promise.all([blobs.getProperties(), tables.getProperties()]);
+      return !gaveUp();
+    } catch {
+      await delay(50);
+    }
   }
   return false;
 }

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { killCount } from '../support/kill-count.js';
 import { judgePoint } from '../support/system/judge-points.js';
 import { eventually, logTail, startSystem, type UnderstudySystem } from '../support/system/understudy-system.js';
 
 /** Kills of each process during one run. */
-const killCount = 10;
+const killsOfEach = killCount({ short: 4, long: 10 });
 /** Waits between kills are drawn from here, so that they hit initial replication, uploads, applying and idling alike. */
 const waitMs = { min: 300, max: 2500 };
 
@@ -21,7 +22,7 @@ function randomBySeed(seed: number): () => number {
 const victims = ['devhost', 'relay'] as const;
 
 async function killAtRandomPoints(system: UnderstudySystem, random: () => number): Promise<void> {
-  const left = victims.flatMap((name) => Array.from({ length: killCount }, () => name));
+  const left = victims.flatMap((name) => Array.from({ length: killsOfEach }, () => name));
   while (left.length > 0) {
     const [name = 'relay'] = left.splice(Math.floor(random() * left.length), 1);
     const managed = system.environment.processes[name];
@@ -37,11 +38,11 @@ async function killAtRandomPoints(system: UnderstudySystem, random: () => number
   }
 }
 
-test('devhost and the relay killed at ten random points each: replication goes on by itself and the replica equals the source', async () => {
+test(`devhost and the relay killed at ${killsOfEach} random points each: replication goes on by itself and the replica equals the source`, async () => {
   const seed = Number(process.env.UNDERSTUDY_KILL_SEED ?? 20261122);
   const system = await startSystem({ speed: 10 });
   try {
-    console.log(`killing devhost and the relay ${killCount} times each, seed ${seed}`);
+    console.log(`killing devhost and the relay ${killsOfEach} times each, seed ${seed}`);
     // Slow enough that the longest time without a relay keeps the change logs below half of the disk.
     await system.site('guest', '--vm', 'web-01', '--rate', '4', '--kind', 'random');
     await system.protectVm('web-01');
@@ -69,7 +70,7 @@ test('devhost and the relay killed at ten random points each: replication goes o
     }
     for (const name of victims) {
       const { restarts } = system.environment.processes[name];
-      assert.ok(restarts >= killCount, `the supervisor started ${name} again after each kill: ${restarts} restarts`);
+      assert.ok(restarts >= killsOfEach, `the supervisor started ${name} again after each kill: ${restarts} restarts`);
     }
   } finally {
     await system.stop();

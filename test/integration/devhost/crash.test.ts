@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { startAzurite } from '../../support/azurite.js';
 import { crashRounds, expectedTotal } from '../../support/durable/crash-app.js';
 import { seeded } from '../../support/durable/seeded.js';
+import { killCount } from '../../support/kill-count.js';
 
 const hostEntry = fileURLToPath(new URL('../../support/processes/durable-host.js', import.meta.url));
 const base = 'runtime/webhooks/durabletask';
@@ -77,7 +78,7 @@ class Host {
 async function crashRun(
   seed: number,
   orchestrationCount: number,
-  killCount: number,
+  kills: number,
   replayEachTurn: boolean,
 ): Promise<void> {
   const random = seeded(seed);
@@ -87,7 +88,7 @@ async function crashRun(
   const outputs = new Map<number, unknown>();
   const acknowledged = new Set<string>();
   let isOver = false;
-  let killsLeft = killCount;
+  let killsLeft = kills;
   try {
     const killer = async () => {
       while (!isOver) {
@@ -154,7 +155,7 @@ async function crashRun(
     const distinct = rounds * 7;
     assert.ok(host.activityCount >= distinct, 'at least once');
     console.log(
-      `seed ${seed}: ${orchestrationCount} orchestrations right after ${killCount} kills; ` +
+      `seed ${seed}: ${orchestrationCount} orchestrations right after ${kills} kills; ` +
         `${host.activityCount} activity runs for ${distinct}`,
     );
   } finally {
@@ -165,9 +166,9 @@ async function crashRun(
 }
 
 test('orchestrations end right however often the host is killed', { timeout: 240_000 }, () =>
-  crashRun(20_261_122, 21, 8, false),
+  crashRun(20_261_122, 21, killCount({ short: 3, long: 8 }), false),
 );
 
 test('they do so without anything kept in memory between turns', { timeout: 240_000 }, () =>
-  crashRun(4711, 6, 4, true),
+  crashRun(4711, 6, killCount({ short: 2, long: 4 }), true),
 );

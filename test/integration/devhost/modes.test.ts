@@ -30,7 +30,7 @@ after(async () => {
 });
 
 test('a host that kills itself over and over, keeping nothing in memory, still ends its orchestrations', async () => {
-  const args = ['--mode', 'strictTypes,replayEachTurn,killAfterTurns=6', '--speed', '2000'];
+  const args = ['--mode', 'strictTypes,replayEachTurn,killAfterTurns=10', '--speed', '2000'];
   const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
   const body = (input: unknown) => ({
     method: 'POST',

@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sitePaths, vmPaths } from '../../../providers/simulated-site/site-file.js';
+import { killCount } from '../../support/kill-count.js';
 import { eventually, startRelayBench } from '../../support/relay/relay-bench.js';
 
 const mebibyte = 1024 * 1024;
@@ -35,17 +36,18 @@ test('a VM whose guest writes all the time is replicated: base, cycles, every by
   t.diagnostic(`relay RSS ${Math.round(app.lastHeartbeat.memoryRssBytes / mebibyte)} MiB`);
 });
 
-test('killed with -9 at ten random points, the relay goes on by itself and no byte is lost', async (t) => {
+const kills = killCount({ short: 5, long: 10 });
+test(`killed with -9 at ${kills} random points, the relay goes on by itself and no byte is lost`, async (t) => {
   const bench = await startRelayBench(t, { speed: 60, diskSizeBytes: 32 * mebibyte });
   const { app, site } = bench;
   await site.connection.call('guest', { vm: 'sql-01', kind: 'ordered', writesPerSecond: 10 });
   let relay = bench.startRelay();
   const item = await bench.protect('sql-01', { intervalSeconds: 30, protection: 2 });
-  for (let kill = 0; kill < 10; kill++) {
-    // Two at any point of the start, three during the base, the others while cycles are sent and applied.
+  for (let kill = 0; kill < kills; kill++) {
+    // A fifth at any point of the start, then as many in contact, during the base; the others while cycles are sent and applied.
     const before = item.progress().appliedCycle;
-    if (kill > 1) await eventually('the relay is in contact', () => relay.output().includes('in contact'));
-    if (kill > 4) await eventually('a cycle is applied', () => item.progress().appliedCycle > before);
+    if (kill >= kills / 5) await eventually('the relay is in contact', () => relay.output().includes('in contact'));
+    if (kill >= kills / 2) await eventually('a cycle is applied', () => item.progress().appliedCycle > before);
     const afterMilliseconds = Math.round(100 + Math.random() * 1500);
     await sleep(afterMilliseconds);
     if (kill % 3 === 2) {

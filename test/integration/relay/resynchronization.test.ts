@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { resyncRegionBytes } from '../../../core/domain/replication/resync-geometry.js';
+import { killCount } from '../../support/kill-count.js';
 import { eventually, startRelayBench, type RelayBench } from '../../support/relay/relay-bench.js';
 
 const mebibyte = 1024 * 1024;
@@ -50,7 +51,8 @@ test('logs over half of the disk cost a resync that sends what differs, through 
   const receivedBytes = () => app.item(item.itemId).item.disks[0]?.baseReceivedThroughBytes ?? 0;
   app.cutsAfterSegment = true;
   // Anywhere before the first region is received.
-  for (let kill = 0; kill < 4 && receivedBytes() === 0; kill++) {
+  const kills = killCount({ short: 2, long: 4 });
+  for (let kill = 0; kill < kills && receivedBytes() === 0; kill++) {
     // An announcement of the relay that was killed may arrive after all, and cuts the line.
     await eventually('the relay is in contact', () => relay.output().includes('in contact') || receivedBytes() > 0);
     await sleep(Math.random() * 400 * (kill + 1));
