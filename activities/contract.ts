@@ -153,6 +153,14 @@ export const activities = {
   ),
 
   /** Failover. */
+  checkPlannedFailover: activity<JobWorkflowInput, CheckOutcome>('checkPlannedFailover'),
+  lockSource: activity<JobWorkflowInput, ItemOutcome>('lockSource'),
+  /** `applied`: everything that the source wrote is a recovery point. */
+  readFinalCycle: activity<
+    JobWorkflowInput,
+    { kind: 'waiting' } | { kind: 'applied'; cycle: number } | { kind: 'failed'; failures: WorkflowFailure[] }
+  >('readFinalCycle'),
+  giveBackPlannedFailover: activity<JobWorkflowInput, ItemOutcome>('giveBackPlannedFailover'),
   checkFailover: activity<JobWorkflowInput & { recoveryPoint: RecoveryPointChoice }, CheckOutcome>('checkFailover'),
   readReceived: activity<ItemWorkflowInput, { receivedCycle: number; receivedTakenAt: string | null; now: string }>(
     'readReceived',

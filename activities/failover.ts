@@ -34,7 +34,6 @@ export const makeCheckFailover =
     if (!owned(stored, input) || stored.value.activeJob?.jobName !== input.jobName) {
       return { kind: 'failed', failures: [gone(input.itemId)] };
     }
-    const { target } = stored.value;
     const failures: WorkflowFailure[] = [];
     try {
       await holdPoint(table, input);
@@ -42,14 +41,24 @@ export const makeCheckFailover =
       if (!(error instanceof UnderstudyError)) throw error;
       failures.push(failureOf(error));
     }
-    const [account, network] = await Promise.all([
-      findOrUndefined(cloudInventory.storageAccount(target.storageAccountId)),
-      target.networkId === undefined ? 'none' : findOrUndefined(cloudInventory.network(target.networkId)),
-    ]);
-    if (!account) failures.push(missing('US4005', 'storage account', target.storageAccountId));
-    if (!network) failures.push(missing('US4006', 'network', target.networkId ?? ''));
+    failures.push(...(await targetFailures(cloudInventory, stored.value)));
     return failures.length === 0 ? { kind: 'met' } : { kind: 'failed', failures };
   };
+
+/** What the failover's VM would lack in Azure. */
+export async function targetFailures(
+  cloudInventory: ActivityDependencies['cloudInventory'],
+  { target }: ProtectedItem,
+): Promise<WorkflowFailure[]> {
+  const [account, network] = await Promise.all([
+    findOrUndefined(cloudInventory.storageAccount(target.storageAccountId)),
+    target.networkId === undefined ? 'none' : findOrUndefined(cloudInventory.network(target.networkId)),
+  ]);
+  return [
+    ...(account ? [] : [missing('US4005', 'storage account', target.storageAccountId)]),
+    ...(network ? [] : [missing('US4006', 'network', target.networkId ?? '')]),
+  ];
+}
 
 /**
  * Chooses the point, and pins it where it is not the newest: while the source is shut down, cycles go on and retention with
@@ -77,7 +86,7 @@ const pinned = (point: RecoveryPoint, jobName: JobName): RecoveryPoint => ({
 });
 
 /** Lets go of every point that the job holds. */
-async function unpinPoints(table: StateTable, input: JobWorkflowInput): Promise<void> {
+export async function unpinPoints(table: StateTable, input: JobWorkflowInput): Promise<void> {
   await decideAndCommit(table, vaultPartition(input.vaultId), async () => {
     const held = (await readPoints(table, input)).filter(({ value }) => value.pinnedBy.includes(input.jobName));
     const operations = held.map((point) =>
@@ -113,7 +122,7 @@ export const makeBeginFailover =
   async (input) => {
     const change = await changeItem(table, input, (item) => {
       if (item.replication.ownedBy === input.jobName) return { kind: 'unchanged' };
-      if (item.activeJob?.jobName !== input.jobName) return { kind: 'superseded' };
+      if (item.activeJob?.jobName !== input.jobName || !mayTakeOver(item)) return { kind: 'superseded' };
       // A resynchronization that runs is over: its job finds the item taken.
       const { resync: _, ...replication } = item.replication;
       return {
@@ -146,6 +155,19 @@ export const makeBeginFailover =
     return { kind: 'begun', epoch };
   };
 
+/** A planned failover goes to exactly what its source wrote last: received, applied, and not yet given back. */
+function mayTakeOver({ state, activeJob, replication }: ProtectedItem): boolean {
+  if (state !== 'PlannedFailoverInProgress') return true;
+  const { sourceLock, finalCycle, receivedCycle, appliedCycle, resyncRequired, torn } = replication;
+  return (
+    sourceLock === activeJob?.jobName &&
+    finalCycle === receivedCycle &&
+    finalCycle === appliedCycle &&
+    resyncRequired === undefined &&
+    !torn
+  );
+}
+
 /** A stretch that one activity copies: bounds what a crash repeats. */
 const copySliceMinBytes = 1024 ** 3;
 const copySlicesOfDiskMax = 16;
@@ -172,7 +194,7 @@ export const makeChooseRecoveryPoint =
           ...item,
           failover: {
             jobName: input.jobName,
-            kind: 'unplanned',
+            kind: item.state === 'PlannedFailoverInProgress' ? 'planned' : 'unplanned',
             recoveryPointId: chosen.recoveryPointId,
             recoveryPointAt: chosen.takenAt,
             cycle: chosen.cycle,
@@ -213,23 +235,31 @@ export const makeUndoFailover =
   async (input) => {
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
     if (!owned(stored, input)) return { event: 'unplannedFailoverFailed' };
-    const { failover } = stored.value;
-    if (failover?.jobName === input.jobName) {
-      const vmArmId = failoverVmId(stored.value);
-      const vm = await compute.getVm(vmArmId);
-      if (vm?.tags['understudy-job'] === input.jobName) await compute.deleteVm(vmArmId, { deleteDisks: true });
-      for (const { blob } of failover.disks) await replicas.deleteDisk(blob);
-      await changeItem(table, input, (item) => {
-        if (item.failover?.jobName !== input.jobName) return { kind: 'unchanged' };
-        const { failover: _, ...rest } = item;
-        return { kind: 'changed', item: rest };
-      });
-    }
+    await deleteFailover({ table, replicas, compute }, input, stored.value);
     await unpinPoints(table, input);
     // As long as no epoch was taken, replication goes on as if nothing had been.
     const isTaken = stored.value.replication.phase === 'stopped';
     return { event: isTaken ? 'unplannedFailoverFailed' : 'unplannedFailoverRefused' };
   };
+
+/** The VM and the disks that this job's failover made, and then the note of them. */
+export async function deleteFailover(
+  { table, replicas, compute }: Pick<ActivityDependencies, 'table' | 'replicas' | 'compute'>,
+  input: JobWorkflowInput,
+  item: ProtectedItem,
+): Promise<void> {
+  const { failover } = item;
+  if (failover?.jobName !== input.jobName) return;
+  const vmArmId = failoverVmId(item);
+  const vm = await compute.getVm(vmArmId);
+  if (vm?.tags['understudy-job'] === input.jobName) await compute.deleteVm(vmArmId, { deleteDisks: true });
+  for (const { blob } of failover.disks) await replicas.deleteDisk(blob);
+  await changeItem(table, input, (current) => {
+    if (current.failover?.jobName !== input.jobName) return { kind: 'unchanged' };
+    const { failover: _, ...rest } = current;
+    return { kind: 'changed', item: rest };
+  });
+}
 
 /** The VM that a failover of this item makes. */
 export const failoverVmId = (item: ProtectedItem): string =>

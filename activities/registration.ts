@@ -21,6 +21,12 @@ import {
   makeUndoFailover,
 } from './failover.js';
 import { makeConcludeJob, makeStartJobTask, makeWarnInJob, makeWriteOperationRow } from './jobs.js';
+import {
+  makeCheckPlannedFailover,
+  makeGiveBackPlannedFailover,
+  makeLockSource,
+  makeReadFinalCycle,
+} from './planned-failover.js';
 import { makeEvaluatePrerequisites } from './prerequisites.js';
 import { makeApplyRetention, makeCleanUpTransferred, makeSealRecoveryPoint } from './recovery-points.js';
 import { makeDropRelayCommand, makeReadCommandResult, makeSendRelayCommand } from './relay-commands.js';
@@ -77,6 +83,10 @@ const implement = (dependencies: ActivityDependencies): Implementations => ({
   commitDigests: makeCommitDigests(dependencies),
   finishResynchronization: makeFinishResynchronization(dependencies),
   abandonResynchronization: makeAbandonResynchronization(dependencies),
+  checkPlannedFailover: makeCheckPlannedFailover(dependencies),
+  lockSource: makeLockSource(dependencies),
+  readFinalCycle: makeReadFinalCycle(dependencies),
+  giveBackPlannedFailover: makeGiveBackPlannedFailover(dependencies),
   checkFailover: makeCheckFailover(dependencies),
   readReceived: makeReadReceived(dependencies),
   beginFailover: makeBeginFailover(dependencies),

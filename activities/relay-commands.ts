@@ -36,6 +36,8 @@ function commandFor(kind: RelayCommand['kind'], commandId: string, item: Protect
       return { kind, commandId, vmId, protectionId };
     case 'shutDownVm':
       return { kind, commandId, vmId };
+    case 'prepareFailover':
+      return { kind, commandId, vmId, protectionId, lockId: item.replication.sourceLock ?? '' };
   }
 }
 

@@ -179,7 +179,7 @@ addReplicationCommands(program, { vault, say, show });
 
 const failover = program
   .command('failover')
-  .description('fail a VM over to Azure after the loss of the site, or commit a failover');
+  .description('fail a VM over to Azure, planned or after the loss of the site, and commit a failover');
 
 failover
   .command('unplanned')
@@ -209,6 +209,34 @@ failover
           failoverDirection: 'PrimaryToRecovery',
           sourceSiteOperations: options.shutdownSource ? 'Required' : 'NotRequired',
           providerSpecificDetails: input,
+        },
+      },
+      { updateIntervalInMs: 500 },
+    );
+    show(
+      item,
+      [{ vm: item.properties?.friendlyName, state: item.properties?.protectionStateDescription }],
+      ['vm', 'state'],
+    );
+  });
+
+failover
+  .command('planned')
+  .description('shut the source VM down, send what it wrote last, and start the VM in Azure: no write is lost')
+  .requiredOption('--item <name>', 'the item’s name or its VM’s')
+  .action(async (options: { item: string }) => {
+    const connected = vault();
+    const found = await connected.item(options.item);
+    say(`shutting ${options.item} down and failing it over`);
+    const item = await connected.sdk.replicationProtectedItems.beginPlannedFailoverAndWait(
+      ...connected.scope,
+      found.fabricName,
+      found.containerName,
+      found.itemName,
+      {
+        properties: {
+          failoverDirection: 'PrimaryToRecovery',
+          providerSpecificDetails: { instanceType: 'HyperVReplicaAzure' },
         },
       },
       { updateIntervalInMs: 500 },

@@ -5,6 +5,7 @@ import { enableProtection } from './enable-protection.js';
 import { finalizeProtection } from './finalize-protection.js';
 import { applyResynchronization, initialReplication } from './initial-replication.js';
 import type { Workflow } from './orchestrator.js';
+import { plannedFailover } from './planned-failover.js';
 import { replicationLoop } from './replication-loop.js';
 import { resynchronize } from './resynchronize.js';
 import { runOperation } from './run-operation.js';
@@ -19,6 +20,7 @@ export const workflows: readonly Workflow[] = [
   resynchronize,
   digestReplica,
   applyResynchronization,
+  plannedFailover,
   unplannedFailover,
   applyReceived,
   commitFailover,

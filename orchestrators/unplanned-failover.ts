@@ -1,6 +1,6 @@
 import type { OrchestrationContext } from 'durable-functions';
 import { Temporal } from 'temporal-polyfill';
-import { activities, type CopySlice } from '../activities/contract.js';
+import { activities } from '../activities/contract.js';
 import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
 import {
   workflowNames,
@@ -10,15 +10,14 @@ import {
 } from '../core/domain/workflows/workflows.js';
 import type { AppliedReceived } from './apply-received.js';
 import { lookUntil } from './doorbell.js';
-import { conclude, failuresOf, require, requireOwned, startTask, supersededError } from './job.js';
-import { call, callEach, insist, orchestrator, sleep, type Steps } from './orchestrator.js';
+import { startFailoverVm, takeOver } from './failover-steps.js';
+import { conclude, failuresOf, require, startTask, supersededError } from './job.js';
+import { call, insist, orchestrator, type Steps } from './orchestrator.js';
 import { orderRelay } from './relay-command.js';
 
 /** Best effort only: the site may be lost. */
 const shutdownTimeoutSeconds = 5 * 60;
 const lastChangesTimeoutSeconds = 5 * 60;
-const copiesAtOnceMax = 8;
-const copyPollSeconds = 5;
 
 /** Runs the VM in Azure from a recovery point, whether or not the site answers. */
 export const unplannedFailover = orchestrator<UnplannedFailoverInput, { succeeded: boolean }>(
@@ -46,21 +45,8 @@ function* failOver(context: OrchestrationContext, input: UnplannedFailoverInput,
   if (input.shutDownSource) yield* shutDownSource(context, job);
 
   yield* startTask(context, job, 'VmPrepareForFailover');
-  const begun = yield* insist(context, () => call(context, activities.beginFailover, job));
-  if (begun.kind === 'superseded') throw supersededError(job);
-  const { epoch } = begun;
-  if (recoveryPoint.kind === 'latest') yield* applyAll(context, job, epoch);
-  const chosen = yield* insist(context, () =>
-    call(context, activities.chooseRecoveryPoint, { ...job, epoch, recoveryPoint }),
-  );
-  if (chosen.kind === 'superseded') throw supersededError(job);
-
-  yield* startTask(context, job, 'VmFailover');
-  yield* copyDisks(context, job, chosen.slices);
-  requireOwned(yield* insist(context, () => call(context, activities.createFailoverVm, job)), job);
-
-  yield* startTask(context, job, 'VmFoStartVmOnSecondary');
-  yield* insist(context, () => call(context, activities.startFailoverVm, job));
+  yield* takeOver(context, job, recoveryPoint, recoveryPoint.kind === 'latest' ? applyAll : undefined);
+  yield* startFailoverVm(context, job);
 }
 
 /** Shuts the source VM down and waits for what it wrote last. Whatever fails here is a warning. */
@@ -113,23 +99,6 @@ function* applyAll(context: OrchestrationContext, job: JobWorkflowInput, epoch: 
   )) as AppliedReceived;
   if (applied.kind === 'superseded') throw supersededError(job);
   if (applied.kind === 'damaged') yield* warn(context, job, applied.failure);
-}
-
-function* copyDisks(context: OrchestrationContext, job: JobWorkflowInput, slices: readonly CopySlice[]): Steps<void> {
-  let waiting = slices;
-  while (waiting.length > 0) {
-    const copying = waiting;
-    const copied = yield* insist(context, () =>
-      callEach(
-        context,
-        activities.copyFailoverDisk,
-        copying.map((slice) => ({ ...job, slice })),
-        copiesAtOnceMax,
-      ),
-    );
-    waiting = copying.filter((_, index) => copied[index]?.finished !== true);
-    if (waiting.length > 0) yield* sleep(context, copyPollSeconds);
-  }
 }
 
 function* warn(context: OrchestrationContext, job: JobWorkflowInput, warning: WorkflowFailure): Steps<void> {

@@ -18,6 +18,8 @@ export interface CommandHooks {
   beforeRemoval(protectionId: string): Promise<void>;
   /** Sends what the VM wrote last; resolves with the last cycle that was closed by then, where there is one. */
   afterShutDown(vmId: string): Promise<number | undefined> | undefined;
+  /** Locks the VM, shuts it down and sends what it wrote last. */
+  prepareFinal(protectionId: string, lockId: string): Promise<void>;
 }
 
 /** Carries out the app's one-shot orders, each at least once; the host's methods may be called twice. */
@@ -107,6 +109,9 @@ export class CommandRunner {
       case 'shutDownVm':
         await this.#host.shutDown(vmId);
         return this.#hooks.afterShutDown(command.vmId);
+      case 'prepareFailover':
+        await this.#hooks.prepareFinal(command.protectionId, command.lockId);
+        return undefined;
     }
   }
 }

@@ -215,6 +215,20 @@ export class UploadStalledError extends UnderstudyError {
   }
 }
 
+/** The order is older, or newer, than the assignment that the relay has. */
+export class LockNotWantedError extends UnderstudyError {
+  constructor(vmName: string) {
+    super({
+      code: 'US5126',
+      message: `${vmName} was not shut down: by its assignment no such planned failover is under way.`,
+      possibleCauses: 'The failover was given up meanwhile, or the relay has not read its assignments yet.',
+      recommendedAction: 'See the failover’s job; run the planned failover again if it failed.',
+      retry: 'later',
+      httpStatus: 409,
+    });
+  }
+}
+
 /** A bug or a failure that nobody foresaw; tried again, since most of what nobody foresees passes. */
 export class UnexpectedRelayError extends UnderstudyError {
   constructor(cause: unknown) {

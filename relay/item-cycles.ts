@@ -9,7 +9,7 @@ import type { Assignment, CycleManifest, TransferLogRef } from '../core/domain/r
 import type { ClosedCycle, TrackingStatus } from '../core/ports/hypervisor-host.js';
 import { allOrNone } from './all-or-none.js';
 import type { BaseCheckpoint } from './base-checkpoint.js';
-import { DiskMismatchError, RelationshipMissingError } from './errors.js';
+import { DiskMismatchError, LockNotWantedError, RelationshipMissingError } from './errors.js';
 import type { ItemView } from './item-view.js';
 import type { LaneStep } from './lane.js';
 import type { ItemState } from './item-state.js';
@@ -74,6 +74,22 @@ export class ItemCycles {
     return tracking.lastClosedCycle;
   }
 
+  /** Locks the VM and shuts it down; the next cycle then is the final one of this lock. A repeat keeps the cycle chosen first. */
+  async prepareFinal(lockId: string): Promise<void> {
+    const { assignment } = this.#view;
+    const { vmId, vmName, protectionId } = assignment;
+    const { host } = this.#context;
+    if (assignment.sourceLock !== lockId) throw new LockNotWantedError(vmName);
+    await host.lockSource(asVmId(vmId), { protectionId, lockId });
+    const tracking = await host.tracking(asVmId(vmId), protectionId);
+    if (tracking.kind === 'notReplicated') throw new RelationshipMissingError(vmName);
+    // That it must be resynchronized is reported, and fails the job.
+    if (tracking.kind === 'resyncRequired') return;
+    const { final } = await this.#view.local();
+    if (final?.lockId === lockId) return;
+    await this.#view.note(assignment, { final: { lockId, cycle: tracking.lastClosedCycle + 1 } });
+  }
+
   async plan(): Promise<LaneStep> {
     const facts = await this.#facts();
     const step = planNextStep(facts);
@@ -88,6 +104,8 @@ export class ItemCycles {
         return { kind: 'work', attempt: `start ${phaseWords(facts.assignment)}`, run: () => this.#start(facts) };
       case 'releaseCheckpoint':
         return { kind: 'work', attempt: 'release checkpoint', run: () => this.#release(facts, step.checkpointId) };
+      case 'unlockSource':
+        return { kind: 'work', attempt: 'lift the lock of the VM', run: () => this.#unlock(facts, step.lockId) };
       case 'discardCycles':
         return { kind: 'work', attempt: 'discard logs', run: () => this.#discard(facts, step.throughCycle) };
       case 'switchLogs':
@@ -165,6 +183,11 @@ export class ItemCycles {
   async #release({ assignment }: ItemFacts, checkpointId: string): Promise<void> {
     await this.#context.host.releaseCheckpoint(asVmId(assignment.vmId), checkpointId);
     this.#log.info({ checkpoint: checkpointId }, 'checkpoint released: nobody asks for its base any more');
+  }
+
+  async #unlock({ assignment: { vmId, vmName, protectionId } }: ItemFacts, lockId: string): Promise<void> {
+    await this.#context.host.unlockSource(asVmId(vmId), { protectionId, lockId });
+    this.#log.info({ lock: lockId }, `the lock of ${vmName} is lifted: no planned failover is under way`);
   }
 
   async #discard({ assignment }: ItemFacts, throughCycle: number): Promise<void> {
@@ -266,7 +289,7 @@ export class ItemCycles {
       takenAt: Temporal.Instant.from(closed.takenAt).toString(),
       consistency: closed.consistency,
       closesBase: closes,
-      final: false,
+      ...(facts.local.final?.cycle === closed.cycle && { finalOf: facts.local.final.lockId }),
       disks,
       ...(lateCycle?.cycle === closed.cycle && { missedCycleCount: lateCycle.missedCycleCount }),
       ...(closed.freezeFailure !== undefined && { freezeFailure: closed.freezeFailure.slice(0, 1000) }),

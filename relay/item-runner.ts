@@ -82,6 +82,7 @@ export class ItemRunner {
       before.phase !== assignment.phase ||
       before.paused !== assignment.paused ||
       before.resyncRequired !== assignment.resyncRequired ||
+      before.sourceLock !== assignment.sourceLock ||
       before.resumedCount < assignment.resumedCount;
     // Only an order that stops, or starts another epoch, makes the step under way worthless.
     const isWorthless = before.epoch !== assignment.epoch || assignment.paused || assignment.phase === 'stopped';
@@ -114,6 +115,12 @@ export class ItemRunner {
     const lastClosedCycle = await this.#cycles.closeSoon();
     this.#cycleLane.retryNow();
     return lastClosedCycle;
+  }
+
+  /** By the app's order: the VM is locked and off, and what it wrote last goes out at once. */
+  async prepareFinal(lockId: string): Promise<void> {
+    await this.#cycles.prepareFinal(lockId);
+    this.#cycleLane.retryNow();
   }
 
   /** Waits to try again what failed with this code. */

@@ -40,6 +40,8 @@ const itemState = z.object({
   lateCycle: z.object({ cycle: z.number().int(), missedCycleCount: z.number().int() }).optional(),
   /** The cycle that completes the base: chosen before its logs are switched, and never changed afterwards. */
   closingCycle: z.number().int().optional(),
+  /** The final cycle of a planned failover's lock: chosen when the VM was off, before its logs are switched. */
+  final: z.object({ lockId: z.string(), cycle: z.number().int() }).optional(),
   /** Intervals that passed without a cycle of their own, of all cycles announced so far. */
   missedCycleCount: z.number().int(),
   /** A manifest whose logs are uploaded: on disk before it is announced, so that a repeat is identical. */

@@ -33,10 +33,15 @@ export interface LostPart {
 }
 
 export type ItemStep =
-  | { kind: 'rest'; why: 'idle' | 'paused' | 'stopped' | 'resyncRequired' | 'nextCycle'; until?: Temporal.Instant }
+  | {
+      kind: 'rest';
+      why: 'idle' | 'paused' | 'stopped' | 'resyncRequired' | 'finalSent' | 'nextCycle';
+      until?: Temporal.Instant;
+    }
   | { kind: 'startBase' }
   | { kind: 'requireResync'; reason: string; message: string; at: string }
   | { kind: 'releaseCheckpoint'; checkpointId: string }
+  | { kind: 'unlockSource'; lockId: string }
   | { kind: 'discardCycles'; throughCycle: number }
   | { kind: 'sendCycle'; cycle: ClosedCycle; closesBase: boolean }
   | {
@@ -63,6 +68,8 @@ export function planNextStep(facts: ItemFacts): ItemStep {
     return releaseStanding(tracking) ?? { kind: 'rest', why: 'stopped', ...again };
   }
   if (assignment.phase === 'idle') return { kind: 'rest', why: 'idle' };
+  const unlock = planUnlock(facts);
+  if (unlock !== undefined) return unlock;
   const isStartDue = sendsBase(assignment.phase) && !isBaseStarted(local) && !isBaseApplied(assignment);
   // What the site lost is told whatever the item waits for; before a base it is the epoch before that lost it.
   // The app knows: whatever base the checkpoint was for, the next one has a checkpoint of its own.
@@ -82,6 +89,12 @@ export function planNextStep(facts: ItemFacts): ItemStep {
   if (isStartDue) return { kind: 'startBase' };
   if (tracking.kind !== 'tracking') return { kind: 'relationshipMissing' };
   return planCycle(facts, tracking.lastClosedCycle) ?? planSwitch(facts, tracking.lastClosedCycle, now);
+}
+
+/** A planned failover that failed or was given up leaves its lock behind: the VM is used again at once, whatever else waits. */
+function planUnlock({ assignment, tracking }: ItemFacts): ItemStep | undefined {
+  if (tracking.kind === 'notReplicated' || tracking.lockId === undefined) return undefined;
+  return tracking.lockId === assignment.sourceLock ? undefined : { kind: 'unlockSource', lockId: tracking.lockId };
 }
 
 /** Nobody asks for its base any more, and as long as it stands every write of the guest grows its side file. */
@@ -131,6 +144,12 @@ function planSwitch(facts: ItemFacts, lastClosedCycle: number, now: Temporal.Ins
   const { assignment, local, switchDueThrough = 0 } = facts;
   const cycle = lastClosedCycle + 1;
   const base = { kind: 'switchLogs', cycle, closesBase: false, missedCycleCount: 0 } as const;
+  const final = assignment.sourceLock !== undefined && local.final?.lockId === assignment.sourceLock && local.final;
+  if (final) {
+    return lastClosedCycle >= final.cycle
+      ? { kind: 'rest', why: 'finalSent' }
+      : { ...base, consistency: 'crashConsistent' };
+  }
   if (sendsBase(assignment.phase)) {
     const chosen = local.closingCycle;
     if (chosen === undefined ? isBaseReceived(assignment) : chosen === cycle) {

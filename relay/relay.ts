@@ -8,6 +8,7 @@ import { AssignmentFeed } from './assignment-feed.js';
 import { CommandRunner } from './command-runner.js';
 import { Heartbeat } from './heartbeat.js';
 import { pauseUnless } from './interruptible-pause.js';
+import { LockNotWantedError } from './errors.js';
 import { ItemRunner } from './item-runner.js';
 import { ItemStateStore } from './item-state.js';
 import {
@@ -90,6 +91,11 @@ export class Relay {
       { client, host, log },
       {
         beforeRemoval: (protectionId) => this.#forget(protectionId),
+        prepareFinal: async (protectionId, lockId) => {
+          const runner = [...this.#runners.values()].find((each) => each.protectionId === protectionId);
+          if (runner === undefined) throw new LockNotWantedError(protectionId);
+          await runner.prepareFinal(lockId);
+        },
         afterShutDown: (vmId) => [...this.#runners.values()].find((runner) => runner.vmId === vmId)?.closeSoon(),
       },
     );

@@ -84,6 +84,14 @@ export interface HypervisorHost {
   tracking(vmId: VmId, protectionId: string): Promise<TrackingStatus>;
   /** Asks the guest to shut down; resolves when the VM is off. */
   shutDown(vmId: VmId): Promise<void>;
+  /**
+   * Locks the VM against every start, then shuts its guest down; resolves when it is off. The lock outlives the host's
+   * death; it notes whether the VM ran, and another `lockId` of the same protection takes it over with that note. Refused
+   * with US5012 where the VM is not replicated under this protection.
+   */
+  lockSource(vmId: VmId, options: { protectionId: string; lockId: string }): Promise<void>;
+  /** Starts the VM if it ran when it was locked, then lifts the lock. Absent is no error; another lock is left alone. */
+  unlockSource(vmId: VmId, options: { protectionId: string; lockId: string }): Promise<void>;
 }
 
 export interface Checkpoint {
@@ -106,9 +114,24 @@ export interface ClosedCycle {
 
 export type TrackingStatus =
   | { kind: 'notReplicated' }
-  | { kind: 'tracking'; lastClosedCycle: number; openLogBytes: number; closedLogBytes: number; checkpointId?: string }
+  | {
+      kind: 'tracking';
+      lastClosedCycle: number;
+      openLogBytes: number;
+      closedLogBytes: number;
+      checkpointId?: string;
+      /** The VM is locked against start (`lockSource`). */
+      lockId?: string;
+    }
   /** The logs no longer tell all changes since the last cycle; only a resync helps. A checkpoint that stands still grows. */
-  | { kind: 'resyncRequired'; reason: ResyncReason; message: string; at: string; checkpointId?: string };
+  | {
+      kind: 'resyncRequired';
+      reason: ResyncReason;
+      message: string;
+      at: string;
+      checkpointId?: string;
+      lockId?: string;
+    };
 
 export type ResyncReason =
   'hostCrash' | 'logTooLarge' | 'logWriteFailure' | 'logCorrupt' | 'diskChangedOffline' | 'reverted' | 'diskFull';

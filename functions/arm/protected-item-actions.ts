@@ -2,7 +2,9 @@ import { randomUUID } from 'node:crypto';
 import type {
   EnableProtectionInputProperties,
   HyperVReplicaAzureEnableProtectionInput,
+  HyperVReplicaAzurePlannedFailoverProviderInput,
   HyperVReplicaAzureUnplannedFailoverInput,
+  PlannedFailoverInputProperties,
   UnplannedFailoverInputProperties,
 } from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
@@ -236,6 +238,19 @@ const failoverBody = z.object({
   } satisfies ShapeOf<UnplannedFailoverInputProperties>),
 });
 
+/** A planned failover goes to what the source wrote last: it takes no other point. */
+const plannedFailoverBody = z.object({
+  properties: z.object({
+    failoverDirection: z.literal('PrimaryToRecovery').optional(),
+    providerSpecificDetails: z
+      .object({
+        instanceType: z.literal('HyperVReplicaAzure'),
+        recoveryPointId: z.literal(['', 'Latest']).nullish(),
+      } satisfies ShapeOf<HyperVReplicaAzurePlannedFailoverProviderInput>)
+      .nullish(),
+  } satisfies ShapeOf<PlannedFailoverInputProperties>),
+});
+
 const pointTarget = '$.properties.providerSpecificDetails.recoveryPointId';
 
 /** An absent recovery point means Latest; the words of recovery plans are taken in its place. */
@@ -281,6 +296,26 @@ export const protectedItemActions = [
       body: enableBody,
     },
     putItem,
+  ),
+  vaultOperationWithBody(
+    'replicationProtectedItems.beginPlannedFailover',
+    'POST',
+    `${itemPath}/plannedFailover`,
+    {
+      summary: 'Shuts the source down and fails the VM over without losing a write',
+      request: 'PlannedFailoverInput',
+      response: 'ReplicationProtectedItem',
+      longRunning: true,
+      role: 'operator',
+      body: plannedFailoverBody,
+    },
+    (call) =>
+      act(call, {
+        operation: 'PlannedFailover',
+        kind: jobKinds.plannedFailover,
+        orchestrator: workflowNames.plannedFailover,
+        input: async (base) => base,
+      }),
   ),
   vaultOperationWithBody(
     'replicationProtectedItems.beginUnplannedFailover',

@@ -44,6 +44,7 @@ export function assignmentOf(item: ProtectedItem, policy: StoredPolicy | undefin
     paused: replication.paused,
     resyncRequired: replication.resyncRequired !== undefined,
     resumedCount: replication.resumedCount,
+    ...(replication.sourceLock === undefined ? {} : { sourceLock: replication.sourceLock }),
     ...(replication.phase === 'resynchronization' && replication.resync?.changedSince !== undefined
       ? { changedSince: replication.resync.changedSince }
       : {}),

@@ -14,6 +14,7 @@ const diskId = z.string().transform(asDiskId);
 const count = z.number().int().min(0);
 const ofVm = z.object({ vmId: z.string() });
 const ofProtection = ofVm.extend({ protectionId: z.string().min(1) });
+const ofLock = ofProtection.extend({ lockId: z.string().min(1) });
 /** A VM by its name or id, as a person types it. */
 const byName = z.object({ vm: z.string().min(1) });
 const ofDisk = byName.extend({ diskIndex: count });
@@ -44,6 +45,7 @@ const trackingStatus = z.discriminatedUnion('kind', [
     openLogBytes: count,
     closedLogBytes: count,
     checkpointId: z.string().optional(),
+    lockId: z.string().optional(),
   }),
   z.object({
     kind: z.literal('resyncRequired'),
@@ -59,6 +61,7 @@ const trackingStatus = z.discriminatedUnion('kind', [
     message: z.string(),
     at: z.string(),
     checkpointId: z.string().optional(),
+    lockId: z.string().optional(),
   }),
 ]);
 
@@ -100,6 +103,8 @@ export const siteOperations = {
   discardCyclesThrough: { request: ofProtection.extend({ cycle: count }), response: nothing },
   tracking: { request: ofProtection, response: trackingStatus },
   shutDown: { request: ofVm, response: nothing },
+  lockSource: { request: ofLock, response: nothing },
+  unlockSource: { request: ofLock, response: nothing },
 
   list: { request: nothing, response: z.object({ vms: z.array(vmListing), faults: z.array(siteFault) }) },
   read: {

@@ -55,11 +55,21 @@ export function openSimulatedSite(options: {
     tracking: async (vmId, protectionId) => {
       const status = await site.call('tracking', { vmId, protectionId });
       if (status.kind === 'notReplicated') return status;
-      const { checkpointId, ...tracking } = status;
-      return checkpointId === undefined ? tracking : { ...tracking, checkpointId };
+      const { checkpointId, lockId, ...tracking } = status;
+      return {
+        ...tracking,
+        ...(checkpointId === undefined ? {} : { checkpointId }),
+        ...(lockId === undefined ? {} : { lockId }),
+      };
     },
     shutDown: async (vmId) => {
       await site.call('shutDown', { vmId });
+    },
+    lockSource: async (vmId, { protectionId, lockId }) => {
+      await site.call('lockSource', { vmId, protectionId, lockId });
+    },
+    unlockSource: async (vmId, { protectionId, lockId }) => {
+      await site.call('unlockSource', { vmId, protectionId, lockId });
     },
   };
 }

@@ -178,6 +178,16 @@ export const operationFailed = (operation: string, cause: unknown): UnderstudyEr
     cause,
   });
 
+export const vmLocked = (vm: string): UnderstudyError =>
+  new UnderstudyError({
+    code: 'US5022',
+    message: `${vm} is locked against start by a planned failover`,
+    possibleCauses: 'The virtual machine is being failed over, or runs in Azure after its planned failover.',
+    recommendedAction:
+      'Wait for the failover’s job: if it fails, the lock is lifted by itself. Fail back to run it here.',
+    httpStatus: 409,
+  });
+
 export const diskResized = (vm: string, disk: string, replicated: number, now: number | undefined): UnderstudyError =>
   new UnderstudyError({
     code: 'US5021',

@@ -78,7 +78,7 @@ export class Replication {
 
   // ---- relationship ----
 
-  private require(protectionId: string): ReplicationState {
+  require(protectionId: string): ReplicationState {
     const replication = this.machine.state.replication;
     if (replication === undefined) throw notReplicated(this.machine.config.name);
     if (replication.protectionId !== protectionId) {
@@ -116,7 +116,8 @@ export class Replication {
       if (replication?.protectionId !== protectionId) return;
       await this.tracker.forgetLogs(replication);
       this.tracker.dropRecord();
-      const { replication: _, ...state } = this.machine.state;
+      // A lock of this replication goes with it.
+      const { replication: _, lock: _lock, ...state } = this.machine.state;
       await this.machine.replaceState(state);
       if (this.options.journalFolder !== undefined) await Journal.clear(this.options.journalFolder);
     });
@@ -367,7 +368,11 @@ export class Replication {
     }
     const { tracking, checkpoint } = replication;
     if (tracking.kind === 'off') return { kind: 'notReplicated' };
-    const standing = checkpoint !== undefined && !checkpoint.releasing && { checkpointId: checkpoint.checkpointId };
+    const { lock } = this.machine.state;
+    const standing = {
+      ...(checkpoint !== undefined && !checkpoint.releasing && { checkpointId: checkpoint.checkpointId }),
+      ...(lock !== undefined && { lockId: lock.lockId }),
+    };
     if (tracking.kind === 'resyncRequired') return { ...tracking, ...standing };
     return {
       kind: 'tracking',

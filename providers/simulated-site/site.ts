@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import type { Clock } from '../../core/ports/clock.js';
 import type { SiteInventory } from '../../core/domain/site/inventory.js';
 import type { SiteHandlers, VmListing } from './api.js';
-import { notFound } from './errors.js';
+import { notFound, vmLocked } from './errors.js';
 import { Faults } from './faults.js';
 import { rebuildDisks } from './journal.js';
 import type { StepObserver } from './log-set.js';
@@ -143,9 +143,36 @@ export class Site {
     machine.startGuest();
   }
 
-  private async powerOn({ machine, replication }: Vm): Promise<void> {
+  /** The lock is on disk before the guest is asked: from then on nobody starts the VM between its last write and the failover. */
+  private async lockSource({ machine, replication }: Vm, protectionId: string, lockId: string): Promise<void> {
+    await machine.lock.run(async () => {
+      replication.require(protectionId);
+      const { lock } = machine.state;
+      if (lock?.lockId === lockId) return;
+      await machine.save({ lock: { protectionId, lockId, wasRunning: lock?.wasRunning ?? machine.running } });
+    });
+    await machine.powerOff();
+  }
+
+  /** The start comes first: a death in between leaves a lock, which is lifted again, and never a VM that nobody starts. */
+  private async unlockSource(vm: Vm, protectionId: string, lockId: string): Promise<void> {
+    const { machine } = vm;
+    const { lock } = machine.state;
+    if (lock?.protectionId !== protectionId || lock.lockId !== lockId) return;
+    if (lock.wasRunning) await this.start(vm, lockId);
+    await machine.lock.run(async () => {
+      if (machine.state.lock?.lockId !== lockId) return;
+      const { lock: _, ...unlocked } = machine.state;
+      await machine.replaceState(unlocked);
+    });
+  }
+
+  /** `heldLock`: of the caller, who lifts it. */
+  private async start({ machine, replication }: Vm, heldLock?: string): Promise<void> {
     await machine.lock.run(async () => {
       if (machine.running) return;
+      if (machine.state.lock !== undefined && machine.state.lock.lockId !== heldLock)
+        throw vmLocked(machine.config.name);
       await machine.reopenDisks();
       await replication.tracker.acceptDisks();
       await machine.setRunning();
@@ -194,6 +221,14 @@ export class Site {
       await this.byId(vmId).machine.powerOff();
       return {};
     },
+    lockSource: async ({ vmId, protectionId, lockId }) => {
+      await this.lockSource(this.byId(vmId), protectionId, lockId);
+      return {};
+    },
+    unlockSource: async ({ vmId, protectionId, lockId }) => {
+      await this.unlockSource(this.byId(vmId), protectionId, lockId);
+      return {};
+    },
     list: async () => ({ vms: this.list(), faults: [...this.faults.list()] }),
     read: async ({ vm, diskIndex, offsetBytes, lengthBytes }) => {
       const data = await this.find(vm).machine.read(diskIndex, offsetBytes, lengthBytes);
@@ -213,7 +248,7 @@ export class Site {
     },
     power: async ({ vm, powerState }) => {
       const found = this.find(vm);
-      await (powerState === 'off' ? found.machine.powerOff() : this.powerOn(found));
+      await (powerState === 'off' ? found.machine.powerOff() : this.start(found));
       return {};
     },
     saveDisks: async ({ vm }) => {

@@ -53,6 +53,8 @@ const vmState = z.object({
   version: z.literal(1),
   powerState: z.enum(['running', 'off']),
   replication: replicationState.optional(),
+  /** Locked against every start by a planned failover; on disk before the guest is asked to shut down. */
+  lock: z.object({ protectionId: z.string(), lockId: z.string(), wasRunning: z.boolean() }).optional(),
 });
 export type VmState = z.infer<typeof vmState>;
 

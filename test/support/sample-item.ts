@@ -102,7 +102,6 @@ export const sampleManifest = (cycle: number, changes: Partial<CycleManifest> = 
   takenAt: `2026-01-05T10:${String(cycle).padStart(2, '0')}:00Z`,
   consistency: 'crashConsistent',
   closesBase: false,
-  final: false,
   disks: [
     { diskId: sampleDisk(0).diskId, log: sampleLog() },
     { diskId: sampleDisk(1).diskId, log: null },

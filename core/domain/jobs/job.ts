@@ -81,6 +81,17 @@ export const jobKinds = {
       { name: 'ResyncComplete', friendlyName: 'Making the first recovery point' },
     ],
   },
+  plannedFailover: {
+    scenarioName: 'PlannedFailover',
+    friendlyName: 'Planned failover',
+    tasks: [
+      { name: 'VmPfoPrerequisitesCheck', friendlyName: 'Prerequisites check for planned failover' },
+      { name: 'VmShutdownVmOnPrimary', friendlyName: 'Shut down the virtual machine' },
+      { name: 'VmPrepareForFailover', friendlyName: 'Preparing for failover' },
+      { name: 'VmFailover', friendlyName: 'Start failover' },
+      { name: 'VmFoStartVmOnSecondary', friendlyName: 'Start the replica virtual machine' },
+    ],
+  },
   unplannedFailover: {
     scenarioName: 'UnplannedFailover',
     friendlyName: 'Failover',

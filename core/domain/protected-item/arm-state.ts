@@ -23,7 +23,7 @@ const state = (
   activeLocation,
 });
 
-export function armState(item: Pick<ProtectedItem, 'state' | 'disks' | 'replication'>): ArmState {
+export function armState(item: Pick<ProtectedItem, 'state' | 'disks' | 'failover'>): ArmState {
   switch (item.state) {
     case 'EnablingProtection':
       return state('UnprotectedStatesBegin', 'Enabling protection', 'Primary');
@@ -39,16 +39,20 @@ export function armState(item: Pick<ProtectedItem, 'state' | 'disks' | 'replicat
       return state('Protected', 'Protected', 'Primary');
     case 'Resynchronizing': // ours; Site Recovery's own items stay Protected, and say it in their health
       return state('Protected', 'Resynchronization in progress', 'Primary', 'ResynchronizationInProgress');
+    case 'PlannedFailoverInProgress': // ours
+      return state('PlannedFailoverInProgress', 'Planned failover is in progress', 'Primary');
     case 'UnplannedFailoverInProgress': // ours
       return state('UnplannedFailoverInProgress', 'Failover is in progress', 'Primary');
     case 'UnplannedFailoverFailed': // ours
       return state('UnplannedFailoverFailed', 'Failover failed', 'Primary');
     case 'FailoverCommitPending':
-      return state('UnplannedFailoverCommitPendingStatesBegin', 'Failover completed', 'Recovery');
+      return item.failover?.kind === 'planned'
+        ? state('PlannedFailoverCommitRequired', 'Planned failover finished', 'Recovery')
+        : state('UnplannedFailoverCommitPendingStatesBegin', 'Failover completed', 'Recovery');
     case 'CommitInProgress': // ours
       return state('CommitFailoverInProgress', 'Commit is in progress', 'Recovery');
     case 'FailoverCommitted': // recorded after a planned failover; an unplanned one's name was seen for Azure to Azure
-      return item.replication.stopReason === 'plannedFailover'
+      return item.failover?.kind === 'planned'
         ? state('PlannedFailoverStatesBegin', 'Planned failover committed', 'Recovery')
         : state('UnplannedFailoverCommitted', 'Failover committed', 'Recovery');
   }

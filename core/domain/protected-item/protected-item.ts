@@ -78,6 +78,10 @@ export interface ReplicationProgress {
   receivedAt?: string;
   /** Cycle that closed the base, once its manifest is here. */
   baseClosedByCycle?: number;
+  /** The planned failover that is under way, before it takes the disks over: the source is locked for it. */
+  sourceLock?: JobName;
+  /** The cycle with the source's last writes under that lock, once its manifest is here: nothing follows it. */
+  finalCycle?: number;
   /** Last cycle that is a whole recovery point (or, during initial replication, applied to every disk). */
   appliedCycle: number;
   appliedTakenAt?: string;

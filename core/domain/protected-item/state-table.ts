@@ -9,6 +9,7 @@ export const protectionStates = [
   'FinalizingProtection',
   'Protected',
   'Resynchronizing',
+  'PlannedFailoverInProgress',
   'UnplannedFailoverInProgress',
   'UnplannedFailoverFailed',
   'FailoverCommitPending',
@@ -27,6 +28,10 @@ export const protectionEvents = [
   'resyncFinished',
   /** Given up: the item goes on waiting for a resynchronization. */
   'resyncFailed',
+  'plannedFailoverStarted',
+  'plannedFailoverFinished',
+  /** Given back: the source runs again, and replication goes on from where it was. */
+  'plannedFailoverGivenBack',
   'unplannedFailoverStarted',
   'unplannedFailoverFinished',
   /** Stopped before it took anything away from replication, which goes on. */
@@ -41,11 +46,13 @@ export const protectionEvents = [
 export type ProtectionEvent = (typeof protectionEvents)[number];
 
 /** Names as ARM's `allowedOperations` spells them: those that there is a workflow for. */
-export type ProtectionOperation = 'EnableProtection' | 'UnplannedFailover' | 'Commit' | 'RepairReplication';
+export type ProtectionOperation =
+  'EnableProtection' | 'PlannedFailover' | 'UnplannedFailover' | 'Commit' | 'RepairReplication';
 
 /** An operation is allowed where the event that it begins with is. */
 export const operationStarts: Readonly<Record<ProtectionOperation, ProtectionEvent>> = {
   EnableProtection: 'enablingStarted',
+  PlannedFailover: 'plannedFailoverStarted',
   UnplannedFailover: 'unplannedFailoverStarted',
   Commit: 'commitStarted',
   RepairReplication: 'resyncStarted',
@@ -62,11 +69,19 @@ const transitions: Readonly<Record<ProtectionState, Partial<Record<ProtectionEve
     resyncFailed: 'InitialReplicationInProgress',
   },
   FinalizingProtection: { protectionFinalized: 'Protected' },
-  Protected: { unplannedFailoverStarted: 'UnplannedFailoverInProgress', resyncStarted: 'Resynchronizing' },
+  Protected: {
+    plannedFailoverStarted: 'PlannedFailoverInProgress',
+    unplannedFailoverStarted: 'UnplannedFailoverInProgress',
+    resyncStarted: 'Resynchronizing',
+  },
   Resynchronizing: {
     resyncFinished: 'Protected',
     resyncFailed: 'Protected',
     unplannedFailoverStarted: 'UnplannedFailoverInProgress',
+  },
+  PlannedFailoverInProgress: {
+    plannedFailoverFinished: 'FailoverCommitPending',
+    plannedFailoverGivenBack: 'Protected',
   },
   UnplannedFailoverInProgress: {
     unplannedFailoverFinished: 'FailoverCommitPending',
@@ -97,9 +112,14 @@ export function allowedOperations(item: {
   return operations.filter(
     (operation) =>
       nextState(item.state, operationStarts[operation]) !== undefined &&
-      (operation !== 'RepairReplication' || mayResynchronize(item)),
+      (operation !== 'RepairReplication' || mayResynchronize(item)) &&
+      (operation !== 'PlannedFailover' || isWhole(item)),
   );
 }
+
+/** A planned failover loses nothing: so it takes a replica that lacks nothing (docs/architecture.md, rule 8). */
+const isWhole = ({ replication }: Parameters<typeof allowedOperations>[0]): boolean =>
+  replication.resync === undefined && replication.resyncRequired === undefined;
 
 /** One at a time; and a base that is still being sent is not begun anew as long as nothing is wrong with it. */
 const mayResynchronize = ({ state, replication }: Parameters<typeof allowedOperations>[0]): boolean =>

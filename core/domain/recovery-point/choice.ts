@@ -32,6 +32,8 @@ function pick(newestFirst: readonly RecoveryPoint[], choice: RecoveryPointChoice
       return newestFirst.find(({ consistency }) => consistency === 'applicationConsistent');
     case 'point':
       return newestFirst.find(({ recoveryPointId }) => recoveryPointId === choice.recoveryPointId);
+    case 'cycle':
+      return newestFirst.find(({ cycle }) => cycle === choice.cycle);
   }
 }
 
@@ -45,5 +47,7 @@ function describe(choice: RecoveryPointChoice): string {
       return 'LatestApplicationConsistent';
     case 'point':
       return `recovery point ${choice.recoveryPointId}`;
+    case 'cycle':
+      return `the recovery point of cycle ${choice.cycle}`;
   }
 }

@@ -2,15 +2,16 @@ import { z } from 'zod';
 import { siteInventory } from '../site/inventory.js';
 
 /**
- * Relay protocol, version 2: what the relay sends to /relay/v1 and what it gets back. JSON; times are ISO-8601 instants
+ * Relay protocol, version 3: what the relay sends to /relay/v1 and what it gets back. JSON; times are ISO-8601 instants
  * of business time; byte counts are integers.
  *
  * Versions:
  *   1  first
  *   2  resynchronization (phase, baseStarted with scopes, digests, segments without a log), resumedCount and resyncRequired
  *      in assignments, missed cycles and failed freezes in manifests, blocking errors and progress in reports
+ *   3  planned failover: sourceLock in assignments, the order prepareFailover, finalOf in manifests instead of final
  */
-export const relayProtocolVersion = 2;
+export const relayProtocolVersion = 3;
 
 const epoch = z.number().int().min(1);
 const cycle = z.number().int().min(0);
@@ -96,6 +97,11 @@ export const assignment = z.object({
   resyncRequired: z.boolean(),
   /** Grows when an operator resumes replication: whatever waits after a failure is tried at once. */
   resumedCount: z.number().int().min(0),
+  /**
+   * The planned failover that is under way: the site's lock may carry this id. A lock that it does not name is lifted, and the
+   * VM started if it ran before; but not after a failover, when the VM runs in Azure.
+   */
+  sourceLock: z.string().optional(),
   /** Of a resynchronization: what the replica holds whole, where the site's record of changed chunks may be used. */
   changedSince: z.object({ epoch, cycle }).optional(),
   replicationIntervalSeconds: z.number().int().positive(),
@@ -133,6 +139,14 @@ export const relayCommand = z.discriminatedUnion('kind', [
     protectionId: z.string(),
   }),
   z.object({ kind: z.literal('shutDownVm'), commandId: z.string(), vmId: z.string() }),
+  /** Locks the VM against start, shuts it down, and makes the next cycle the final one of this lock. */
+  z.object({
+    kind: z.literal('prepareFailover'),
+    commandId: z.string(),
+    vmId: z.string(),
+    protectionId: z.string(),
+    lockId: z.string(),
+  }),
 ]);
 export type RelayCommand = z.infer<typeof relayCommand>;
 
@@ -225,8 +239,8 @@ export const cycleManifest = z.object({
   consistency: z.enum(['crashConsistent', 'applicationConsistent']),
   /** The first cycle closed after the base's last segment: with it applied, the disks are a state of the VM. */
   closesBase: z.boolean(),
-  /** The VM is off and locked; nothing follows. */
-  final: z.boolean(),
+  /** The lock under which the VM was off before this cycle was closed: it holds the VM's last writes, and nothing follows. */
+  finalOf: z.string().optional(),
   /** One entry for each replicated disk; `log` is null for a disk without a change. */
   disks: z.array(z.object({ diskId: z.string(), log: transferLogRef.nullable() })).min(1),
   /** Intervals that passed without a cycle of their own before this one, because one before it was late. */

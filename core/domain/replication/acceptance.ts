@@ -40,7 +40,8 @@ export function acceptManifest(
 ): Acceptance {
   const superseded = checkEpoch(item, manifest);
   if (superseded) return refused(superseded);
-  const { phase, stopReason, receivedCycle, baseClosedByCycle, resyncRequired, torn } = item.replication;
+  const { phase, stopReason, receivedCycle, baseClosedByCycle, resyncRequired, torn, sourceLock, finalCycle } =
+    item.replication;
   if (phase !== 'delta' && !sendsBase(phase)) return refused({ kind: 'notReplicating', phase, stopReason });
   if (stored) {
     return stored.manifestDigest === manifestDigest
@@ -51,6 +52,7 @@ export function acceptManifest(
   if (manifest.cycle !== receivedCycle + 1) {
     return refused({ kind: 'gap', expected: receivedCycle + 1, announced: manifest.cycle });
   }
+  if (finalCycle !== undefined) return refused({ kind: 'afterFinal', finalCycle, announced: manifest.cycle });
   if (resyncRequired) return refused({ kind: 'resyncRequired', reason: resyncRequired.reason });
   if (torn && phase !== 'resynchronization') return refused({ kind: 'resyncRequired', reason: 'torn' });
   const mismatch = compareDisks(item.disks, manifest);
@@ -83,6 +85,8 @@ export function acceptManifest(
           : {}),
         receivedAt,
         ...(manifest.closesBase ? { baseClosedByCycle: manifest.cycle } : {}),
+        // Of an earlier lock, the VM ran since: then it is a cycle like any other.
+        ...(sourceLock !== undefined && manifest.finalOf === sourceLock ? { finalCycle: manifest.cycle } : {}),
       },
     },
   };

@@ -20,6 +20,7 @@ export type ReplicationConflict =
   | { kind: 'baseRestarted'; startedAt: string; announcedAt: string }
   | { kind: 'segmentWithoutLog'; diskId: string; fromBytes: number }
   | { kind: 'badScope'; diskId: string; groupBytes: number; lengthBytes: number; expected: number }
+  | { kind: 'afterFinal'; finalCycle: number; announced: number }
   | { kind: 'notDigested'; diskId: string; fromBytes: number; digestedThroughBytes: number };
 
 const readAssignment = 'Read the assignment again and go on from what it says.';
@@ -52,6 +53,13 @@ function describe(conflict: ReplicationConflict): Description {
         code: 'US3001',
         message: `${conflict.announced} was announced where ${conflict.expected} must come next`,
         possibleCauses: 'A log was lost or announced out of order.',
+        recommendedAction: readAssignment,
+      };
+    case 'afterFinal':
+      return {
+        code: 'US3024',
+        message: `cycle ${conflict.announced} was announced after ${conflict.finalCycle}, the final one of a planned failover`,
+        possibleCauses: 'The source was written to after it was shut down for the failover.',
         recommendedAction: readAssignment,
       };
     case 'digestConflict':

@@ -84,6 +84,7 @@ export const classificationByCode: Readonly<Record<string, Classification>> = {
   US3007: unrecoverable('diskMismatch', 'relay'),
   US3008: recoverable('outOfStep', 'relay'),
   US3009: unrecoverable('diskMismatch', 'relay'),
+  US3024: recoverable('outOfStep', 'relay'),
   US3010: recoverable('outOfStep', 'app'),
   US3011: unrecoverable('invalidReplicaState', 'app'),
   US3012: unrecoverable('invalidReplicaState', 'app'),
@@ -113,6 +114,7 @@ export const classificationByCode: Readonly<Record<string, Classification>> = {
   US5019: recoverable('unforeseen', 'relay'),
   US5020: recoverable('hostUnreachable', 'relay'),
   US5021: unrecoverable('diskMismatch', 'relay'),
+  US5022: unrecoverable('configuration', 'relay'),
 
   US5110: recoverable('network', 'relay'),
   US5111: unrecoverable('authentication', 'relay'),
@@ -123,6 +125,7 @@ export const classificationByCode: Readonly<Record<string, Classification>> = {
   US5122: unrecoverable('brokenDiskChain', 'relay'),
   US5124: unrecoverable('invalidReplicaState', 'relay'),
   US5125: recoverable('network', 'relay'),
+  US5126: recoverable('outOfStep', 'relay'),
   US5190: recoverable('unforeseen', 'relay'),
 
   US6001: unrecoverable('defect', 'app'),

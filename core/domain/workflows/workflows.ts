@@ -25,7 +25,9 @@ export type RecoveryPointChoice =
   | { kind: 'latest' }
   | { kind: 'latestProcessed' }
   | { kind: 'latestApplicationConsistent' }
-  | { kind: 'point'; recoveryPointId: string };
+  | { kind: 'point'; recoveryPointId: string }
+  /** The point of this cycle and no other: what a planned failover sent last. */
+  | { kind: 'cycle'; cycle: number };
 
 export interface UnplannedFailoverInput extends JobWorkflowInput {
   recoveryPoint: RecoveryPointChoice;
@@ -62,6 +64,7 @@ export const workflowNames = {
   resynchronize: 'resynchronize',
   digestReplica: 'digestReplica',
   applyResynchronization: 'applyResynchronization',
+  plannedFailover: 'plannedFailover',
   unplannedFailover: 'unplannedFailover',
   applyReceived: 'applyReceived',
   commitFailover: 'commitFailover',

@@ -89,7 +89,6 @@ export class ScriptedRelay {
       takenAt: new Date().toISOString(),
       consistency: 'crashConsistent',
       closesBase: true,
-      final: false,
       disks,
     });
   }

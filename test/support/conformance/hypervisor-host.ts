@@ -311,6 +311,42 @@ export function hypervisorHostConformance(
     const last = await host.switchLogs(vmId, { protectionId, cycle: 1, consistency: crash });
     assert.equal(last.logs[0]?.entryCount, 1);
   });
+
+  test(`${name}: a locked VM is off, stays off, and runs again after its lock is lifted; it goes on being tracked`, async (t) => {
+    const { host, vmId, write } = await started(t);
+    const lock = (lockId: string) => ({ protectionId, lockId });
+    const isRunning = async () => (await host.inventory()).vms.find((vm) => vm.vmId === vmId)?.powerState === 'running';
+    const lockId = async () => {
+      const status = await host.tracking(vmId, protectionId);
+      return status.kind === 'tracking' ? status.lockId : status.kind;
+    };
+    await write(0, 0, randomBytes(512));
+    await host.lockSource(vmId, lock('a'));
+    await host.lockSource(vmId, lock('a'));
+    assert.equal(await isRunning(), false);
+    assert.equal(await lockId(), 'a');
+    await assert.rejects(write(0, 0, randomBytes(512)));
+    await assert.rejects(host.lockSource(vmId, { protectionId: other, lockId: 'b' }), code('US5010'));
+    await host.unlockSource(vmId, lock('b'));
+    assert.equal(await lockId(), 'a', 'another lock is left alone');
+
+    await host.lockSource(vmId, lock('c'));
+    assert.equal(await lockId(), 'c', 'a later lock takes over, and with it that the VM ran');
+    const last = await host.switchLogs(vmId, { protectionId, cycle: 1, consistency: crash });
+    assert.equal(last.logs[0]?.entryCount, 1);
+    await host.unlockSource(vmId, lock('c'));
+    await host.unlockSource(vmId, lock('c'));
+    assert.equal(await isRunning(), true);
+    assert.equal(await lockId(), undefined);
+    await write(0, 0, randomBytes(512));
+    const next = await host.switchLogs(vmId, { protectionId, cycle: 2, consistency: crash });
+    assert.equal(next.logs[0]?.entryCount, 1);
+
+    await host.shutDown(vmId);
+    await host.lockSource(vmId, lock('d'));
+    await host.unlockSource(vmId, lock('d'));
+    assert.equal(await isRunning(), false, 'a VM that was off stays off');
+  });
 }
 
 async function startOn(

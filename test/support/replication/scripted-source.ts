@@ -224,7 +224,6 @@ export class ScriptedSource {
       takenAt: (await this.stores.clock.now()).toString(),
       consistency: 'crashConsistent',
       closesBase: false,
-      final: false,
       disks,
       ...changes,
     };

@@ -41,7 +41,6 @@ const manifest = (uploadId: string): CycleManifest => ({
   takenAt,
   consistency: 'crashConsistent',
   closesBase: false,
-  final: false,
   disks: [
     {
       diskId: 'disk',

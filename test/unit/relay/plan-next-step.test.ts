@@ -75,6 +75,40 @@ describe('what an item does next', () => {
     }
   });
 
+  test('a locked VM of the planned failover under way closes its final cycle at once, sends it, and no more', () => {
+    const wanted = { assignment: assignment({ sourceLock: 'job' }), tracking: tracking({ lockId: 'job' }) };
+    const final = { lockId: 'job', cycle: 4 };
+    assert.equal(planNextStep(facts({ ...wanted, now: after(10) })).kind, 'rest', 'before it is chosen');
+    const close = planNextStep(facts({ ...wanted, local: local({ final }) }));
+    assert.ok(close.kind === 'switchLogs' && close.cycle === 4);
+    const locked = tracking({ lockId: 'job', lastClosedCycle: 4 });
+    const send = planNextStep(
+      facts({ ...wanted, tracking: locked, closedCycles: [closed(4)], local: local({ final }) }),
+    );
+    assert.equal(send.kind, 'sendCycle');
+    const sent = { assignment: assignment({ sourceLock: 'job', receivedCycle: 4 }), tracking: locked };
+    const rest = planNextStep(facts({ ...sent, local: local({ final }), now: after(10_000) }));
+    assert.deepEqual(rest, { kind: 'rest', why: 'finalSent' });
+  });
+
+  test('a lock that no planned failover wants is lifted, whatever else waits, but not after a failover', () => {
+    const lost: TrackingStatus = {
+      kind: 'resyncRequired',
+      reason: 'hostCrash',
+      message: '',
+      at: start.toString(),
+      lockId: 'old',
+    };
+    for (const status of [tracking({ lockId: 'old' }), lost]) {
+      for (const change of [{}, { paused: true }, { resyncRequired: true }, { sourceLock: 'new' }]) {
+        const step = planNextStep(facts({ tracking: status, assignment: assignment(change) }));
+        assert.deepEqual(step, { kind: 'unlockSource', lockId: 'old' }, JSON.stringify(change));
+      }
+      const stopped = planNextStep(facts({ tracking: status, assignment: assignment({ phase: 'stopped' }) }));
+      assert.equal(stopped.kind, 'rest');
+    }
+  });
+
   test('it rests until an interval after the last log switch, then switches to the next number', () => {
     const rest = planNextStep(facts({ now: after(299) }));
     assert.deepEqual(rest, { kind: 'rest', why: 'nextCycle', until: after(300) });

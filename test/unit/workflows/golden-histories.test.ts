@@ -66,6 +66,19 @@ async function record(): Promise<ReadonlyMap<string, RecordedTurn>> {
     await world.endedJob(await world.operate(jobKinds.commitFailover, workflowNames.commitFailover, 'commitStarted'));
     await world.untilQuiet();
   });
+  await inWorld({ worker: recorder }, async (world) => {
+    await world.protect();
+    const planned = await world.operate(
+      jobKinds.plannedFailover,
+      workflowNames.plannedFailover,
+      'plannedFailoverStarted',
+    );
+    await world.until(async () => (await world.answerCommands()).includes('prepareFailover'), 'the order', true);
+    world.source.write(0, 40, 'the last write');
+    await world.source.sendCycle({ finalOf: planned });
+    assert.equal((await world.endedJob(planned)).state, 'Succeeded');
+    await world.untilQuiet();
+  });
   return recorder.longest;
 }
 

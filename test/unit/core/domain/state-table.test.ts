@@ -21,6 +21,9 @@ const allowed: [ProtectionState, ProtectionEvent, ProtectionState][] = [
   ['EnablingFailed', 'enablingStarted', 'EnablingProtection'],
   ['InitialReplicationInProgress', 'initialReplicationFinished', 'FinalizingProtection'],
   ['FinalizingProtection', 'protectionFinalized', 'Protected'],
+  ['Protected', 'plannedFailoverStarted', 'PlannedFailoverInProgress'],
+  ['PlannedFailoverInProgress', 'plannedFailoverFinished', 'FailoverCommitPending'],
+  ['PlannedFailoverInProgress', 'plannedFailoverGivenBack', 'Protected'],
   ['Protected', 'unplannedFailoverStarted', 'UnplannedFailoverInProgress'],
   ['Protected', 'resyncStarted', 'Resynchronizing'],
   ['InitialReplicationInProgress', 'resyncStarted', 'InitialReplicationInProgress'],
@@ -53,13 +56,17 @@ test('every pair of state and operation is allowed exactly where its first event
   const operations = Object.keys(operationStarts) as ProtectionOperation[];
   for (const state of protectionStates) {
     for (const operation of operations) {
-      const expected = allowed.some(([from, event]) => from === state && event === operationStarts[operation]);
+      // A planned failover loses nothing: an item that must be resynchronized has none.
+      const expected =
+        operation !== 'PlannedFailover' &&
+        allowed.some(([from, event]) => from === state && event === operationStarts[operation]);
       const waiting = { state, replication: { resyncRequired } };
       assert.equal(allowedOperations(waiting).includes(operation), expected, `${state} × ${operation}`);
     }
     assert.deepEqual(allowedOperations({ state, activeJob: {}, replication: { resyncRequired } }), []);
   }
   assert.deepEqual(allowedOperations({ state: 'Protected', replication: {} }), [
+    'PlannedFailover',
     'UnplannedFailover',
     'RepairReplication',
   ]);

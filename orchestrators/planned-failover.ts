@@ -1,0 +1,71 @@
+import type { OrchestrationContext } from 'durable-functions';
+import { activities } from '../activities/contract.js';
+import { workflowNames, type JobWorkflowInput } from '../core/domain/workflows/workflows.js';
+import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
+import { lookUntil } from './doorbell.js';
+import { startFailoverVm, takeOver } from './failover-steps.js';
+import { conclude, failuresOf, JobFailedError, require, requireOwned, startTask } from './job.js';
+import { call, insist, orchestrator, type Steps } from './orchestrator.js';
+import { orderRelay } from './relay-command.js';
+
+/** For the order to reach the relay and the guest to shut down. */
+const shutdownTimeoutSeconds = 15 * 60;
+/** The last changes may be large and the line slow; a relay that falls silent is noticed long before. */
+const lastChangesTimeoutSeconds = 24 * 60 * 60;
+
+/**
+ * Moves the VM to Azure without losing a write: the source is locked and shut down, its last cycle applied, and the VM made
+ * of exactly that point. Any failure gives the source back, running as it was, and replication goes on.
+ */
+export const plannedFailover = orchestrator<JobWorkflowInput, { succeeded: boolean }>(
+  workflowNames.plannedFailover,
+  function* (context, job) {
+    try {
+      yield* failOver(context, job);
+    } catch (error) {
+      const failures = failuresOf(error);
+      yield* insist(context, () => call(context, activities.giveBackPlannedFailover, job));
+      return yield* conclude(context, job, failures, 'plannedFailoverGivenBack');
+    }
+    return yield* conclude(context, job, [], 'plannedFailoverFinished');
+  },
+);
+
+function* failOver(context: OrchestrationContext, job: JobWorkflowInput): Steps<void> {
+  yield* startTask(context, job, 'VmPfoPrerequisitesCheck');
+  require(yield* insist(context, () => call(context, activities.checkPlannedFailover, job)));
+
+  yield* startTask(context, job, 'VmShutdownVmOnPrimary');
+  requireOwned(yield* insist(context, () => call(context, activities.lockSource, job)), job);
+  yield* orderRelay(context, job, 'prepareFailover', shutdownTimeoutSeconds);
+
+  yield* startTask(context, job, 'VmPrepareForFailover');
+  const cycle = yield* lastChanges(context, job);
+
+  yield* takeOver(context, job, { kind: 'cycle', cycle });
+  yield* startFailoverVm(context, job);
+}
+
+/** Waits until what the source wrote last is a recovery point; the cycle of that point. */
+function* lastChanges(context: OrchestrationContext, job: JobWorkflowInput): Steps<number> {
+  const found = yield* lookUntil(
+    context,
+    function* () {
+      const read = yield* insist(context, () => call(context, activities.readFinalCycle, job));
+      if (read.kind === 'failed') throw new JobFailedError(read.failures);
+      return read.kind === 'applied' ? read.cycle : undefined;
+    },
+    lastChangesTimeoutSeconds,
+  );
+  if (found === undefined) throw new JobFailedError([lastChangesLate]);
+  return found;
+}
+
+const lastChangesLate: WorkflowFailure = {
+  code: 'US4016',
+  message: `the last changes of the source were not applied within ${lastChangesTimeoutSeconds / 3600} hours`,
+  possibleCauses: 'The line is very slow, or the log of the last changes is very large.',
+  recommendedAction:
+    'See the item’s health and the data still to send; run the planned failover again when it has caught up.',
+  retry: 'never',
+};
