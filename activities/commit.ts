@@ -110,7 +110,7 @@ async function released(
 }
 
 /** Deletes a first batch of rows; true when there may be more. */
-async function deleteRows(table: StateTable, ref: RowsRef<unknown>): Promise<boolean> {
+export async function deleteRows(table: StateTable, ref: RowsRef<unknown>): Promise<boolean> {
   const found = await list(table, ref, deletedInRunMax);
   if (found.length === 0) return false;
   await table.transact(

@@ -180,6 +180,10 @@ export const activities = {
     JobWorkflowInput,
     { event: Extract<ProtectionEvent, 'unplannedFailoverRefused' | 'unplannedFailoverFailed'> }
   >('undoFailover'),
+  /** Disabling. */
+  stopReplication: activity<JobWorkflowInput, ItemOutcome>('stopReplication'),
+  /** Deletes what replication keeps, a bounded number of rows a call, at last the item's own. */
+  dropReplica: activity<JobWorkflowInput, { remaining: boolean }>('dropReplica'),
   checkCommit: activity<JobWorkflowInput, CheckOutcome>('checkCommit'),
   /** Deletes points, snapshots and what was received, a bounded number a call. */
   dropReplicationLeftovers: activity<JobWorkflowInput, { remaining: boolean }>('dropReplicationLeftovers'),

@@ -4,6 +4,7 @@ import { makeApplyCycleSlices, makeApplySegments } from './apply.js';
 import { makeCommitDigests, makeDigestRegion, makeReadDigestWork } from './digest.js';
 import { makeCheckCommit, makeDropReplicationLeftovers } from './commit.js';
 import { activities } from './contract.js';
+import { makeDropReplica, makeStopReplication } from './disable.js';
 import {
   makeConfigureTargetNetwork,
   makeCreateReplicaDisks,
@@ -95,6 +96,8 @@ const implement = (dependencies: ActivityDependencies): Implementations => ({
   createFailoverVm: makeCreateFailoverVm(dependencies),
   startFailoverVm: makeStartFailoverVm(dependencies),
   undoFailover: makeUndoFailover(dependencies),
+  stopReplication: makeStopReplication(dependencies),
+  dropReplica: makeDropReplica(dependencies),
   checkCommit: makeCheckCommit(dependencies),
   dropReplicationLeftovers: makeDropReplicationLeftovers(dependencies),
 });

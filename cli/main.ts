@@ -270,6 +270,27 @@ failover
   });
 
 program
+  .command('disable')
+  .description('end the replication of a VM and delete its replica; a VM that a failover made stays')
+  .requiredOption('--item <name>', 'the item’s name or its VM’s')
+  .option('--leave-site', 'do not wait for the site to stop tracking: it is lost, or cleaned by hand', false)
+  .option('--migrated', 'the failover was a migration: keep the VM in Azure', false)
+  .action(async (options: { item: string; leaveSite: boolean; migrated: boolean }) => {
+    const connected = vault();
+    const { fabricName, containerName, itemName } = await connected.item(options.item);
+    const { replicationProtectedItems } = connected.sdk;
+    const address = [...connected.scope, fabricName, containerName, itemName] as const;
+    say(`disabling replication of ${options.item}`);
+    if (options.leaveSite) await replicationProtectedItems.beginPurgeAndWait(...address, { updateIntervalInMs: 500 });
+    else {
+      const disableProtectionReason = options.migrated ? 'MigrationComplete' : 'NotSpecified';
+      const input = { properties: { disableProtectionReason } };
+      await replicationProtectedItems.beginDeleteAndWait(...address, input, { updateIntervalInMs: 500 });
+    }
+    say(`${options.item} is not replicated any more`);
+  });
+
+program
   .command('export')
   .description('write a recovery point’s disks as VHD files')
   .requiredOption('--item <name>', 'the item’s name or its VM’s')

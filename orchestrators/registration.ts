@@ -1,6 +1,7 @@
 import { applyReceived } from './apply-received.js';
 import { commitFailover } from './commit-failover.js';
 import { digestReplica } from './digest-replica.js';
+import { disableProtection } from './disable-protection.js';
 import { enableProtection } from './enable-protection.js';
 import { finalizeProtection } from './finalize-protection.js';
 import { applyResynchronization, initialReplication } from './initial-replication.js';
@@ -24,5 +25,6 @@ export const workflows: readonly Workflow[] = [
   unplannedFailover,
   applyReceived,
   commitFailover,
+  disableProtection,
   runOperation,
 ];

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type {
+  DisableProtectionInputProperties,
   EnableProtectionInputProperties,
   HyperVReplicaAzureEnableProtectionInput,
   HyperVReplicaAzurePlannedFailoverProviderInput,
@@ -16,6 +17,7 @@ import type { RecoveryPoint } from '../../core/domain/recovery-point/recovery-po
 import type { SiteVm } from '../../core/domain/site/inventory.js';
 import {
   workflowNames,
+  type DisableProtectionInput,
   type EnableProtectionInput,
   type JobWorkflowInput,
   type RecoveryPointChoice,
@@ -283,6 +285,22 @@ function choiceOf(recoveryPointId: string | null | undefined, points: readonly R
   }
 }
 
+const disableBody = z.object({
+  properties: z
+    .object({
+      disableProtectionReason: z.enum(['NotSpecified', 'MigrationComplete']).nullish(),
+    } satisfies ShapeOf<DisableProtectionInputProperties>)
+    .nullish(),
+});
+
+const disable = (call: VaultCall, operation: 'DisableProtection' | 'CompleteMigration', leaveSite: boolean) =>
+  act(call, {
+    operation,
+    kind: jobKinds.disableProtection,
+    orchestrator: workflowNames.disableProtection,
+    input: async (base): Promise<DisableProtectionInput> => ({ ...base, leaveSite }),
+  });
+
 export const protectedItemActions = [
   vaultOperationWithBody(
     'replicationProtectedItems.beginCreate',
@@ -361,6 +379,28 @@ export const protectedItemActions = [
         orchestrator: workflowNames.commitFailover,
         input: async (base) => base,
       }),
+  ),
+  vaultOperationWithBody(
+    'replicationProtectedItems.beginDelete',
+    'POST',
+    `${itemPath}/remove`,
+    {
+      summary: 'Disables replication, at the site too; a failover’s virtual machine stays',
+      request: 'DisableProtectionInput',
+      longRunning: true,
+      body: disableBody,
+    },
+    (call, body) => {
+      const isMigrated = body.properties?.disableProtectionReason === 'MigrationComplete';
+      return disable(call, isMigrated ? 'CompleteMigration' : 'DisableProtection', false);
+    },
+  ),
+  vaultOperation(
+    'replicationProtectedItems.beginPurge',
+    'DELETE',
+    itemPath,
+    { summary: 'Disables replication in Azure alone: for a site that is lost', longRunning: true },
+    (call) => disable(call, 'DisableProtection', true),
   ),
   vaultOperation(
     'replicationProtectedItems.beginRepairReplication',

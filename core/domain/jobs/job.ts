@@ -111,6 +111,15 @@ export const jobKinds = {
       { name: 'VmCommitFailover', friendlyName: 'Commit failover' },
     ],
   },
+  /** Task names of this one are ours. */
+  disableProtection: {
+    scenarioName: 'DisableDr',
+    friendlyName: 'Disable replication',
+    tasks: [
+      { name: 'DisableProtectionOnPrimary', friendlyName: 'Disabling replication at the primary site' },
+      { name: 'DisableProtectionOnRecovery', friendlyName: 'Removing the replica' },
+    ],
+  },
   createPolicy: {
     scenarioName: 'AddProtectionProfile',
     friendlyName: 'Create replication policy',

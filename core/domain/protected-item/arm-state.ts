@@ -23,6 +23,10 @@ const state = (
   activeLocation,
 });
 
+/** A failover's virtual machine stays where it runs. */
+const locationOf = ({ failover }: Pick<ProtectedItem, 'failover'>): ArmState['activeLocation'] =>
+  failover?.vmArmId === undefined ? 'Primary' : 'Recovery';
+
 export function armState(item: Pick<ProtectedItem, 'state' | 'disks' | 'failover'>): ArmState {
   switch (item.state) {
     case 'EnablingProtection':
@@ -51,6 +55,10 @@ export function armState(item: Pick<ProtectedItem, 'state' | 'disks' | 'failover
         : state('UnplannedFailoverCommitPendingStatesBegin', 'Failover completed', 'Recovery');
     case 'CommitInProgress': // ours
       return state('CommitFailoverInProgress', 'Commit is in progress', 'Recovery');
+    case 'DisablingProtection': // ours
+      return state('DisablingProtection', 'Disabling replication', locationOf(item));
+    case 'DisablingFailed': // ours
+      return state('DisableProtectionFailed', 'Disabling replication failed', locationOf(item));
     case 'FailoverCommitted': // recorded after a planned failover; an unplanned one's name was seen for Azure to Azure
       return item.failover?.kind === 'planned'
         ? state('PlannedFailoverStatesBegin', 'Planned failover committed', 'Recovery')

@@ -15,6 +15,8 @@ export const protectionStates = [
   'FailoverCommitPending',
   'CommitInProgress',
   'FailoverCommitted',
+  'DisablingProtection',
+  'DisablingFailed',
 ] as const;
 export type ProtectionState = (typeof protectionStates)[number];
 
@@ -42,12 +44,22 @@ export const protectionEvents = [
   'commitStarted',
   'commitFinished',
   'commitFailed',
+  /** Its end is that the item is no more. */
+  'disablingStarted',
+  'migrationCompletionStarted',
+  'disablingFailed',
 ] as const;
 export type ProtectionEvent = (typeof protectionEvents)[number];
 
 /** Names as ARM's `allowedOperations` spells them: those that there is a workflow for. */
 export type ProtectionOperation =
-  'EnableProtection' | 'PlannedFailover' | 'UnplannedFailover' | 'Commit' | 'RepairReplication';
+  | 'EnableProtection'
+  | 'PlannedFailover'
+  | 'UnplannedFailover'
+  | 'Commit'
+  | 'RepairReplication'
+  | 'CompleteMigration'
+  | 'DisableProtection';
 
 /** An operation is allowed where the event that it begins with is. */
 export const operationStarts: Readonly<Record<ProtectionOperation, ProtectionEvent>> = {
@@ -56,28 +68,33 @@ export const operationStarts: Readonly<Record<ProtectionOperation, ProtectionEve
   UnplannedFailover: 'unplannedFailoverStarted',
   Commit: 'commitStarted',
   RepairReplication: 'resyncStarted',
+  CompleteMigration: 'migrationCompletionStarted',
+  DisableProtection: 'disablingStarted',
 };
 const operations = Object.keys(operationStarts) as ProtectionOperation[];
 
 const transitions: Readonly<Record<ProtectionState, Partial<Record<ProtectionEvent, ProtectionState>>>> = {
   EnablingProtection: { protectionEnabled: 'InitialReplicationInProgress', enablingFailed: 'EnablingFailed' },
-  EnablingFailed: { enablingStarted: 'EnablingProtection' },
+  EnablingFailed: { enablingStarted: 'EnablingProtection', disablingStarted: 'DisablingProtection' },
   // A base that broke before it was whole is mended by a resynchronization, after which initial replication is finished.
   InitialReplicationInProgress: {
     initialReplicationFinished: 'FinalizingProtection',
     resyncStarted: 'InitialReplicationInProgress',
     resyncFailed: 'InitialReplicationInProgress',
+    disablingStarted: 'DisablingProtection',
   },
   FinalizingProtection: { protectionFinalized: 'Protected' },
   Protected: {
     plannedFailoverStarted: 'PlannedFailoverInProgress',
     unplannedFailoverStarted: 'UnplannedFailoverInProgress',
     resyncStarted: 'Resynchronizing',
+    disablingStarted: 'DisablingProtection',
   },
   Resynchronizing: {
     resyncFinished: 'Protected',
     resyncFailed: 'Protected',
     unplannedFailoverStarted: 'UnplannedFailoverInProgress',
+    disablingStarted: 'DisablingProtection',
   },
   PlannedFailoverInProgress: {
     plannedFailoverFinished: 'FailoverCommitPending',
@@ -91,10 +108,20 @@ const transitions: Readonly<Record<ProtectionState, Partial<Record<ProtectionEve
   },
   UnplannedFailoverFailed: {
     unplannedFailoverStarted: 'UnplannedFailoverInProgress',
+    disablingStarted: 'DisablingProtection',
   },
-  FailoverCommitPending: { commitStarted: 'CommitInProgress' },
+  FailoverCommitPending: {
+    commitStarted: 'CommitInProgress',
+    migrationCompletionStarted: 'DisablingProtection',
+    disablingStarted: 'DisablingProtection',
+  },
   CommitInProgress: { commitFinished: 'FailoverCommitted', commitFailed: 'FailoverCommitPending' },
-  FailoverCommitted: {},
+  FailoverCommitted: {
+    migrationCompletionStarted: 'DisablingProtection',
+    disablingStarted: 'DisablingProtection',
+  },
+  DisablingProtection: { disablingFailed: 'DisablingFailed' },
+  DisablingFailed: { disablingStarted: 'DisablingProtection' },
 };
 
 /** The state after `event`, or undefined where the table forbids it. */

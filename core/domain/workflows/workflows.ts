@@ -35,6 +35,11 @@ export interface UnplannedFailoverInput extends JobWorkflowInput {
   shutDownSource: boolean;
 }
 
+export interface DisableProtectionInput extends JobWorkflowInput {
+  /** The site is not asked to stop tracking: it is lost, or is cleaned by hand. */
+  leaveSite: boolean;
+}
+
 /** Its epoch, once it has one, and how long it waits for the relay: carried over from run to run. */
 export interface ResynchronizeInput extends JobWorkflowInput {
   /** Compare every chunk, whatever the site's record of changed chunks says. */
@@ -68,6 +73,7 @@ export const workflowNames = {
   unplannedFailover: 'unplannedFailover',
   applyReceived: 'applyReceived',
   commitFailover: 'commitFailover',
+  disableProtection: 'disableProtection',
   runOperation: 'runOperation',
 } as const;
 

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { jobKinds } from '../../../core/domain/jobs/job.js';
 import { workflowNames, type RunOperationInput } from '../../../core/domain/workflows/workflows.js';
 import { asJobName } from '../../../core/domain/ids.js';
-import { list } from '../../../core/records/access.js';
+import { list, read } from '../../../core/records/access.js';
 import { rows, vaultPartition } from '../../../core/records/rows.js';
 import { HistoryRecorder, replay, type RecordedTurn } from '../../support/durable/history-recorder.js';
 import { sampleVaultId } from '../../support/sample-item.js';
@@ -77,6 +77,21 @@ async function record(): Promise<ReadonlyMap<string, RecordedTurn>> {
     world.source.write(0, 40, 'the last write');
     await world.source.sendCycle({ finalOf: planned });
     assert.equal((await world.endedJob(planned)).state, 'Succeeded');
+    await world.untilState('FailoverCommitPending');
+    await world.operate(jobKinds.disableProtection, workflowNames.disableProtection, 'disablingStarted', {
+      leaveSite: false,
+    });
+    await world.until(
+      async () => (await world.answerCommands()).includes('removeReplicationRelationship'),
+      'the order',
+      true,
+    );
+    const item = rows.item(sampleVaultId, world.item.itemId);
+    for (let look = 0; (await read(world.table, item)) !== undefined; look++) {
+      assert.ok(look < 1000, 'the item is not removed');
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      world.time.advance(1000);
+    }
     await world.untilQuiet();
   });
   return recorder.longest;

@@ -37,6 +37,25 @@ const allowed: [ProtectionState, ProtectionEvent, ProtectionState][] = [
   ['UnplannedFailoverInProgress', 'unplannedFailoverFailed', 'UnplannedFailoverFailed'],
   ['UnplannedFailoverFailed', 'unplannedFailoverStarted', 'UnplannedFailoverInProgress'],
   ['FailoverCommitPending', 'commitStarted', 'CommitInProgress'],
+  ...(
+    [
+      'EnablingFailed',
+      'InitialReplicationInProgress',
+      'Protected',
+      'Resynchronizing',
+      'UnplannedFailoverFailed',
+      'FailoverCommitPending',
+      'FailoverCommitted',
+      'DisablingFailed',
+    ] as const
+  ).map((from): [ProtectionState, ProtectionEvent, ProtectionState] => [
+    from,
+    'disablingStarted',
+    'DisablingProtection',
+  ]),
+  ['FailoverCommitPending', 'migrationCompletionStarted', 'DisablingProtection'],
+  ['FailoverCommitted', 'migrationCompletionStarted', 'DisablingProtection'],
+  ['DisablingProtection', 'disablingFailed', 'DisablingFailed'],
   ['CommitInProgress', 'commitFinished', 'FailoverCommitted'],
   ['CommitInProgress', 'commitFailed', 'FailoverCommitPending'],
 ];
@@ -69,30 +88,39 @@ test('every pair of state and operation is allowed exactly where its first event
     'PlannedFailover',
     'UnplannedFailover',
     'RepairReplication',
+    'DisableProtection',
   ]);
-  assert.deepEqual(allowedOperations({ state: 'FailoverCommitPending', replication: {} }), ['Commit']);
+  assert.deepEqual(allowedOperations({ state: 'FailoverCommitPending', replication: {} }), [
+    'Commit',
+    'CompleteMigration',
+    'DisableProtection',
+  ]);
 });
 
 test('a base that is being sent is begun anew only when it must be, and one resynchronization runs at a time', () => {
-  assert.deepEqual(allowedOperations({ state: 'InitialReplicationInProgress', replication: {} }), []);
+  assert.deepEqual(allowedOperations({ state: 'InitialReplicationInProgress', replication: {} }), [
+    'DisableProtection',
+  ]);
   const broken = { state: 'InitialReplicationInProgress', replication: { resyncRequired } } as const;
-  assert.deepEqual(allowedOperations(broken), ['RepairReplication']);
+  assert.deepEqual(allowedOperations(broken), ['RepairReplication', 'DisableProtection']);
   const resync = { jobName: asJobName('job'), startedAt: '2026-01-05T10:00:00Z', cause: 'requested' };
-  assert.deepEqual(allowedOperations({ state: 'Protected', replication: { resync } }), ['UnplannedFailover']);
+  assert.deepEqual(allowedOperations({ state: 'Protected', replication: { resync } }), [
+    'UnplannedFailover',
+    'DisableProtection',
+  ]);
 });
 
-test('every state is reached, and every state but the last is left', () => {
+test('every state is reached, and every state is left', () => {
   for (const state of protectionStates) {
     if (state !== 'EnablingProtection')
       assert(
         allowed.some(([, , to]) => to === state),
         `${state} is never reached`,
       );
-    if (state !== 'FailoverCommitted')
-      assert(
-        allowed.some(([from]) => from === state),
-        `${state} is never left`,
-      );
+    assert(
+      allowed.some(([from]) => from === state),
+      `${state} is never left`,
+    );
   }
 });
 

@@ -10,7 +10,7 @@ import { failureOf } from '../../../../../core/domain/workflows/failure.js';
 /** Codes that are documented, and of which none stops the replication of an item that is protected. */
 const elsewhere = new Set([
   // Reading a VHD file; orders and jobs.
-  ...['US2020', 'US2021', 'US3020', 'US3022', 'US3023'],
+  ...['US2020', 'US2021', 'US3020', 'US3022', 'US3023', 'US3025'],
   // The cloud's network and virtual machines, which a failover needs.
   ...['US6011', 'US6050', 'US6051', 'US6052'],
   // The site's own process, what guests and judges ask of it.
