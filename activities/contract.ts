@@ -160,7 +160,10 @@ export const activities = {
     JobWorkflowInput,
     { kind: 'waiting' } | { kind: 'applied'; cycle: number } | { kind: 'failed'; failures: WorkflowFailure[] }
   >('readFinalCycle'),
-  giveBackPlannedFailover: activity<JobWorkflowInput, ItemOutcome>('giveBackPlannedFailover'),
+  /** `failures`: what the job failed by. From here on it does nothing else, however often it is begun again. */
+  giveBackPlannedFailover: activity<JobWorkflowInput & { failures: WorkflowFailure[] }, ItemOutcome>(
+    'giveBackPlannedFailover',
+  ),
   checkFailover: activity<JobWorkflowInput & { recoveryPoint: RecoveryPointChoice }, CheckOutcome>('checkFailover'),
   readReceived: activity<ItemWorkflowInput, { receivedCycle: number; receivedTakenAt: string | null; now: string }>(
     'readReceived',
@@ -177,7 +180,7 @@ export const activities = {
   startFailoverVm: activity<JobWorkflowInput, Record<string, never>>('startFailoverVm'),
   /** Deletes what a failover made, lets go of its point, and says how the item's state takes it. */
   undoFailover: activity<
-    JobWorkflowInput,
+    JobWorkflowInput & { failures: WorkflowFailure[] },
     { event: Extract<ProtectionEvent, 'unplannedFailoverRefused' | 'unplannedFailoverFailed'> }
   >('undoFailover'),
   /** Disabling. */

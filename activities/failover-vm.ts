@@ -1,5 +1,6 @@
 import { chooseVmSize } from '../core/domain/failover/placement.js';
 import { UnderstudyError } from '../core/domain/errors.js';
+import { mayWork } from '../core/domain/protected-item/active-job.js';
 import type { ProtectedItem, ReplicaBlob } from '../core/domain/protected-item/protected-item.js';
 import type { Fence } from '../core/domain/replication/fence.js';
 import type { SiteVm } from '../core/domain/site/inventory.js';
@@ -11,7 +12,7 @@ import type { StateTable } from '../core/ports/state-table.js';
 import { read } from '../core/records/access.js';
 import { changeItem, owned } from '../core/records/item-change.js';
 import { rows } from '../core/records/rows.js';
-import { done, type Activity, type ActivityDependencies } from './activity.js';
+import { done, superseded, type Activity, type ActivityDependencies } from './activity.js';
 import { forEachBounded } from './bounded.js';
 import type { activities, CopySlice } from './contract.js';
 import { failoverVmId } from './failover.js';
@@ -27,11 +28,7 @@ async function failingOver(
 ): Promise<ProtectedItem & { failover: NonNullable<ProtectedItem['failover']> }> {
   const stored = await read(table, rows.item(input.vaultId, input.itemId));
   const failover = stored?.value.failover;
-  if (
-    owned(stored, input) &&
-    stored.value.activeJob?.jobName === input.jobName &&
-    failover?.jobName === input.jobName
-  ) {
+  if (owned(stored, input) && mayWork(stored.value, input.jobName) && failover?.jobName === input.jobName) {
     return { ...stored.value, failover };
   }
   throw new UnderstudyError({
@@ -133,12 +130,19 @@ export const makeCreateFailoverVm =
       for (const { blob } of item.failover.disks) await replicas.raiseFence(blob, { epoch, cycle: cycle + 1 });
     }
     await compute.createVm(specificationOf(item, vmArmId, await readSourceVm(table, input.vaultId, item)));
-    await changeItem(table, input, (current) =>
-      current.failover?.jobName === input.jobName && current.failover.vmArmId !== vmArmId
-        ? { kind: 'changed', item: { ...current, failover: { ...current.failover, vmArmId } } }
-        : { kind: 'unchanged' },
-    );
-    return done;
+    const change = await changeItem(table, input, (current) => {
+      if (!mayWork(current, input.jobName) || current.failover?.jobName !== input.jobName)
+        return { kind: 'superseded' };
+      if (current.failover.vmArmId === vmArmId) return { kind: 'unchanged' };
+      return { kind: 'changed', item: { ...current, failover: { ...current.failover, vmArmId } } };
+    });
+    if (change.kind !== 'superseded') return done;
+    // Taken back while it was made; a job that has ended well keeps it, whoever comes late.
+    const present = await read(table, rows.item(input.vaultId, input.itemId));
+    const { failover, activeJob } = present?.value ?? {};
+    const isKept = failover?.jobName === input.jobName && activeJob?.undone === undefined;
+    if (!isKept) await compute.deleteVm(vmArmId, { deleteDisks: true });
+    return superseded;
   };
 
 function specificationOf(

@@ -1,5 +1,6 @@
 import { UnderstudyError } from '../core/domain/errors.js';
 import { choosePoint } from '../core/domain/recovery-point/choice.js';
+import { mayWork, undoing } from '../core/domain/protected-item/active-job.js';
 import type { RecoveryPoint } from '../core/domain/recovery-point/recovery-point.js';
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
 import type { JobName } from '../core/domain/ids.js';
@@ -14,7 +15,7 @@ import { changeItem, owned } from '../core/records/item-change.js';
 import { rows, vaultPartition } from '../core/records/rows.js';
 import { superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities, CopySlice } from './contract.js';
-import { gone } from './failures.js';
+import { refusals } from './failures.js';
 import { findOrUndefined } from './prerequisites.js';
 
 /** The points of the item's present life, newest first. */
@@ -31,9 +32,8 @@ export const makeCheckFailover =
   }: Pick<ActivityDependencies, 'table' | 'cloudInventory'>): Activity<typeof activities.checkFailover> =>
   async (input) => {
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
-    if (!owned(stored, input) || stored.value.activeJob?.jobName !== input.jobName) {
-      return { kind: 'failed', failures: [gone(input.itemId)] };
-    }
+    const refused = refusals(owned(stored, input) ? stored.value : undefined, input);
+    if (!stored || refused.length > 0) return { kind: 'failed', failures: refused };
     const failures: WorkflowFailure[] = [];
     try {
       await holdPoint(table, input);
@@ -122,7 +122,7 @@ export const makeBeginFailover =
   async (input) => {
     const change = await changeItem(table, input, (item) => {
       if (item.replication.ownedBy === input.jobName) return { kind: 'unchanged' };
-      if (item.activeJob?.jobName !== input.jobName || !mayTakeOver(item)) return { kind: 'superseded' };
+      if (!mayWork(item, input.jobName) || !mayTakeOver(item)) return { kind: 'superseded' };
       // A resynchronization that runs is over: its job finds the item taken.
       const { resync: _, ...replication } = item.replication;
       return {
@@ -178,7 +178,8 @@ export const makeChooseRecoveryPoint =
     replicas,
   }: Pick<ActivityDependencies, 'table' | 'replicas'>): Activity<typeof activities.chooseRecoveryPoint> =>
   async (input) => {
-    const ownsItem = (item: ProtectedItem): boolean => item.replication.ownedBy === input.jobName;
+    const ownsItem = (item: ProtectedItem): boolean =>
+      item.replication.ownedBy === input.jobName && mayWork(item, input.jobName);
     const change = await changeItem(table, { ...input, epoch: input.epoch }, async (item) => {
       if (!ownsItem(item)) return { kind: 'superseded' };
       if (item.failover?.jobName === input.jobName) return { kind: 'unchanged' };
@@ -233,14 +234,27 @@ export const makeUndoFailover =
     compute,
   }: Pick<ActivityDependencies, 'table' | 'replicas' | 'compute'>): Activity<typeof activities.undoFailover> =>
   async (input) => {
-    const stored = await read(table, rows.item(input.vaultId, input.itemId));
-    if (!owned(stored, input)) return { event: 'unplannedFailoverFailed' };
+    const stored = await beginUndoing(table, input);
+    if (!stored) return { event: 'unplannedFailoverFailed' };
     await deleteFailover({ table, replicas, compute }, input, stored.value);
     await unpinPoints(table, input);
     // As long as no epoch was taken, replication goes on as if nothing had been.
     const isTaken = stored.value.replication.phase === 'stopped';
     return { event: isTaken ? 'unplannedFailoverFailed' : 'unplannedFailoverRefused' };
   };
+
+/** The item, once its row says that the job goes on no more; undefined where the job has ended, and what it made stands. */
+export async function beginUndoing(
+  table: StateTable,
+  input: JobWorkflowInput & { failures: WorkflowFailure[] },
+): Promise<Stored<ProtectedItem> | undefined> {
+  const change = await changeItem(table, input, (item) => {
+    const undone = undoing(item, input.jobName, input.failures);
+    if (undone === undefined) return { kind: 'superseded' };
+    return undone === item ? { kind: 'unchanged' } : { kind: 'changed', item: undone };
+  });
+  return change.kind === 'superseded' ? undefined : read(table, rows.item(input.vaultId, input.itemId));
+}
 
 /** The VM and the disks that this job's failover made, and then the note of them. */
 export async function deleteFailover(

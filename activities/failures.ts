@@ -1,4 +1,14 @@
+import { mayWork } from '../core/domain/protected-item/active-job.js';
+import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
+import type { JobWorkflowInput } from '../core/domain/workflows/workflows.js';
 import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
+
+/** Why the job must not work on the item (any more); empty where it may. */
+export function refusals(item: ProtectedItem | undefined, { itemId, jobName }: JobWorkflowInput): WorkflowFailure[] {
+  if (item !== undefined && mayWork(item, jobName)) return [];
+  const undone = item?.activeJob?.jobName === jobName ? item.activeJob.undone : undefined;
+  return undone !== undefined && undone.length > 0 ? undone : [gone(itemId)];
+}
 
 /** The item that a workflow works for is not there any more, or leads another life. */
 export const gone = (itemId: string): WorkflowFailure => ({

@@ -3,12 +3,13 @@ import type { Job } from '../core/domain/jobs/job.js';
 import type { JobName, VaultId } from '../core/domain/ids.js';
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
 import { nextState, type ProtectionEvent } from '../core/domain/protected-item/state-table.js';
+import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
 import type { RowOperation } from '../core/ports/state-table.js';
 import { decideAndCommit, read, replace } from '../core/records/access.js';
 import { owned } from '../core/records/item-change.js';
 import { rows, vaultPartition } from '../core/records/rows.js';
 import type { Activity, ActivityDependencies } from './activity.js';
-import type { activities } from './contract.js';
+import type { activities, JobOutcome } from './contract.js';
 
 type Needs = Pick<ActivityDependencies, 'table' | 'clock'>;
 
@@ -47,23 +48,37 @@ export const makeConcludeJob =
     return decideAndCommit(table, vaultPartition(vaultId), async () => {
       const operations: RowOperation[] = [];
       const job = await read(table, rows.job(vaultId, jobName));
+      const item = concluded && (await read(table, rows.item(vaultId, concluded.itemId)));
+      // Once the job is off the item, the event was taken: a repeat must not move the state again.
+      const isWorking = concluded && owned(item, concluded) && item.value.activeJob?.jobName === jobName;
+      const undone = isWorking && outcome.kind === 'succeeded' ? item.value.activeJob?.undone : undefined;
       if (job) {
         const ended =
-          outcome.kind === 'succeeded'
+          outcome.kind === 'succeeded' && undone === undefined
             ? succeedJob(job.value, now)
-            : endJob(job.value, outcome.kind === 'failed' ? 'Failed' : 'Cancelled', outcome.failures, now);
+            : endJob(
+                job.value,
+                outcome.kind === 'cancelled' ? 'Cancelled' : 'Failed',
+                undone ?? failuresOf(outcome),
+                now,
+              );
         if (ended !== job.value) operations.push(replace(job, ended));
       }
-      if (concluded) {
-        const item = await read(table, rows.item(vaultId, concluded.itemId));
-        // Once the job is off the item, the event was taken: a repeat must not move the state again.
-        if (owned(item, concluded) && item.value.activeJob?.jobName === jobName) {
-          operations.push(replace(item, afterJob(item.value, concluded.event, now)));
-        }
+      if (isWorking) {
+        const event = undone === undefined ? concluded.event : undoneEvent(item.value, concluded.event);
+        operations.push(replace(item, afterJob(item.value, event, now)));
       }
       return { operations, result: {} };
     });
   };
+
+const failuresOf = (outcome: JobOutcome): WorkflowFailure[] => (outcome.kind === 'succeeded' ? [] : outcome.failures);
+
+/** What became of the item where a late run of the undoing took back what the job had just done. */
+function undoneEvent({ replication }: ProtectedItem, finished: ProtectionEvent): ProtectionEvent {
+  if (finished === 'plannedFailoverFinished') return 'plannedFailoverGivenBack';
+  return replication.phase === 'stopped' ? 'unplannedFailoverFailed' : 'unplannedFailoverRefused';
+}
 
 function afterJob(item: ProtectedItem, event: ProtectionEvent, now: string): ProtectedItem {
   const { activeJob: _, ...rest } = item;

@@ -1,4 +1,5 @@
 import { hasRelayContact } from '../core/domain/health/contact.js';
+import { mayWork } from '../core/domain/protected-item/active-job.js';
 import type { ProtectedItem, ReplicationProgress } from '../core/domain/protected-item/protected-item.js';
 import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
 import { read } from '../core/records/access.js';
@@ -6,8 +7,8 @@ import { changeItem, owned } from '../core/records/item-change.js';
 import { rows } from '../core/records/rows.js';
 import { done, superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities } from './contract.js';
-import { deleteFailover, targetFailures, unpinPoints } from './failover.js';
-import { gone } from './failures.js';
+import { beginUndoing, deleteFailover, targetFailures, unpinPoints } from './failover.js';
+import { refusals } from './failures.js';
 
 type Needs = Pick<ActivityDependencies, 'table' | 'clock'>;
 
@@ -20,9 +21,8 @@ export const makeCheckPlannedFailover =
   }: Needs & Pick<ActivityDependencies, 'cloudInventory'>): Activity<typeof activities.checkPlannedFailover> =>
   async (input) => {
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
-    if (!owned(stored, input) || stored.value.activeJob?.jobName !== input.jobName) {
-      return { kind: 'failed', failures: [gone(input.itemId)] };
-    }
+    const refused = refusals(owned(stored, input) ? stored.value : undefined, input);
+    if (!stored || refused.length > 0) return { kind: 'failed', failures: refused };
     const item = stored.value;
     const failures = [
       ...hindrances(item),
@@ -37,7 +37,7 @@ export const makeLockSource =
   ({ table }: Pick<ActivityDependencies, 'table'>): Activity<typeof activities.lockSource> =>
   async (input) => {
     const change = await changeItem(table, input, (item) => {
-      if (item.activeJob?.jobName !== input.jobName) return { kind: 'superseded' };
+      if (!mayWork(item, input.jobName)) return { kind: 'superseded' };
       if (item.replication.sourceLock === input.jobName) return { kind: 'unchanged' };
       const replication: ReplicationProgress = { ...item.replication, sourceLock: input.jobName };
       return { kind: 'changed', item: { ...item, replication } };
@@ -49,9 +49,8 @@ export const makeReadFinalCycle =
   ({ table, clock }: Needs): Activity<typeof activities.readFinalCycle> =>
   async (input) => {
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
-    if (!owned(stored, input) || stored.value.replication.sourceLock !== input.jobName) {
-      return { kind: 'failed', failures: [gone(input.itemId)] };
-    }
+    const refused = refusals(owned(stored, input) ? stored.value : undefined, input);
+    if (!stored || refused.length > 0) return { kind: 'failed', failures: refused };
     const item = stored.value;
     const failures = hindrances(item);
     if (failures.length > 0) return { kind: 'failed', failures };
@@ -77,8 +76,8 @@ export const makeGiveBackPlannedFailover =
     typeof activities.giveBackPlannedFailover
   > =>
   async (input) => {
-    const stored = await read(table, rows.item(input.vaultId, input.itemId));
-    if (!owned(stored, input)) return superseded;
+    const stored = await beginUndoing(table, input);
+    if (!stored) return superseded;
     // The source runs again only when nothing of the failover runs any more.
     await deleteFailover({ table, replicas, compute }, input, stored.value);
     await changeItem(table, input, (item) =>

@@ -18,6 +18,7 @@ export const leaveWork: ReadonlySet<string> = new Set([
   activities.finishInitialReplication.name,
   activities.beginResynchronization.name,
   activities.finishResynchronization.name,
+  activities.giveBackPlannedFailover.name,
 ]);
 
 /** Activities after which an item's health is another: it is told at once. */

@@ -24,7 +24,7 @@ export const plannedFailover = orchestrator<JobWorkflowInput, { succeeded: boole
       yield* failOver(context, job);
     } catch (error) {
       const failures = failuresOf(error);
-      yield* insist(context, () => call(context, activities.giveBackPlannedFailover, job));
+      yield* insist(context, () => call(context, activities.giveBackPlannedFailover, { ...job, failures }));
       return yield* conclude(context, job, failures, 'plannedFailoverGivenBack');
     }
     return yield* conclude(context, job, [], 'plannedFailoverFinished');

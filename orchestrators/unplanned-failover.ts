@@ -29,7 +29,7 @@ export const unplannedFailover = orchestrator<UnplannedFailoverInput, { succeede
       yield* failOver(context, input, job);
     } catch (error) {
       const failures = failuresOf(error);
-      const { event } = yield* insist(context, () => call(context, activities.undoFailover, job));
+      const { event } = yield* insist(context, () => call(context, activities.undoFailover, { ...job, failures }));
       return yield* conclude(context, job, failures, event);
     }
     return yield* conclude(context, job, [], 'unplannedFailoverFinished');

@@ -1,6 +1,7 @@
 import type { ToldHealth } from '../health/health-reason.js';
 import type { StatisticsBucket } from '../health/statistics-bucket.js';
 import type { DiskId, ItemId, JobName, ProtectionId, RelayId, VmId } from '../ids.js';
+import type { WorkflowFailure } from '../workflows/failure.js';
 import type { ProtectionState } from './state-table.js';
 
 /** Where a replica disk lives: a page blob holding a fixed VHD in the account that the item names. */
@@ -162,7 +163,13 @@ export interface ProtectedItem {
   state: ProtectionState;
   /** Business time of enabling, ISO-8601. */
   createdAt: string;
-  activeJob?: { jobName: JobName; scenarioName: string; startedAt: string };
+  activeJob?: {
+    jobName: JobName;
+    scenarioName: string;
+    startedAt: string;
+    /** It failed by these and takes back what it did: it does nothing else any more (core/domain/protected-item/active-job.ts). */
+    undone?: WorkflowFailure[];
+  };
   lastSuccessfulFailoverAt?: string;
   lastSuccessfulTestFailoverAt?: string;
   disks: ReplicaDisk[];

@@ -51,22 +51,23 @@ const storage =
   };
 
 /** The process that has this life dies at one of its next steps, and is started anew some time later. */
-function kill(
-  world: FaultWorld,
-  random: SeededRandom,
-  process: { life: Life },
-  end: { bury: () => void; start: () => Promise<void> | void },
-): void {
-  const { life } = process;
+/** The process dies at one of its next steps, and is started again later. One that is dead, or doomed already, is left alone. */
+export function kill(world: FaultWorld, random: SeededRandom, name: 'relay' | 'app' | 'site', stepsMax = 400): void {
+  const { relay, app, site } = world;
+  const [process, start] = {
+    relay: [relay, () => world.startRelay()],
+    app: [app, () => world.startApp()],
+    site: [site?.isUp === true ? site : undefined, () => world.startSite()],
+  }[name] as [{ life: Life; kill: () => void } | undefined, () => Promise<void> | void];
   // One death is enough for one life.
-  if (life.isDoomed) return;
-  life.onDeath(() => {
-    end.bury();
+  if (process === undefined || process.life.isDead || process.life.isDoomed) return;
+  process.life.onDeath(() => {
+    process.kill();
     world.time.schedule(world.time.now() + random.between(1, 6 * minute) * 1000, () => {
-      void (async () => end.start())().catch((error: unknown) => world.fail(error));
+      void (async () => start())().catch((error: unknown) => world.fail(error));
     });
   });
-  life.dieAtStep(random.between(1, 400), random.chance(0.5));
+  process.life.dieAtStep(random.between(1, stepsMax), random.chance(0.5));
 }
 
 /** A fault that the site itself plays. It is cleared as soon as a site is there that can. */
@@ -194,30 +195,21 @@ export const faultKinds = {
   relayKilled: {
     name: 'relay killed',
     inject: (world, random) => {
-      if (world.relay && !world.relay.life.isDead) {
-        const { relay } = world;
-        kill(world, random, relay, { bury: () => relay.kill(), start: () => world.startRelay() });
-      }
+      kill(world, random, 'relay');
     },
     explains: ['logTooLarge'],
   },
   appKilled: {
     name: 'host of the app killed',
     inject: (world, random) => {
-      if (world.app && !world.app.life.isDead) {
-        const { app } = world;
-        kill(world, random, app, { bury: () => app.kill(), start: () => world.startApp() });
-      }
+      kill(world, random, 'app');
     },
     explains: ['logTooLarge'],
   },
   siteKilled: {
     name: 'Hyper-V host killed',
     inject: (world, random) => {
-      if (world.site?.isUp === true) {
-        const { site } = world;
-        kill(world, random, site, { bury: () => site.kill(), start: () => world.startSite() });
-      }
+      kill(world, random, 'site');
     },
     explains: ['hostCrash', 'logTooLarge'],
   },

@@ -91,6 +91,7 @@ export class FaultWorld {
   readonly table = new InMemoryStateTable();
   readonly transfers = new InMemoryTransferStore();
   readonly replicas = new InMemoryReplicaStore({ copiesFromSnapshotsAreIndependent: true });
+  readonly compute = new InMemoryCloudCompute();
   readonly log: string[] = [];
   /** How far clocks are off. */
   readonly skew = { relayMs: 0, siteMs: 0, signatureMs: 0 };
@@ -137,7 +138,7 @@ export class FaultWorld {
       table: this.table,
       transfers: this.transfers,
       replicas: this.replicas,
-      compute: new InMemoryCloudCompute(),
+      compute: this.compute,
       clock: this.#clock(() => 0),
       cloudInventory: new InMemoryCloudInventory(
         [
