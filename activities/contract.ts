@@ -183,6 +183,23 @@ export const activities = {
     JobWorkflowInput & { failures: WorkflowFailure[] },
     { event: Extract<ProtectionEvent, 'unplannedFailoverRefused' | 'unplannedFailoverFailed'> }
   >('undoFailover'),
+  /** Test failover. It moves no state and takes no epoch. */
+  checkTestFailover: activity<JobWorkflowInput & { recoveryPoint: RecoveryPointChoice }, CheckOutcome>(
+    'checkTestFailover',
+  ),
+  /** `waiting`: Latest, and what was received through `receivedCycle` is not applied yet. */
+  chooseTestPoint: activity<
+    JobWorkflowInput & { recoveryPoint: RecoveryPointChoice; receivedCycle: number },
+    { kind: 'chosen'; slices: CopySlice[] } | { kind: 'waiting' } | { kind: 'superseded' }
+  >('chooseTestPoint'),
+  copyTestDisk: activity<JobWorkflowInput & { slice: CopySlice }, { finished: boolean }>('copyTestDisk'),
+  startTestVm: activity<JobWorkflowInput, ItemOutcome>('startTestVm'),
+  awaitCleanUp: activity<JobWorkflowInput, ItemOutcome>('awaitCleanUp'),
+  takeBackTest: activity<JobWorkflowInput, ItemOutcome>('takeBackTest'),
+  /** Ends the test that names this clean-up, and its job. */
+  cleanUpTest: activity<JobWorkflowInput & { comments: string }, ItemOutcome>('cleanUpTest'),
+  giveUpCleanUp: activity<JobWorkflowInput, ItemOutcome>('giveUpCleanUp'),
+
   /** Disabling. */
   stopReplication: activity<JobWorkflowInput, ItemOutcome>('stopReplication'),
   /** Deletes what replication keeps, a bounded number of rows a call, at last the item's own. */

@@ -2,6 +2,8 @@ import { chooseVmSize } from '../core/domain/failover/placement.js';
 import { UnderstudyError } from '../core/domain/errors.js';
 import { mayWork } from '../core/domain/protected-item/active-job.js';
 import type { ProtectedItem, ReplicaBlob } from '../core/domain/protected-item/protected-item.js';
+import type { RecoveryPoint } from '../core/domain/recovery-point/recovery-point.js';
+import type { DiskId, JobName } from '../core/domain/ids.js';
 import type { Fence } from '../core/domain/replication/fence.js';
 import type { SiteVm } from '../core/domain/site/inventory.js';
 import { replicaBlobLengthBytes } from '../core/dataplane/vhd/fixed-vhd.js';
@@ -52,33 +54,47 @@ export const makeCopyFailoverDisk =
     const item = await failingOver(table, input);
     // The virtual machine may run by now: old pages must not go under it.
     if (item.failover.vmArmId !== undefined) return { finished: true };
-    const { diskIndex } = input.slice;
-    const disk = item.disks[diskIndex];
-    const target = item.failover.disks.find(({ diskId }) => diskId === disk?.diskId)?.blob;
-    const point = await read(table, rows.point(input.vaultId, input.itemId, item.failover.cycle));
-    const snapshotId = point?.value.disks.find(({ diskId }) => diskId === disk?.diskId)?.snapshotId;
-    if (!disk || !target || snapshotId === undefined || point?.value.state !== 'ready') {
-      throw new UnderstudyError({
-        code: 'US4008',
-        message: `recovery point ${item.failover.recoveryPointId} has no snapshot of disk ${diskIndex}`,
-        possibleCauses: 'The recovery point was deleted outside of Understudy.',
-        recommendedAction: 'Fail over again to another recovery point.',
-      });
-    }
-    if (replicas.capabilities.copiesFromSnapshotsAreIndependent) {
-      return replicas.copySnapshot(disk.replica, snapshotId, target);
-    }
-    const fence = copyFence(item);
-    try {
-      await replicas.createDisk(target, replicaBlobLengthBytes(disk.sourceSizeBytes));
-      await replicas.raiseFence(target, fence);
-      await copyPages(replicas, { from: disk.replica, snapshotId, to: target, fence }, input.slice);
-    } catch (error) {
-      // Shut out: every slice was copied, and the virtual machine has the disk.
-      if (!(error instanceof FencedError)) throw error;
-    }
-    return { finished: true };
+    const { cycle, disks } = item.failover;
+    const point = await read(table, rows.point(input.vaultId, input.itemId, cycle));
+    return copySlice(replicas, { item, point: point?.value, disks, fence: copyFence(item) }, input.slice);
   };
+
+/** One stretch of a point's disk, to the disk of that id among `disks`. */
+export async function copySlice(
+  replicas: ReplicaStore,
+  copy: {
+    item: ProtectedItem;
+    point: RecoveryPoint | undefined;
+    disks: readonly { diskId: DiskId; blob: ReplicaBlob }[];
+    fence: Fence;
+  },
+  slice: CopySlice,
+): Promise<{ finished: boolean }> {
+  const { item, point, disks, fence } = copy;
+  const disk = item.disks[slice.diskIndex];
+  const target = disks.find(({ diskId }) => diskId === disk?.diskId)?.blob;
+  const snapshotId = point?.disks.find(({ diskId }) => diskId === disk?.diskId)?.snapshotId;
+  if (!disk || !target || snapshotId === undefined || point?.state !== 'ready') {
+    throw new UnderstudyError({
+      code: 'US4008',
+      message: `recovery point ${point?.recoveryPointId ?? 'that was chosen'} has no snapshot of disk ${slice.diskIndex}`,
+      possibleCauses: 'The recovery point was deleted outside of Understudy.',
+      recommendedAction: 'Fail over again to another recovery point.',
+    });
+  }
+  if (replicas.capabilities.copiesFromSnapshotsAreIndependent) {
+    return replicas.copySnapshot(disk.replica, snapshotId, target);
+  }
+  try {
+    await replicas.createDisk(target, replicaBlobLengthBytes(disk.sourceSizeBytes));
+    await replicas.raiseFence(target, fence);
+    await copyPages(replicas, { from: disk.replica, snapshotId, to: target, fence }, slice);
+  } catch (error) {
+    // Shut out: every slice was copied, and the virtual machine has the disk.
+    if (!(error instanceof FencedError)) throw error;
+  }
+  return { finished: true };
+}
 
 /** What copiers of a failover's disks hold. */
 const copyFence = (item: ProtectedItem & { failover: NonNullable<ProtectedItem['failover']> }): Fence => ({
@@ -151,23 +167,42 @@ function specificationOf(
   source: SiteVm | undefined,
 ): CloudVmSpecification {
   const { target, failover } = item;
-  return {
+  return specificationFrom(item, source, {
     vmArmId,
     name: target.vmName,
-    size: target.vmSize ?? chooseVmSize(source, item.disks.length - 1),
-    generation: source?.generation ?? 1,
-    osType: target.osType,
     ...(target.networkId === undefined ? {} : { networkId: target.networkId }),
     ...(target.subnetName === undefined ? {} : { subnetName: target.subnetName }),
+    disks: failover.disks,
+    jobName: failover.jobName,
+    recoveryPointId: failover.recoveryPointId,
+  });
+}
+
+/** The VM of a failover, real or test, with what it takes from item and source. */
+export function specificationFrom(
+  item: ProtectedItem,
+  source: SiteVm | undefined,
+  vm: Pick<CloudVmSpecification, 'vmArmId' | 'name' | 'networkId' | 'subnetName'> & {
+    disks: readonly { diskId: DiskId; blob: ReplicaBlob }[];
+    jobName: JobName;
+    recoveryPointId: string;
+  },
+): CloudVmSpecification {
+  const { disks, jobName, recoveryPointId, ...named } = vm;
+  return {
+    ...named,
+    size: item.target.vmSize ?? chooseVmSize(source, item.disks.length - 1),
+    generation: source?.generation ?? 1,
+    osType: item.target.osType,
     disks: item.disks.flatMap((disk) => {
-      const blob = failover.disks.find(({ diskId }) => diskId === disk.diskId)?.blob;
+      const blob = disks.find(({ diskId }) => diskId === disk.diskId)?.blob;
       if (!blob) return [];
       return [{ name: disk.name, lun: disk.lun, isOsDisk: disk.isOsDisk, blob, sizeBytes: disk.replicaSizeBytes }];
     }),
     tags: {
       'understudy-item': item.itemId,
-      'understudy-job': failover.jobName,
-      'understudy-recovery-point': failover.recoveryPointId,
+      'understudy-job': jobName,
+      'understudy-recovery-point': recoveryPointId,
     },
   };
 }

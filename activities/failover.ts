@@ -19,7 +19,7 @@ import { refusals } from './failures.js';
 import { findOrUndefined } from './prerequisites.js';
 
 /** The points of the item's present life, newest first. */
-async function readPoints(table: StateTable, input: JobWorkflowInput): Promise<Stored<RecoveryPoint>[]> {
+export async function readPoints(table: StateTable, input: JobWorkflowInput): Promise<Stored<RecoveryPoint>[]> {
   const points = await list(table, rows.points(input.vaultId, input.itemId));
   return points.filter(({ value }) => value.protectionId === input.protectionId);
 }
@@ -80,7 +80,7 @@ async function holdPoint(
   });
 }
 
-const pinned = (point: RecoveryPoint, jobName: JobName): RecoveryPoint => ({
+export const pinned = (point: RecoveryPoint, jobName: JobName): RecoveryPoint => ({
   ...point,
   pinnedBy: [...new Set([...point.pinnedBy, jobName])],
 });
@@ -215,7 +215,7 @@ export const makeChooseRecoveryPoint =
     return { kind: 'chosen', slices: stored.value.disks.flatMap((disk, index) => planCopy(disk, index, onStoresSide)) };
   };
 
-function planCopy(disk: { sourceSizeBytes: number }, diskIndex: number, onStoresSide: boolean): CopySlice[] {
+export function planCopy(disk: { sourceSizeBytes: number }, diskIndex: number, onStoresSide: boolean): CopySlice[] {
   const lengthBytes = replicaBlobLengthBytes(disk.sourceSizeBytes);
   if (onStoresSide) return [{ diskIndex, fromBytes: 0, toBytes: lengthBytes }];
   const perSlice = Math.ceil(lengthBytes / copySlicesOfDiskMax / copySliceMinBytes) * copySliceMinBytes;

@@ -28,6 +28,16 @@ import {
   makeLockSource,
   makeReadFinalCycle,
 } from './planned-failover.js';
+import {
+  makeAwaitCleanUp,
+  makeCheckTestFailover,
+  makeChooseTestPoint,
+  makeCleanUpTest,
+  makeCopyTestDisk,
+  makeGiveUpCleanUp,
+  makeStartTestVm,
+  makeTakeBackTest,
+} from './test-failover.js';
 import { makeEvaluatePrerequisites } from './prerequisites.js';
 import { makeApplyRetention, makeCleanUpTransferred, makeSealRecoveryPoint } from './recovery-points.js';
 import { makeDropRelayCommand, makeReadCommandResult, makeSendRelayCommand } from './relay-commands.js';
@@ -96,6 +106,14 @@ const implement = (dependencies: ActivityDependencies): Implementations => ({
   createFailoverVm: makeCreateFailoverVm(dependencies),
   startFailoverVm: makeStartFailoverVm(dependencies),
   undoFailover: makeUndoFailover(dependencies),
+  checkTestFailover: makeCheckTestFailover(dependencies),
+  chooseTestPoint: makeChooseTestPoint(dependencies),
+  copyTestDisk: makeCopyTestDisk(dependencies),
+  startTestVm: makeStartTestVm(dependencies),
+  awaitCleanUp: makeAwaitCleanUp(dependencies),
+  takeBackTest: makeTakeBackTest(dependencies),
+  cleanUpTest: makeCleanUpTest(dependencies),
+  giveUpCleanUp: makeGiveUpCleanUp(dependencies),
   stopReplication: makeStopReplication(dependencies),
   dropReplica: makeDropReplica(dependencies),
   checkCommit: makeCheckCommit(dependencies),

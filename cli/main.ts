@@ -1,5 +1,8 @@
 import { Command } from 'commander';
-import type { HyperVReplicaAzureUnplannedFailoverInput } from '@azure/arm-recoveryservices-siterecovery';
+import type {
+  HyperVReplicaAzureTestFailoverInput,
+  HyperVReplicaAzureUnplannedFailoverInput,
+} from '@azure/arm-recoveryservices-siterecovery';
 import { exportPoint } from './export.js';
 import { protect } from './protect.js';
 import { addReplicationCommands } from './replication-commands.js';
@@ -179,7 +182,7 @@ addReplicationCommands(program, { vault, say, show });
 
 const failover = program
   .command('failover')
-  .description('fail a VM over to Azure, planned or after the loss of the site, and commit a failover');
+  .description('fail a VM over to Azure: as a test, planned, or after the loss of the site; and commit a failover');
 
 failover
   .command('unplanned')
@@ -211,6 +214,66 @@ failover
           providerSpecificDetails: input,
         },
       },
+      { updateIntervalInMs: 500 },
+    );
+    show(
+      item,
+      [{ vm: item.properties?.friendlyName, state: item.properties?.protectionStateDescription }],
+      ['vm', 'state'],
+    );
+  });
+
+failover
+  .command('test')
+  .description('run a copy of a recovery point in a network of its own, beside replication, until it is cleaned up')
+  .requiredOption('--item <name>', 'the item’s name or its VM’s')
+  .option(
+    '--point <point>',
+    'a recovery point’s name, Latest, LatestProcessed or LatestApplicationConsistent',
+    'Latest',
+  )
+  .option('--network <arm id>', 'the virtual network of the test VM (default: none)')
+  .action(async (options: { item: string; point: string; network?: string }) => {
+    const connected = vault();
+    const found = await connected.item(options.item);
+    say(`testing the failover of ${options.item} to ${options.point}`);
+    const providerSpecificDetails: HyperVReplicaAzureTestFailoverInput = {
+      instanceType: 'HyperVReplicaAzure',
+      recoveryPointId: options.point,
+    };
+    const network =
+      options.network === undefined
+        ? { networkType: 'NoNetworkAttachAsInput' }
+        : { networkType: 'VmNetworkAsInput', networkId: options.network };
+    const item = await connected.sdk.replicationProtectedItems.beginTestFailoverAndWait(
+      ...connected.scope,
+      found.fabricName,
+      found.containerName,
+      found.itemName,
+      { properties: { failoverDirection: 'PrimaryToRecovery', ...network, providerSpecificDetails } },
+      { updateIntervalInMs: 500 },
+    );
+    show(
+      item,
+      [{ vm: item.properties?.friendlyName, state: item.properties?.protectionStateDescription }],
+      ['vm', 'state'],
+    );
+  });
+
+failover
+  .command('cleanup')
+  .description('delete the test VM; with that the test failover has succeeded')
+  .requiredOption('--item <name>', 'the item’s name or its VM’s')
+  .option('--comments <text>', 'what the drill showed, for its record', '')
+  .action(async (options: { item: string; comments: string }) => {
+    const connected = vault();
+    const found = await connected.item(options.item);
+    const item = await connected.sdk.replicationProtectedItems.beginTestFailoverCleanupAndWait(
+      ...connected.scope,
+      found.fabricName,
+      found.containerName,
+      found.itemName,
+      { properties: { comments: options.comments } },
       { updateIntervalInMs: 500 },
     );
     show(

@@ -1,5 +1,6 @@
 import type { Temporal } from 'temporal-polyfill';
 import type { Clock } from '../core/ports/clock.js';
+import type { CloudCompute } from '../core/ports/cloud-compute.js';
 import type { CloudInventory } from '../core/ports/cloud-inventory.js';
 import type { ReplicaStore } from '../core/ports/replica-store.js';
 import type { StateTable } from '../core/ports/state-table.js';
@@ -18,6 +19,7 @@ export interface App {
   cloudInventory: CloudInventory;
   transfers: TransferStore;
   replicas: ReplicaStore;
+  compute: CloudCompute;
   /** Hears of what this process writes through `table`. */
   assignmentChanges: AssignmentChanges;
   authenticator: Authenticator;

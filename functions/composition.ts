@@ -47,6 +47,7 @@ export async function compose(settings: Settings): Promise<{ app: App; activitie
       cloudInventory,
       transfers,
       replicas,
+      compute,
       assignmentChanges,
       authenticator: settings.authentication === 'loopback' ? loopbackAuthenticator : closedAuthenticator,
       retryAfterSeconds: retryAfterSeconds[settings.authentication],

@@ -34,14 +34,20 @@ export function* startFailoverVm(context: OrchestrationContext, job: JobWorkflow
   yield* insist(context, () => call(context, activities.startFailoverVm, job));
 }
 
-function* copyDisks(context: OrchestrationContext, job: JobWorkflowInput, slices: readonly CopySlice[]): Steps<void> {
+/** Copies until every slice is finished; a store that copies by itself is asked again after a while. */
+export function* copyDisks(
+  context: OrchestrationContext,
+  job: JobWorkflowInput,
+  slices: readonly CopySlice[],
+  copy: typeof activities.copyFailoverDisk | typeof activities.copyTestDisk = activities.copyFailoverDisk,
+): Steps<void> {
   let waiting = slices;
   while (waiting.length > 0) {
     const copying = waiting;
     const copied = yield* insist(context, () =>
       callEach(
         context,
-        activities.copyFailoverDisk,
+        copy,
         copying.map((slice) => ({ ...job, slice })),
         copiesAtOnceMax,
       ),

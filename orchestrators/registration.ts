@@ -10,6 +10,7 @@ import { plannedFailover } from './planned-failover.js';
 import { replicationLoop } from './replication-loop.js';
 import { resynchronize } from './resynchronize.js';
 import { runOperation } from './run-operation.js';
+import { testFailover, testFailoverCleanUp } from './test-failover.js';
 import { unplannedFailover } from './unplanned-failover.js';
 
 /** Every workflow of the app, ready to register. */
@@ -26,5 +27,7 @@ export const workflows: readonly Workflow[] = [
   applyReceived,
   commitFailover,
   disableProtection,
+  testFailover,
+  testFailoverCleanUp,
   runOperation,
 ];

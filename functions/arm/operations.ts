@@ -12,6 +12,8 @@ import { longRunningOperations } from './long-running.js';
 import type { Operation } from './operation.js';
 import { policyOperations } from './policies.js';
 import { protectableItemOperations } from './protectable-items.js';
+import { failoverActions } from './failover-actions.js';
+import { testFailoverActions } from './test-failover-actions.js';
 import { protectedItemActions } from './protected-item-actions.js';
 import { protectedItemOperations } from './protected-items.js';
 import { recoveryPointOperations } from './recovery-points.js';
@@ -27,6 +29,8 @@ export const operations: readonly Operation[] = [
   ...containerMappingOperations,
   ...protectedItemOperations,
   ...protectedItemActions,
+  ...failoverActions,
+  ...testFailoverActions,
   ...recoveryPointOperations,
   ...jobOperations,
   ...eventOperations,

@@ -3,27 +3,18 @@ import type {
   DisableProtectionInputProperties,
   EnableProtectionInputProperties,
   HyperVReplicaAzureEnableProtectionInput,
-  HyperVReplicaAzurePlannedFailoverProviderInput,
-  HyperVReplicaAzureUnplannedFailoverInput,
-  PlannedFailoverInputProperties,
-  UnplannedFailoverInputProperties,
 } from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
-import { asProtectionId, asVmId, type JobName } from '../../core/domain/ids.js';
-import { jobKinds, type JobKind } from '../../core/domain/jobs/job.js';
+import { asProtectionId, asVmId } from '../../core/domain/ids.js';
+import { jobKinds } from '../../core/domain/jobs/job.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
-import { nextState, operationStarts, type ProtectionOperation } from '../../core/domain/protected-item/state-table.js';
-import type { RecoveryPoint } from '../../core/domain/recovery-point/recovery-point.js';
 import type { SiteVm } from '../../core/domain/site/inventory.js';
 import {
   workflowNames,
   type DisableProtectionInput,
   type EnableProtectionInput,
-  type JobWorkflowInput,
-  type RecoveryPointChoice,
-  type UnplannedFailoverInput,
 } from '../../core/domain/workflows/workflows.js';
-import { insert, list, read, replace, type Stored } from '../../core/records/access.js';
+import { insert, list, read, replace } from '../../core/records/access.js';
 import { itemIdOf, rows, type Fabric } from '../../core/records/rows.js';
 import { ApiError } from '../http/api-error.js';
 import type { ApiResponse } from '../http/exchange.js';
@@ -33,22 +24,13 @@ import { submitJob } from '../jobs/submit-job.js';
 import { armIdOf, lastSegment, nameIn } from './arm-id.js';
 import { badReference } from './cloud-resources.js';
 import { cloudOf } from './clouds.js';
+import { act } from './item-operation.js';
 import { accepted } from './long-running.js';
 import { param, vaultOperation, vaultOperationWithBody, type VaultCall } from './operation.js';
 import { findPolicy } from './policies.js';
 import { protectedItemArmId } from './protectable-items.js';
 import { itemOf, itemPath } from './protected-items.js';
-import { readyPoints } from './recovery-points.js';
 import type { ShapeOf } from './wire.js';
-
-/** The item as it is while the operation's job runs. The caller has checked that the operation is allowed. */
-function begun(item: ProtectedItem, operation: ProtectionOperation, kind: JobKind, jobName: JobName, now: string) {
-  return {
-    ...item,
-    state: nextState(item.state, operationStarts[operation]) ?? item.state,
-    activeJob: { jobName, scenarioName: kind.scenarioName, startedAt: now },
-  };
-}
 
 const enableBody = z.object({
   properties: z.object({
@@ -198,93 +180,6 @@ async function putItem(call: VaultCall, body: EnableBody): Promise<ApiResponse> 
   return accepted(call, job);
 }
 
-/** Moves the item into the operation's state and starts its job, in one transaction. */
-async function act(
-  call: VaultCall,
-  action: {
-    operation: ProtectionOperation;
-    kind: JobKind;
-    orchestrator: string;
-    input: (base: JobWorkflowInput, item: Stored<ProtectedItem>) => Promise<object>;
-  },
-): Promise<ApiResponse> {
-  const { itemId, vmName, fabricName, containerName, itemName } = (await itemOf(call)).value;
-  const job = await submitJob(call.app, {
-    vaultId: call.vaultId,
-    kind: action.kind,
-    orchestrator: action.orchestrator,
-    targetResourceId: protectedItemArmId(call, { fabricName, containerName, itemName }),
-    targetObjectName: vmName,
-    itemId,
-    decide: async (jobName, now) => {
-      const item = await itemOf(call);
-      refuseUnlessAllowed(item.value, action.operation);
-      const base = { vaultId: call.vaultId, itemId, protectionId: item.value.protectionId, jobName };
-      const input = await action.input(base, item);
-      return { operations: [replace(item, begun(item.value, action.operation, action.kind, jobName, now))], input };
-    },
-  });
-  return accepted(call, job);
-}
-
-const failoverBody = z.object({
-  properties: z.object({
-    failoverDirection: z.literal('PrimaryToRecovery').optional(),
-    sourceSiteOperations: z.enum(['Required', 'NotRequired']).optional(),
-    providerSpecificDetails: z
-      .object({
-        instanceType: z.literal('HyperVReplicaAzure'),
-        recoveryPointId: z.string().nullish(),
-      } satisfies ShapeOf<HyperVReplicaAzureUnplannedFailoverInput>)
-      .nullish(),
-  } satisfies ShapeOf<UnplannedFailoverInputProperties>),
-});
-
-/** A planned failover goes to what the source wrote last: it takes no other point. */
-const plannedFailoverBody = z.object({
-  properties: z.object({
-    failoverDirection: z.literal('PrimaryToRecovery').optional(),
-    providerSpecificDetails: z
-      .object({
-        instanceType: z.literal('HyperVReplicaAzure'),
-        recoveryPointId: z.literal(['', 'Latest']).nullish(),
-      } satisfies ShapeOf<HyperVReplicaAzurePlannedFailoverProviderInput>)
-      .nullish(),
-  } satisfies ShapeOf<PlannedFailoverInputProperties>),
-});
-
-const pointTarget = '$.properties.providerSpecificDetails.recoveryPointId';
-
-/** An absent recovery point means Latest; the words of recovery plans are taken in its place. */
-function choiceOf(recoveryPointId: string | null | undefined, points: readonly RecoveryPoint[]): RecoveryPointChoice {
-  if (recoveryPointId === undefined || recoveryPointId === null || recoveryPointId === '') return { kind: 'latest' };
-  const found = points.find((point) => point.recoveryPointId === lastSegment(recoveryPointId).toLowerCase());
-  switch (recoveryPointId.toLowerCase()) {
-    case 'latest':
-      return { kind: 'latest' };
-    case 'latestprocessed':
-      return { kind: 'latestProcessed' };
-    case 'latestapplicationconsistent':
-      if (points.some((point) => point.consistency === 'applicationConsistent')) {
-        return { kind: 'latestApplicationConsistent' };
-      }
-      throw badReference(
-        pointTarget,
-        'application-consistent recovery point',
-        recoveryPointId,
-        'Choose Latest, LatestProcessed or one of the recovery points of the item.',
-      );
-    default:
-      if (found !== undefined) return { kind: 'point', recoveryPointId: found.recoveryPointId };
-      throw badReference(
-        pointTarget,
-        'recovery point',
-        recoveryPointId,
-        'List the recovery points of the item; or name Latest, LatestProcessed or LatestApplicationConsistent.',
-      );
-  }
-}
-
 const disableBody = z.object({
   properties: z
     .object({
@@ -314,71 +209,6 @@ export const protectedItemActions = [
       body: enableBody,
     },
     putItem,
-  ),
-  vaultOperationWithBody(
-    'replicationProtectedItems.beginPlannedFailover',
-    'POST',
-    `${itemPath}/plannedFailover`,
-    {
-      summary: 'Shuts the source down and fails the VM over without losing a write',
-      request: 'PlannedFailoverInput',
-      response: 'ReplicationProtectedItem',
-      longRunning: true,
-      role: 'operator',
-      body: plannedFailoverBody,
-    },
-    (call) =>
-      act(call, {
-        operation: 'PlannedFailover',
-        kind: jobKinds.plannedFailover,
-        orchestrator: workflowNames.plannedFailover,
-        input: async (base) => base,
-      }),
-  ),
-  vaultOperationWithBody(
-    'replicationProtectedItems.beginUnplannedFailover',
-    'POST',
-    `${itemPath}/unplannedFailover`,
-    {
-      summary: 'Fails the VM over to a recovery point',
-      request: 'UnplannedFailoverInput',
-      response: 'ReplicationProtectedItem',
-      longRunning: true,
-      role: 'operator',
-      body: failoverBody,
-    },
-    (call, body) =>
-      act(call, {
-        operation: 'UnplannedFailover',
-        kind: jobKinds.unplannedFailover,
-        orchestrator: workflowNames.unplannedFailover,
-        input: async (base, item): Promise<UnplannedFailoverInput> => {
-          const points = (await readyPoints(call, item.value)).map(({ value }) => value);
-          return {
-            ...base,
-            recoveryPoint: choiceOf(body.properties.providerSpecificDetails?.recoveryPointId, points),
-            shutDownSource: body.properties.sourceSiteOperations === 'Required',
-          };
-        },
-      }),
-  ),
-  vaultOperation(
-    'replicationProtectedItems.beginFailoverCommit',
-    'POST',
-    `${itemPath}/failoverCommit`,
-    {
-      summary: 'Commits a failover: other recovery points are given up',
-      response: 'ReplicationProtectedItem',
-      longRunning: true,
-      role: 'operator',
-    },
-    (call) =>
-      act(call, {
-        operation: 'Commit',
-        kind: jobKinds.commitFailover,
-        orchestrator: workflowNames.commitFailover,
-        input: async (base) => base,
-      }),
   ),
   vaultOperationWithBody(
     'replicationProtectedItems.beginDelete',

@@ -76,6 +76,18 @@ function nicsToWire(item: ProtectedItem, fabric: Fabric | undefined): Wire<VMNic
   }));
 }
 
+/** As recorded while a test VM runs; before and after it in the same style. */
+function testToWire({ testFailover }: ProtectedItem) {
+  const [testFailoverState, testFailoverStateDescription] = {
+    none: ['None', 'None'],
+    inProgress: ['TestFailoverInitiated', 'Test failover is in progress'],
+    takingBack: ['TestFailoverFailed', 'Test failover failed and is taken back'],
+    waiting: ['WaitingForCompletion', 'Waiting for user input'],
+    cleaningUp: ['MarkedForDeletion', 'Cleaning up test environment'],
+  }[testFailover?.state ?? 'none'];
+  return { testFailoverState, testFailoverStateDescription };
+}
+
 export function itemToWire(
   call: VaultCall,
   item: ProtectedItem,
@@ -103,10 +115,10 @@ export function itemToWire(
       primaryProtectionContainerFriendlyName: cloud?.name,
       recoveryProtectionContainerFriendlyName: azureContainer,
       protectionState: state.protectionState,
-      protectionStateDescription: state.protectionStateDescription,
+      protectionStateDescription:
+        item.testFailover?.state === 'waiting' ? 'Cleanup test failover pending' : state.protectionStateDescription,
       activeLocation: state.activeLocation,
-      testFailoverState: 'None',
-      testFailoverStateDescription: 'None',
+      ...testToWire(item),
       allowedOperations: allowedOperations(item),
       replicationHealth: health.level,
       failoverHealth: 'Normal',

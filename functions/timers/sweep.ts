@@ -10,6 +10,8 @@ import {
 import { decideAndCommit, list, read, remove, replace } from '../../core/records/access.js';
 import { rows, type PointExport } from '../../core/records/rows.js';
 import { transactionOperationsMax } from '../../core/ports/state-table.js';
+import { deleteTest, endTest } from '../../activities/test-failover.js';
+import type { WorkflowFailure } from '../../core/domain/workflows/failure.js';
 import type { AppInvocation } from '../app.js';
 
 /** Workflows that are asked for at the same time. */
@@ -48,7 +50,12 @@ async function sweepVault(app: AppInvocation, vaultId: VaultId): Promise<void> {
       : [limit(() => attempt(app, `job ${job.jobName}`, () => start(app, workflow, false)))];
   });
   const minute = Math.floor((await app.clock.now()).epochMilliseconds / 60_000);
-  const items = (await list(app.table, rows.items(vaultId)))
+  const all = await list(app.table, rows.items(vaultId));
+  for (const { value: item } of all) {
+    if (!isTestOver(item)) continue;
+    await attempt(app, `the test failover of ${item.itemId}`, () => endTestAfterFailover(app, vaultId, item));
+  }
+  const items = all
     .filter(({ value: item }) => !isIdle(item) || isTurnOf(item, minute))
     .flatMap(({ value: item }) =>
       ensureWorkflows(vaultId, item).map((workflow) =>
@@ -63,6 +70,27 @@ async function sweepVault(app: AppInvocation, vaultId: VaultId): Promise<void> {
     await attempt(app, `export ${value.exportId}`, () => endExport(app, vaultId, value));
   }
 }
+
+/** A disaster struck during the drill: the virtual machine runs in Azure, and the test VM is not needed beside it. */
+const isTestOver = ({ testFailover, failover, activeJob }: ProtectedItem): boolean =>
+  testFailover !== undefined && failover?.vmArmId !== undefined && activeJob === undefined;
+
+async function endTestAfterFailover(app: AppInvocation, vaultId: VaultId, item: ProtectedItem): Promise<void> {
+  const { itemId, protectionId, testFailover } = item;
+  if (testFailover === undefined) return;
+  const key = { vaultId, itemId, protectionId, jobName: testFailover.jobName };
+  await deleteTest(app, key);
+  const now = (await app.clock.now()).toString();
+  await endTest(app.table, key, testFailover.jobName, { kind: 'failed', now, failure: endedByFailover(item.vmName) });
+}
+
+const endedByFailover = (vmName: string): WorkflowFailure => ({
+  code: 'US4018',
+  message: `the test failover of ${vmName} was ended by a failover; its test VM is deleted`,
+  possibleCauses: 'A failover was run while the test VM was up.',
+  recommendedAction: 'Run the test failover again when the virtual machine is protected again.',
+  retry: 'never',
+});
 
 /**
  * Nothing waits to be applied: should its workflow have died, the next cycle that arrives finds that out. Of hundreds of

@@ -11,6 +11,16 @@ export function chooseSubnet(
   return (subnets.find(({ name }) => sourceSubnets.includes(name.toLowerCase())) ?? subnets[0])?.name;
 }
 
+/** In a test failover: the one named as at the source, else the first alphabetically. */
+export const chooseTestSubnet = (
+  vm: Pick<SiteVm, 'nics'> | undefined,
+  subnets: readonly { name: string }[],
+): string | undefined =>
+  chooseSubnet(
+    vm,
+    [...subnets].sort((a, b) => (a.name.toLowerCase() < b.name.toLowerCase() ? -1 : 1)),
+  );
+
 /** Sizes to choose from where the operator named none, smallest first: cores, memory, data disks that it takes. */
 const largestSize = 'Standard_D32s_v5';
 const sizes = [

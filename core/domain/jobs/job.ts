@@ -39,6 +39,10 @@ export interface Job {
   targetResourceId: string;
   targetObjectName: string;
   itemId?: ItemId;
+  /** What a suspended job waits for: a test failover for its clean-up. */
+  suspendedFor?: 'testFailover';
+  /** The operator's, of the clean-up that ended it. */
+  comments?: string;
   /** What the client gets at the end: GET on Location answers 200 with the resource, or 204. */
   intent: { orchestrator: string; input: unknown };
 }
@@ -109,6 +113,25 @@ export const jobKinds = {
     tasks: [
       { name: 'VmCommitPrerequisitesCheck', friendlyName: 'Prerequisites check for commit' },
       { name: 'VmCommitFailover', friendlyName: 'Commit failover' },
+    ],
+  },
+  testFailover: {
+    scenarioName: 'TestFailover',
+    friendlyName: 'Test failover',
+    tasks: [
+      { name: 'VmTfoPrerequisitesCheck', friendlyName: 'Prerequisites check for test failover' },
+      { name: 'VmTfoInitiateFailover', friendlyName: 'Starting test failover' },
+      { name: 'VmTfoPrepareTestVm', friendlyName: 'Creating test virtual machine' },
+      { name: 'VmTfoBootTestVm', friendlyName: 'Start the virtual machine' },
+    ],
+  },
+  testFailoverCleanUp: {
+    scenarioName: 'TestFailoverCleanup',
+    friendlyName: 'Test failover cleanup',
+    tasks: [
+      { name: 'VmTfoCleanupPreflightsCheck', friendlyName: 'Prerequisites check for cleanup' },
+      { name: 'VmTfoEndFailover', friendlyName: 'Ending test failover' },
+      { name: 'VmTfoDeleteTestVm', friendlyName: 'Clean up the test virtual machine' },
     ],
   },
   /** Task names of this one are ours. */

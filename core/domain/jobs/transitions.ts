@@ -50,6 +50,11 @@ export function succeedJob(job: Job, now: string): Job {
   };
 }
 
+/** All its tasks are done, and it waits for an operator. */
+export function suspendJob(job: Job, suspendedFor: NonNullable<Job['suspendedFor']>): Job {
+  return hasEnded(job) ? job : { ...job, state: 'Suspended', suspendedFor };
+}
+
 /** The running task failed, or was cancelled, with the job; what had not started stays so. */
 export function endJob(
   job: Job,

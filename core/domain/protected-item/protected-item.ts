@@ -1,3 +1,4 @@
+import type { TestFailover } from '../failover/test-failover.js';
 import type { ToldHealth } from '../health/health-reason.js';
 import type { StatisticsBucket } from '../health/statistics-bucket.js';
 import type { DiskId, ItemId, JobName, ProtectionId, RelayId, VmId } from '../ids.js';
@@ -178,6 +179,7 @@ export interface ProtectedItem {
   replication: ReplicationProgress;
   /** As the last events told it: what differs from it now is told by the next ones. */
   health?: ToldHealth;
+  testFailover?: TestFailover;
   /** After failover. */
   failover?: {
     jobName: JobName;

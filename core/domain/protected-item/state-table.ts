@@ -41,6 +41,9 @@ export const protectionEvents = [
   /** The same, while a resynchronization goes on. */
   'unplannedFailoverRefusedInResync',
   'unplannedFailoverFailed',
+  /** These two move nothing: a test failover goes on beside replication, and may outlive a failover. */
+  'testFailoverStarted',
+  'testFailoverCleanUpStarted',
   'commitStarted',
   'commitFinished',
   'commitFailed',
@@ -54,6 +57,8 @@ export type ProtectionEvent = (typeof protectionEvents)[number];
 /** Names as ARM's `allowedOperations` spells them: those that there is a workflow for. */
 export type ProtectionOperation =
   | 'EnableProtection'
+  | 'TestFailover'
+  | 'TestFailoverCleanup'
   | 'PlannedFailover'
   | 'UnplannedFailover'
   | 'Commit'
@@ -64,6 +69,8 @@ export type ProtectionOperation =
 /** An operation is allowed where the event that it begins with is. */
 export const operationStarts: Readonly<Record<ProtectionOperation, ProtectionEvent>> = {
   EnableProtection: 'enablingStarted',
+  TestFailover: 'testFailoverStarted',
+  TestFailoverCleanup: 'testFailoverCleanUpStarted',
   PlannedFailover: 'plannedFailoverStarted',
   UnplannedFailover: 'unplannedFailoverStarted',
   Commit: 'commitStarted',
@@ -85,12 +92,15 @@ const transitions: Readonly<Record<ProtectionState, Partial<Record<ProtectionEve
   },
   FinalizingProtection: { protectionFinalized: 'Protected' },
   Protected: {
+    testFailoverStarted: 'Protected',
+    testFailoverCleanUpStarted: 'Protected',
     plannedFailoverStarted: 'PlannedFailoverInProgress',
     unplannedFailoverStarted: 'UnplannedFailoverInProgress',
     resyncStarted: 'Resynchronizing',
     disablingStarted: 'DisablingProtection',
   },
   Resynchronizing: {
+    testFailoverCleanUpStarted: 'Resynchronizing',
     resyncFinished: 'Protected',
     resyncFailed: 'Protected',
     unplannedFailoverStarted: 'UnplannedFailoverInProgress',
@@ -107,16 +117,19 @@ const transitions: Readonly<Record<ProtectionState, Partial<Record<ProtectionEve
     unplannedFailoverFailed: 'UnplannedFailoverFailed',
   },
   UnplannedFailoverFailed: {
+    testFailoverCleanUpStarted: 'UnplannedFailoverFailed',
     unplannedFailoverStarted: 'UnplannedFailoverInProgress',
     disablingStarted: 'DisablingProtection',
   },
   FailoverCommitPending: {
+    testFailoverCleanUpStarted: 'FailoverCommitPending',
     commitStarted: 'CommitInProgress',
     migrationCompletionStarted: 'DisablingProtection',
     disablingStarted: 'DisablingProtection',
   },
   CommitInProgress: { commitFinished: 'FailoverCommitted', commitFailed: 'FailoverCommitPending' },
   FailoverCommitted: {
+    testFailoverCleanUpStarted: 'FailoverCommitted',
     migrationCompletionStarted: 'DisablingProtection',
     disablingStarted: 'DisablingProtection',
   },
@@ -134,14 +147,22 @@ export function allowedOperations(item: {
   state: ProtectionState;
   activeJob?: unknown;
   replication: { resync?: unknown; resyncRequired?: unknown };
+  testFailover?: { state: string };
 }): ProtectionOperation[] {
   if (item.activeJob !== undefined) return [];
   return operations.filter(
     (operation) =>
       nextState(item.state, operationStarts[operation]) !== undefined &&
       (operation !== 'RepairReplication' || mayResynchronize(item)) &&
-      (operation !== 'PlannedFailover' || isWhole(item)),
+      (operation !== 'PlannedFailover' || isWhole(item)) &&
+      fitsTest(operation, item.testFailover),
   );
+}
+
+/** Beside a test VM replication is mended and a disaster may strike; whatever else waits until it is cleaned up. */
+function fitsTest(operation: ProtectionOperation, test: { state: string } | undefined): boolean {
+  if (operation === 'TestFailoverCleanup') return test?.state === 'waiting';
+  return test === undefined || operation === 'UnplannedFailover' || operation === 'RepairReplication';
 }
 
 /** A planned failover loses nothing: so it takes a replica that lacks nothing (docs/architecture.md, rule 8). */

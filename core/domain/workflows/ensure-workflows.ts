@@ -80,6 +80,6 @@ export function ensureJobWorkflow(job: Job): WorkflowToRun | undefined {
 /** Every instance that waits for changes of this item's rows and must be woken after one, beside those started anew. */
 export function doorbellInstances(vaultId: VaultId, item: ProtectedItem): string[] {
   const instances = ensureWorkflows(vaultId, item).map(({ instanceId }) => instanceId);
-  const jobs = [item.activeJob?.jobName, item.replication.resync?.jobName];
+  const jobs = [item.activeJob?.jobName, item.replication.resync?.jobName, item.testFailover?.jobName];
   return [...instances, ...jobs.flatMap((jobName) => (jobName === undefined ? [] : [jobName]))];
 }

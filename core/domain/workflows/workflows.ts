@@ -35,6 +35,15 @@ export interface UnplannedFailoverInput extends JobWorkflowInput {
   shutDownSource: boolean;
 }
 
+export interface TestFailoverInput extends JobWorkflowInput {
+  recoveryPoint: RecoveryPointChoice;
+}
+
+export interface TestFailoverCleanUpInput extends JobWorkflowInput {
+  /** The operator's, for the record of the drill. */
+  comments: string;
+}
+
 export interface DisableProtectionInput extends JobWorkflowInput {
   /** The site is not asked to stop tracking: it is lost, or is cleaned by hand. */
   leaveSite: boolean;
@@ -74,6 +83,8 @@ export const workflowNames = {
   applyReceived: 'applyReceived',
   commitFailover: 'commitFailover',
   disableProtection: 'disableProtection',
+  testFailover: 'testFailover',
+  testFailoverCleanUp: 'testFailoverCleanUp',
   runOperation: 'runOperation',
 } as const;
 

@@ -164,7 +164,12 @@ test('a source that must be resynchronized is given back', async () => {
     await world.wake();
     await assertGivenBack(world, await world.endedJob(jobName), 'US4012');
     const item = await world.currentItem();
-    assert.deepEqual(allowedOperations(item), ['UnplannedFailover', 'RepairReplication', 'DisableProtection']);
+    assert.deepEqual(allowedOperations(item), [
+      'TestFailover',
+      'UnplannedFailover',
+      'RepairReplication',
+      'DisableProtection',
+    ]);
   });
 });
 

@@ -11,6 +11,7 @@ import { RelayRouter } from '../../../functions/relay-api/relay-router.js';
 import { relayProtocolVersion, textToSign } from '../../../core/domain/relay-protocol/wire.js';
 import type { SiteInventory } from '../../../core/domain/site/inventory.js';
 import { UnderstudyError } from '../../../core/domain/errors.js';
+import type { CloudCompute } from '../../../core/ports/cloud-compute.js';
 import type { ReplicaStore } from '../../../core/ports/replica-store.js';
 import type { TransferStore } from '../../../core/ports/transfer-store.js';
 import { InMemoryStateTable } from '../in-memory/state-table.js';
@@ -81,6 +82,7 @@ export class Harness {
       }),
       stat: async (_account, blobName) => this.uploaded.get(blobName),
     },
+    compute: unused<CloudCompute>('CloudCompute'),
     replicas: {
       ...unused<ReplicaStore>('ReplicaStore'),
       grantRead: async (blob, snapshotId) => ({

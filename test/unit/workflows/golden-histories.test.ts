@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { jobKinds } from '../../../core/domain/jobs/job.js';
 import { workflowNames, type RunOperationInput } from '../../../core/domain/workflows/workflows.js';
 import { asJobName } from '../../../core/domain/ids.js';
-import { list, read } from '../../../core/records/access.js';
+import { withTest } from '../../../core/domain/failover/test-failover.js';
+import { list, read, replace } from '../../../core/records/access.js';
 import { rows, vaultPartition } from '../../../core/records/rows.js';
 import { HistoryRecorder, replay, type RecordedTurn } from '../../support/durable/history-recorder.js';
 import { sampleVaultId } from '../../support/sample-item.js';
@@ -68,6 +69,27 @@ async function record(): Promise<ReadonlyMap<string, RecordedTurn>> {
   });
   await inWorld({ worker: recorder }, async (world) => {
     await world.protect();
+    const stored = await world.storedItem();
+    const drill = await world.submit(
+      jobKinds.testFailover,
+      workflowNames.testFailover,
+      { recoveryPoint: { kind: 'latest' } },
+      ({ jobName, createdAt }) => [
+        replace(stored, {
+          ...stored.value,
+          testFailover: { jobName, state: 'inProgress', startedAt: createdAt, disks: [] },
+        }),
+      ],
+    );
+    await world.until(async () => (await world.job(drill)).state === 'Suspended', 'the test VM');
+    const tested = await world.storedItem();
+    const cleaning = await world.submit(
+      jobKinds.testFailoverCleanUp,
+      workflowNames.testFailoverCleanUp,
+      { comments: 'it came up' },
+      ({ jobName }) => [replace(tested, withTest(tested.value, { state: 'cleaningUp', cleanUpJobName: jobName }))],
+    );
+    assert.equal((await world.endedJob(cleaning)).state, 'Succeeded');
     const planned = await world.operate(
       jobKinds.plannedFailover,
       workflowNames.plannedFailover,

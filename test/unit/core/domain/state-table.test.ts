@@ -53,6 +53,10 @@ const allowed: [ProtectionState, ProtectionEvent, ProtectionState][] = [
     'disablingStarted',
     'DisablingProtection',
   ]),
+  ['Protected', 'testFailoverStarted', 'Protected'],
+  ...(
+    ['Protected', 'Resynchronizing', 'UnplannedFailoverFailed', 'FailoverCommitPending', 'FailoverCommitted'] as const
+  ).map((state): [ProtectionState, ProtectionEvent, ProtectionState] => [state, 'testFailoverCleanUpStarted', state]),
   ['FailoverCommitPending', 'migrationCompletionStarted', 'DisablingProtection'],
   ['FailoverCommitted', 'migrationCompletionStarted', 'DisablingProtection'],
   ['DisablingProtection', 'disablingFailed', 'DisablingFailed'],
@@ -75,9 +79,9 @@ test('every pair of state and operation is allowed exactly where its first event
   const operations = Object.keys(operationStarts) as ProtectionOperation[];
   for (const state of protectionStates) {
     for (const operation of operations) {
-      // A planned failover loses nothing: an item that must be resynchronized has none.
+      // A planned failover loses nothing: an item that must be resynchronized has none. A clean-up has a test VM.
       const expected =
-        operation !== 'PlannedFailover' &&
+        !['PlannedFailover', 'TestFailoverCleanup'].includes(operation) &&
         allowed.some(([from, event]) => from === state && event === operationStarts[operation]);
       const waiting = { state, replication: { resyncRequired } };
       assert.equal(allowedOperations(waiting).includes(operation), expected, `${state} × ${operation}`);
@@ -85,6 +89,7 @@ test('every pair of state and operation is allowed exactly where its first event
     assert.deepEqual(allowedOperations({ state, activeJob: {}, replication: { resyncRequired } }), []);
   }
   assert.deepEqual(allowedOperations({ state: 'Protected', replication: {} }), [
+    'TestFailover',
     'PlannedFailover',
     'UnplannedFailover',
     'RepairReplication',
@@ -105,9 +110,26 @@ test('a base that is being sent is begun anew only when it must be, and one resy
   assert.deepEqual(allowedOperations(broken), ['RepairReplication', 'DisableProtection']);
   const resync = { jobName: asJobName('job'), startedAt: '2026-01-05T10:00:00Z', cause: 'requested' };
   assert.deepEqual(allowedOperations({ state: 'Protected', replication: { resync } }), [
+    'TestFailover',
     'UnplannedFailover',
     'DisableProtection',
   ]);
+});
+
+test('beside a test VM replication is mended, a disaster may strike, and the test is cleaned up: nothing else', () => {
+  for (const state of protectionStates) {
+    for (const test of ['inProgress', 'takingBack', 'waiting', 'cleaningUp']) {
+      const wanted = ['UnplannedFailover', 'RepairReplication', ...(test === 'waiting' ? ['TestFailoverCleanup'] : [])];
+      const without = allowedOperations({ state, replication: {} });
+      const beside = allowedOperations({ state, replication: {}, testFailover: { state: test } });
+      const mayCleanUp = nextState(state, 'testFailoverCleanUpStarted') !== undefined && test === 'waiting';
+      assert.deepEqual(
+        new Set(beside),
+        new Set([...without.filter((name) => wanted.includes(name)), ...(mayCleanUp ? ['TestFailoverCleanup'] : [])]),
+        `${state}, ${test}`,
+      );
+    }
+  }
 });
 
 test('every state is reached, and every state is left', () => {
