@@ -1,0 +1,96 @@
+import type {
+  HyperVReplicaAzureTestFailoverInput,
+  HyperVReplicaAzureUnplannedFailoverInput,
+  ReplicationProtectedItem,
+} from '@azure/arm-recoveryservices-siterecovery';
+import type { Command } from 'commander';
+import type { CommandLine } from './replication-commands.js';
+import type { Vault } from './vault-client.js';
+
+const instanceType = 'HyperVReplicaAzure';
+const failoverDirection = 'PrimaryToRecovery';
+const polling = { updateIntervalInMs: 500 };
+
+type Address = [...Vault['scope'], string, string, string];
+type Operations = Vault['sdk']['replicationProtectedItems'];
+/** Runs one operation on the item to its end, and gives the item as it is then. */
+type Operate = (operations: Operations, address: Address) => Promise<ReplicationProtectedItem>;
+
+const pointOption = [
+  '--point <point>',
+  'a recovery point’s name, Latest, LatestProcessed or LatestApplicationConsistent',
+  'Latest',
+] as const;
+
+/** `failover test | cleanup | planned | unplanned | commit`. */
+export function addFailoverCommands(program: Command, { vault, say, show }: CommandLine): void {
+  const failover = program
+    .command('failover')
+    .description('fail a VM over to Azure: as a test, planned, or after the loss of the site; and commit a failover');
+  const command = (name: string, description: string): Command =>
+    failover.command(name).description(description).requiredOption('--item <name>', 'the item’s name or its VM’s');
+
+  const run = async (itemName: string, message: string, operate: Operate): Promise<void> => {
+    const connected = vault();
+    const found = await connected.item(itemName);
+    say(message);
+    const address: Address = [...connected.scope, found.fabricName, found.containerName, found.itemName];
+    const item = await operate(connected.sdk.replicationProtectedItems, address);
+    const { friendlyName: vm, protectionStateDescription: state } = item.properties ?? {};
+    show(item, [{ vm, state }], ['vm', 'state']);
+  };
+
+  command('test', 'run a copy of a recovery point in a network of its own, beside replication, until it is cleaned up')
+    .option(...pointOption)
+    .option('--network <arm id>', 'the virtual network of the test VM (default: none)')
+    .action(({ item, point, network }: { item: string; point: string; network?: string }) =>
+      run(item, `testing the failover of ${item} to ${point}`, (operations, address) => {
+        const providerSpecificDetails: HyperVReplicaAzureTestFailoverInput = { instanceType, recoveryPointId: point };
+        const where =
+          network === undefined
+            ? { networkType: 'NoNetworkAttachAsInput' }
+            : { networkType: 'VmNetworkAsInput', networkId: network };
+        const properties = { failoverDirection, ...where, providerSpecificDetails };
+        return operations.beginTestFailoverAndWait(...address, { properties }, polling);
+      }),
+    );
+
+  command('cleanup', 'delete the test VM; with that the test failover has succeeded')
+    .option('--comments <text>', 'what the drill showed, for its record', '')
+    .action(({ item, comments }: { item: string; comments: string }) =>
+      run(item, `cleaning up the test failover of ${item}`, (operations, address) =>
+        operations.beginTestFailoverCleanupAndWait(...address, { properties: { comments } }, polling),
+      ),
+    );
+
+  command(
+    'planned',
+    'shut the source VM down, send what it wrote last, and start the VM in Azure: no write is lost',
+  ).action(({ item }: { item: string }) =>
+    run(item, `shutting ${item} down and failing it over`, (operations, address) => {
+      const properties = { failoverDirection, providerSpecificDetails: { instanceType } as const };
+      return operations.beginPlannedFailoverAndWait(...address, { properties }, polling);
+    }),
+  );
+
+  command('unplanned', 'start the VM in Azure from a recovery point')
+    .option(...pointOption)
+    .option('--shutdown-source', 'try to shut the source VM down first', false)
+    .action(({ item, point, shutdownSource }: { item: string; point: string; shutdownSource: boolean }) =>
+      run(item, `failing ${item} over to ${point}`, (operations, address) => {
+        const providerSpecificDetails: HyperVReplicaAzureUnplannedFailoverInput = {
+          instanceType,
+          recoveryPointId: point,
+        };
+        const sourceSiteOperations = shutdownSource ? 'Required' : 'NotRequired';
+        const properties = { failoverDirection, sourceSiteOperations, providerSpecificDetails };
+        return operations.beginUnplannedFailoverAndWait(...address, { properties }, polling);
+      }),
+    );
+
+  command('commit', 'keep the failover’s recovery point and give up the others').action(({ item }: { item: string }) =>
+    run(item, `committing the failover of ${item}`, (operations, address) =>
+      operations.beginFailoverCommitAndWait(...address, polling),
+    ),
+  );
+}
