@@ -183,6 +183,15 @@ export const activities = {
     JobWorkflowInput & { failures: WorkflowFailure[] },
     { event: Extract<ProtectionEvent, 'unplannedFailoverRefused' | 'unplannedFailoverFailed'> }
   >('undoFailover'),
+  /** Change of the recovery point before commit. */
+  beginPointChange: activity<
+    JobWorkflowInput & { recoveryPoint: RecoveryPointChoice },
+    { kind: 'chosen'; slices: CopySlice[] } | { kind: 'superseded' }
+  >('beginPointChange'),
+  copyChangedDisk: activity<JobWorkflowInput & { slice: CopySlice }, { finished: boolean }>('copyChangedDisk'),
+  switchPoint: activity<JobWorkflowInput, ItemOutcome>('switchPoint'),
+  dropPointChange: activity<JobWorkflowInput, ItemOutcome>('dropPointChange'),
+
   /** Test failover. It moves no state and takes no epoch. */
   checkTestFailover: activity<JobWorkflowInput & { recoveryPoint: RecoveryPointChoice }, CheckOutcome>(
     'checkTestFailover',

@@ -57,6 +57,10 @@ export const makeDropReplica =
       if (await deleteRows(table, ref)) return { remaining: true };
     }
     for (const { replica } of item.disks) await replicas.deleteDisk(replica);
+    // What a change of the point that failed half-way left behind.
+    for (const { disks } of item.failover?.replaced ?? []) {
+      for (const { blob } of disks) await replicas.deleteDisk(blob);
+    }
     await transfers.deleteBelow(transferStorageAccountId(item), transferPrefixOfProtection(item.protectionId));
     await dropChecksums({ table, replicas }, { vaultId, item });
     await table.transact(stored.ref.partition, [remove(stored)]);

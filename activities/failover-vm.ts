@@ -97,7 +97,7 @@ export async function copySlice(
 }
 
 /** What copiers of a failover's disks hold. */
-const copyFence = (item: ProtectedItem & { failover: NonNullable<ProtectedItem['failover']> }): Fence => ({
+export const copyFence = (item: ProtectedItem & { failover: NonNullable<ProtectedItem['failover']> }): Fence => ({
   epoch: item.replication.epoch,
   cycle: item.failover.cycle,
 });

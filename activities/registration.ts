@@ -2,6 +2,7 @@ import { failureToError } from '../core/domain/workflows/failure.js';
 import type { Activity, ActivityDependencies } from './activity.js';
 import { makeApplyCycleSlices, makeApplySegments } from './apply.js';
 import { makeCommitDigests, makeDigestRegion, makeReadDigestWork } from './digest.js';
+import { makeBeginPointChange, makeCopyChangedDisk, makeDropPointChange, makeSwitchPoint } from './change-point.js';
 import { makeCheckCommit, makeDropReplicationLeftovers } from './commit.js';
 import { activities } from './contract.js';
 import { makeDropReplica, makeStopReplication } from './disable.js';
@@ -106,6 +107,10 @@ const implement = (dependencies: ActivityDependencies): Implementations => ({
   createFailoverVm: makeCreateFailoverVm(dependencies),
   startFailoverVm: makeStartFailoverVm(dependencies),
   undoFailover: makeUndoFailover(dependencies),
+  beginPointChange: makeBeginPointChange(dependencies),
+  copyChangedDisk: makeCopyChangedDisk(dependencies),
+  switchPoint: makeSwitchPoint(dependencies),
+  dropPointChange: makeDropPointChange(dependencies),
   checkTestFailover: makeCheckTestFailover(dependencies),
   chooseTestPoint: makeChooseTestPoint(dependencies),
   copyTestDisk: makeCopyTestDisk(dependencies),

@@ -22,7 +22,7 @@ const pointOption = [
   'Latest',
 ] as const;
 
-/** `failover test | cleanup | planned | unplanned | commit`. */
+/** `failover test | cleanup | planned | unplanned | change-point | commit`. */
 export function addFailoverCommands(program: Command, { vault, say, show }: CommandLine): void {
   const failover = program
     .command('failover')
@@ -85,6 +85,15 @@ export function addFailoverCommands(program: Command, { vault, say, show }: Comm
         const sourceSiteOperations = shutdownSource ? 'Required' : 'NotRequired';
         const properties = { failoverDirection, sourceSiteOperations, providerSpecificDetails };
         return operations.beginUnplannedFailoverAndWait(...address, { properties }, polling);
+      }),
+    );
+
+  command('change-point', 'run the failed-over VM from another recovery point; until it is committed')
+    .requiredOption(pointOption[0], pointOption[1])
+    .action(({ item, point }: { item: string; point: string }) =>
+      run(item, `changing the recovery point of ${item} to ${point}`, (operations, address) => {
+        const properties = { recoveryPointId: point, providerSpecificDetails: { instanceType } as const };
+        return operations.beginApplyRecoveryPointAndWait(...address, { properties }, polling);
       }),
     );
 

@@ -39,7 +39,7 @@ export function* copyDisks(
   context: OrchestrationContext,
   job: JobWorkflowInput,
   slices: readonly CopySlice[],
-  copy: typeof activities.copyFailoverDisk | typeof activities.copyTestDisk = activities.copyFailoverDisk,
+  copy: typeof activities.copyFailoverDisk = activities.copyFailoverDisk,
 ): Steps<void> {
   let waiting = slices;
   while (waiting.length > 0) {

@@ -1,4 +1,5 @@
 import { applyReceived } from './apply-received.js';
+import { changeRecoveryPoint } from './change-recovery-point.js';
 import { commitFailover } from './commit-failover.js';
 import { digestReplica } from './digest-replica.js';
 import { disableProtection } from './disable-protection.js';
@@ -27,6 +28,7 @@ export const workflows: readonly Workflow[] = [
   applyReceived,
   commitFailover,
   disableProtection,
+  changeRecoveryPoint,
   testFailover,
   testFailoverCleanUp,
   runOperation,

@@ -1,4 +1,6 @@
 import type {
+  ApplyRecoveryPointInputProperties,
+  HyperVReplicaAzureApplyRecoveryPointInput,
   HyperVReplicaAzurePlannedFailoverProviderInput,
   HyperVReplicaAzureUnplannedFailoverInput,
   PlannedFailoverInputProperties,
@@ -9,6 +11,7 @@ import { jobKinds } from '../../core/domain/jobs/job.js';
 import type { RecoveryPoint } from '../../core/domain/recovery-point/recovery-point.js';
 import {
   workflowNames,
+  type ChangeRecoveryPointInput,
   type RecoveryPointChoice,
   type UnplannedFailoverInput,
 } from '../../core/domain/workflows/workflows.js';
@@ -81,7 +84,39 @@ export function choiceOf(
   }
 }
 
+const pointBody = z.object({
+  properties: z.object({
+    recoveryPointId: z.string().min(1),
+    providerSpecificDetails: z.object({
+      instanceType: z.literal('HyperVReplicaAzure'),
+    } satisfies ShapeOf<HyperVReplicaAzureApplyRecoveryPointInput>),
+  } satisfies ShapeOf<ApplyRecoveryPointInputProperties>),
+});
+
 export const failoverActions = [
+  vaultOperationWithBody(
+    'replicationProtectedItems.beginApplyRecoveryPoint',
+    'POST',
+    `${itemPath}/applyRecoveryPoint`,
+    {
+      summary: 'Runs the failed-over VM from another recovery point, before commit',
+      request: 'ApplyRecoveryPointInput',
+      response: 'ReplicationProtectedItem',
+      longRunning: true,
+      role: 'operator',
+      body: pointBody,
+    },
+    (call, body) =>
+      act(call, {
+        operation: 'ChangePit',
+        kind: jobKinds.changeRecoveryPoint,
+        orchestrator: workflowNames.changeRecoveryPoint,
+        input: async (base, item): Promise<ChangeRecoveryPointInput> => {
+          const points = (await readyPoints(call, item.value)).map(({ value }) => value);
+          return { ...base, recoveryPoint: choiceOf(body.properties.recoveryPointId, points) };
+        },
+      }),
+  ),
   vaultOperationWithBody(
     'replicationProtectedItems.beginPlannedFailover',
     'POST',

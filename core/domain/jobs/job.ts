@@ -115,6 +115,16 @@ export const jobKinds = {
       { name: 'VmCommitFailover', friendlyName: 'Commit failover' },
     ],
   },
+  /** Task names of this one are ours, but for the last. */
+  changeRecoveryPoint: {
+    scenarioName: 'ChangePit',
+    friendlyName: 'Change recovery point',
+    tasks: [
+      { name: 'VmPitPrepare', friendlyName: 'Copying the recovery point' },
+      { name: 'VmPitReplace', friendlyName: 'Replacing the virtual machine' },
+      { name: 'VmFoStartVmOnSecondary', friendlyName: 'Start the replica virtual machine' },
+    ],
+  },
   testFailover: {
     scenarioName: 'TestFailover',
     friendlyName: 'Test failover',

@@ -53,6 +53,8 @@ export function armState(item: Pick<ProtectedItem, 'state' | 'disks' | 'failover
       return item.failover?.kind === 'planned'
         ? state('PlannedFailoverCommitRequired', 'Planned failover finished', 'Recovery')
         : state('UnplannedFailoverCommitPendingStatesBegin', 'Failover completed', 'Recovery');
+    case 'PointChangeInProgress': // ours
+      return state('ChangeRecoveryPointInProgress', 'Changing the recovery point', 'Recovery');
     case 'CommitInProgress': // ours
       return state('CommitFailoverInProgress', 'Commit is in progress', 'Recovery');
     case 'DisablingProtection': // ours

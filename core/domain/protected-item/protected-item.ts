@@ -189,5 +189,15 @@ export interface ProtectedItem {
     cycle: number;
     vmArmId?: string;
     disks: { diskId: DiskId; blob: ReplicaBlob }[];
+    /** Another point that the VM is to run from: its disks are being copied. */
+    change?: {
+      jobName: JobName;
+      recoveryPointId: string;
+      recoveryPointAt: string;
+      cycle: number;
+      disks: { diskId: DiskId; blob: ReplicaBlob }[];
+    };
+    /** What ran before the last change of the point, and is to be deleted. */
+    replaced?: { jobName: JobName; disks: { diskId: DiskId; blob: ReplicaBlob }[] }[];
   };
 }

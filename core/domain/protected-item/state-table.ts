@@ -13,6 +13,7 @@ export const protectionStates = [
   'UnplannedFailoverInProgress',
   'UnplannedFailoverFailed',
   'FailoverCommitPending',
+  'PointChangeInProgress',
   'CommitInProgress',
   'FailoverCommitted',
   'DisablingProtection',
@@ -44,6 +45,9 @@ export const protectionEvents = [
   /** These two move nothing: a test failover goes on beside replication, and may outlive a failover. */
   'testFailoverStarted',
   'testFailoverCleanUpStarted',
+  'pointChangeStarted',
+  /** Done, or failed: then the VM that ran goes on, or the change is to be run again. */
+  'pointChangeEnded',
   'commitStarted',
   'commitFinished',
   'commitFailed',
@@ -62,6 +66,7 @@ export type ProtectionOperation =
   | 'PlannedFailover'
   | 'UnplannedFailover'
   | 'Commit'
+  | 'ChangePit'
   | 'RepairReplication'
   | 'CompleteMigration'
   | 'DisableProtection';
@@ -74,6 +79,7 @@ export const operationStarts: Readonly<Record<ProtectionOperation, ProtectionEve
   PlannedFailover: 'plannedFailoverStarted',
   UnplannedFailover: 'unplannedFailoverStarted',
   Commit: 'commitStarted',
+  ChangePit: 'pointChangeStarted',
   RepairReplication: 'resyncStarted',
   CompleteMigration: 'migrationCompletionStarted',
   DisableProtection: 'disablingStarted',
@@ -122,11 +128,13 @@ const transitions: Readonly<Record<ProtectionState, Partial<Record<ProtectionEve
     disablingStarted: 'DisablingProtection',
   },
   FailoverCommitPending: {
+    pointChangeStarted: 'PointChangeInProgress',
     testFailoverCleanUpStarted: 'FailoverCommitPending',
     commitStarted: 'CommitInProgress',
     migrationCompletionStarted: 'DisablingProtection',
     disablingStarted: 'DisablingProtection',
   },
+  PointChangeInProgress: { pointChangeEnded: 'FailoverCommitPending' },
   CommitInProgress: { commitFinished: 'FailoverCommitted', commitFailed: 'FailoverCommitPending' },
   FailoverCommitted: {
     testFailoverCleanUpStarted: 'FailoverCommitted',

@@ -35,6 +35,10 @@ export interface UnplannedFailoverInput extends JobWorkflowInput {
   shutDownSource: boolean;
 }
 
+export interface ChangeRecoveryPointInput extends JobWorkflowInput {
+  recoveryPoint: RecoveryPointChoice;
+}
+
 export interface TestFailoverInput extends JobWorkflowInput {
   recoveryPoint: RecoveryPointChoice;
 }
@@ -83,6 +87,7 @@ export const workflowNames = {
   applyReceived: 'applyReceived',
   commitFailover: 'commitFailover',
   disableProtection: 'disableProtection',
+  changeRecoveryPoint: 'changeRecoveryPoint',
   testFailover: 'testFailover',
   testFailoverCleanUp: 'testFailoverCleanUp',
   runOperation: 'runOperation',

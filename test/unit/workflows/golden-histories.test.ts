@@ -100,6 +100,14 @@ async function record(): Promise<ReadonlyMap<string, RecordedTurn>> {
     await world.source.sendCycle({ finalOf: planned });
     assert.equal((await world.endedJob(planned)).state, 'Succeeded');
     await world.untilState('FailoverCommitPending');
+    const change = await world.operate(
+      jobKinds.changeRecoveryPoint,
+      workflowNames.changeRecoveryPoint,
+      'pointChangeStarted',
+      { recoveryPoint: { kind: 'latestProcessed' } },
+    );
+    assert.equal((await world.endedJob(change)).state, 'Succeeded');
+    await world.untilState('FailoverCommitPending');
     await world.operate(jobKinds.disableProtection, workflowNames.disableProtection, 'disablingStarted', {
       leaveSite: false,
     });

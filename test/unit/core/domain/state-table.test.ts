@@ -36,6 +36,8 @@ const allowed: [ProtectionState, ProtectionEvent, ProtectionState][] = [
   ['UnplannedFailoverInProgress', 'unplannedFailoverRefused', 'Protected'],
   ['UnplannedFailoverInProgress', 'unplannedFailoverFailed', 'UnplannedFailoverFailed'],
   ['UnplannedFailoverFailed', 'unplannedFailoverStarted', 'UnplannedFailoverInProgress'],
+  ['FailoverCommitPending', 'pointChangeStarted', 'PointChangeInProgress'],
+  ['PointChangeInProgress', 'pointChangeEnded', 'FailoverCommitPending'],
   ['FailoverCommitPending', 'commitStarted', 'CommitInProgress'],
   ...(
     [
@@ -97,6 +99,7 @@ test('every pair of state and operation is allowed exactly where its first event
   ]);
   assert.deepEqual(allowedOperations({ state: 'FailoverCommitPending', replication: {} }), [
     'Commit',
+    'ChangePit',
     'CompleteMigration',
     'DisableProtection',
   ]);
