@@ -5,6 +5,7 @@ import type { HealthContext } from './health-context.js';
 import type { Health, HealthLevel, HealthReason } from './health-reason.js';
 import { hindranceReasons } from './hindrance-reasons.js';
 import { paceReasons } from './pace-reasons.js';
+import { secondsSince } from './seconds-since.js';
 
 /**
  * How well an item is replicated now, with every reason, by the rules of Hyper-V Replica: Critical is what cannot be sent,
@@ -17,10 +18,29 @@ export function replicationHealth(item: ProtectedItem, context: HealthContext, n
     ...hindranceReasons(item, context, now),
     ...diskReasons(item, context),
     ...paceReasons(item, context, now),
+    ...testReason(item, now),
   ];
   // The app and the relay may say the same of one thing; the graver one comes first in this list.
   const reasons = found.filter(({ code }, index) => found.findIndex((other) => other.code === code) === index);
   return { level: worstOf(reasons), reasons };
+}
+
+/** A test VM is never cleaned up by time alone (docs/architecture.md): but one that is forgotten costs money. */
+const testMaxSeconds = 14 * 24 * 3600;
+
+function testReason({ testFailover, vmName }: ProtectedItem, now: Temporal.Instant): HealthReason[] {
+  if (testFailover === undefined || secondsSince(testFailover.startedAt, now) <= testMaxSeconds) return [];
+  return [
+    {
+      level: 'Warning',
+      code: 'US3063',
+      summary: 'Test failover is not cleaned up',
+      message: `the test VM of ${vmName} has been up for more than 14 days`,
+      possibleCauses: 'The test failover was forgotten, or its clean-up failed.',
+      recommendedAction: 'Clean the test failover up. It counts as successful only then.',
+      at: testFailover.startedAt,
+    },
+  ];
 }
 
 function worstOf(reasons: readonly HealthReason[]): HealthLevel {

@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { asJobName, asVaultId } from '../../../core/domain/ids.js';
+import { testVmId } from '../../../core/domain/failover/test-failover.js';
+import { asJobName, asVaultId, type JobName } from '../../../core/domain/ids.js';
 import type { Job } from '../../../core/domain/jobs/job.js';
-import { insert } from '../../../core/records/access.js';
+import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
+import { insert, read, replace } from '../../../core/records/access.js';
 import { itemIdOf, rows, vaultPartition } from '../../../core/records/rows.js';
 import { startWhatRowsAskFor } from '../../../functions/activity-registration.js';
 import { sweep } from '../../../functions/timers/sweep.js';
+import { InMemoryCloudCompute } from '../../support/in-memory/cloud-compute.js';
+import { InMemoryReplicaStore } from '../../support/in-memory/replica-store.js';
 import { Harness, vaultPath } from '../../support/api/harness.js';
 import { sampleItem, sampleProgress } from '../../support/sample-item.js';
 
@@ -116,4 +120,72 @@ test('what an activity left to do is started at once: the loop, and the job that
       ['finalizeProtection', jobName],
     ],
   );
+});
+
+test('a failover during a drill ends the drill: its test VM and disks go, and its job has failed', async () => {
+  const harness = new Harness();
+  await harness.putVault();
+  const compute = new InMemoryCloudCompute();
+  const replicas = new InMemoryReplicaStore({ copiesFromSnapshotsAreIndependent: false });
+  Object.assign(harness.app, { compute, replicas });
+  const jobName = asJobName('0190a000-0000-7000-8000-00000000000d');
+  const item = sampleItem({ state: 'UnplannedFailoverInProgress', replication: sampleProgress({ phase: 'stopped' }) });
+  const blob = { storageAccountId: item.target.storageAccountId, container: 'failover', blobName: 'drill.vhd' };
+  const diskId = item.disks[0]?.diskId;
+  assert.ok(diskId);
+  const drilled: ProtectedItem = {
+    ...item,
+    testFailover: { jobName, state: 'waiting', startedAt: item.createdAt, disks: [{ diskId, blob }] },
+    failover: {
+      jobName: asJobName('failover'),
+      kind: 'unplanned',
+      recoveryPointId: 'p',
+      recoveryPointAt: item.createdAt,
+      cycle: 1,
+      vmArmId: '/vm',
+      disks: [],
+    },
+  };
+  const job: Job = {
+    ...sampleJob(jobName, item.createdAt),
+    state: 'Suspended',
+    suspendedFor: 'testFailover',
+    itemId: item.itemId,
+  };
+  const busy = {
+    ...drilled,
+    activeJob: { jobName: asJobName('failover'), scenarioName: 'f', startedAt: item.createdAt },
+  };
+  const row = rows.item(vaultId, item.itemId);
+  await harness.table.transact(vaultPartition(vaultId), [insert(row, busy), insert(rows.job(vaultId, jobName), job)]);
+  await replicas.createDisk(blob, 1024 * 1024 + 512);
+  const vmArmId = testVmId(item);
+  const tags = { 'understudy-job': jobName };
+  await compute.createVm({ vmArmId, name: 't', size: 's', generation: 1, osType: 'Windows', disks: [], tags });
+
+  await sweep(harness.app);
+  assert.equal(compute.vms.size, 1, 'as long as the failover is under way, nothing else is done');
+  const stored = await read(harness.table, row);
+  assert.ok(stored);
+  const { activeJob: _, ...done } = stored.value;
+  await harness.table.transact(vaultPartition(vaultId), [replace(stored, done)]);
+  for (let repeat = 0; repeat < 2; repeat++) await sweep(harness.app);
+  assert.equal(compute.vms.size, 0);
+  assert.equal(await replicas.properties(blob), undefined);
+  assert.equal((await read(harness.table, row))?.value.testFailover, undefined);
+  const ended = (await read(harness.table, rows.job(vaultId, jobName)))?.value;
+  assert.deepEqual([ended?.state, ended?.errors[0]?.code], ['Failed', 'US4018']);
+});
+
+const sampleJob = (jobName: JobName, createdAt: string): Job => ({
+  jobName,
+  scenarioName: 'TestFailover',
+  friendlyName: 'Test failover',
+  state: 'InProgress',
+  tasks: [],
+  errors: [],
+  createdAt,
+  targetResourceId: '',
+  targetObjectName: '',
+  intent: { orchestrator: 'testFailover', input: {} },
 });

@@ -177,3 +177,15 @@ test('RPO counts from the source’s time of the last state that the replica can
   assert.equal(rpo({ phase: 'initialReplication' }, { state: 'InitialReplicationInProgress' }), undefined);
   assert.equal(rpoSeconds(sampleItem(), now), undefined);
 });
+
+test('a test VM that is up for more than 14 days is told, and never before', () => {
+  const upFor = (days: number) =>
+    judge(
+      itemWith(
+        {},
+        { testFailover: { jobName: asJobName('t'), state: 'waiting', startedAt: ago(days * 86_400), disks: [] } },
+      ),
+    );
+  assert.deepEqual(upFor(13.9), ['Normal']);
+  assert.deepEqual(upFor(14.1), ['Warning', 'US3063']);
+});
