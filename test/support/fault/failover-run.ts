@@ -5,6 +5,8 @@ import type { Job } from '../../../core/domain/jobs/job.js';
 import { read } from '../../../core/records/access.js';
 import { rows } from '../../../core/records/rows.js';
 import { kill, kindOf, type FaultName } from './fault-kinds.js';
+import { allowedOperations } from '../../../core/domain/protected-item/state-table.js';
+import { pieceBytes } from './images.js';
 import { comparePoint } from './verdict.js';
 
 const hour = 3600;
@@ -12,7 +14,9 @@ const readBytes = 1024 * 1024;
 /** Without faults the first one succeeds: whatever the earlier ones met is over by then. */
 const attemptsMax = 4;
 
-export interface PlannedFailoverRun {
+export type FailoverKind = 'plannedFailover' | 'unplannedFailover';
+
+export interface FailoverRun {
   problems: string[];
   /** How each attempt's job ended: `Succeeded`, or the code that it failed with. */
   attempts: string[];
@@ -21,11 +25,15 @@ export interface PlannedFailoverRun {
 }
 
 /**
- * One VM is failed over as planned while faults happen, until it succeeds. After a failed attempt its source runs again, is
- * replicated to whole points, and the cloud holds nothing; after the one that succeeded its disks in the cloud are those of
- * the source, which is off.
+ * One VM is failed over while faults happen, until it succeeds. After a failed attempt the cloud holds nothing, and of a planned
+ * one the source runs again and is replicated to whole points; after the one that succeeded the disks in the cloud are those of
+ * the source: of a planned failover as it was shut down, of an unplanned one as it was at the recovery point.
  */
-export async function runPlannedFailover(seed: number, kinds: readonly FaultName[]): Promise<PlannedFailoverRun> {
+export async function runFailover(
+  failoverKind: FailoverKind,
+  seed: number,
+  kinds: readonly FaultName[],
+): Promise<FailoverRun> {
   const options = {
     seed,
     vmCount: 2,
@@ -49,7 +57,7 @@ export async function runPlannedFailover(seed: number, kinds: readonly FaultName
       return item;
     };
     while (attempts.length < attemptsMax && attempts.at(-1) !== 'Succeeded') {
-      const jobName = await begin(world, await subject());
+      const jobName = await begin(world, failoverKind, await subject());
       const isFaulty = attempts.length < attemptsMax - 1;
       for (let count = isFaulty ? random.between(1, 4) : 0; count > 0; count--) {
         // It takes ten seconds or so where nothing happens.
@@ -68,8 +76,11 @@ export async function runPlannedFailover(seed: number, kinds: readonly FaultName
       world.note(`ATTEMPT ${attempts.at(-1)} ${JSON.stringify(stored.value.errors)}`);
       for (const process of [world.relay, world.app, world.site]) process?.life.spare();
       await world.advance(hour / 2);
-      if (stored.value.state === 'Succeeded') problems.push(...(await judgeFailedOver(world, await subject())));
-      else problems.push(...(await judgeGivenBack(world, subject, stored.value)));
+      if (stored.value.state === 'Succeeded')
+        problems.push(...(await judgeFailedOver(world, failoverKind, await subject())));
+      else if (failoverKind === 'plannedFailover')
+        problems.push(...(await judgeGivenBack(world, subject, stored.value)));
+      else problems.push(...(await judgeUndone(world, subject)));
       if (problems.length > 0) break;
     }
     if (attempts.at(-1) !== 'Succeeded' && problems.length === 0)
@@ -83,8 +94,8 @@ const isWhole = ({ state, activeJob, replication }: ProtectedItem): boolean =>
   !(activeJob ?? replication.resyncRequired ?? replication.resync ?? replication.lastError) &&
   replication.appliedCycle === replication.receivedCycle;
 
-async function begin(world: FaultWorld, item: ProtectedItem) {
-  const path = `/replicationFabrics/${item.fabricName}/replicationProtectionContainers/${item.containerName}/replicationProtectedItems/${item.itemName}/plannedFailover`;
+async function begin(world: FaultWorld, failoverKind: FailoverKind, item: ProtectedItem) {
+  const path = `/replicationFabrics/${item.fabricName}/replicationProtectionContainers/${item.containerName}/replicationProtectedItems/${item.itemName}/${failoverKind}`;
   const body = {
     properties: {
       failoverDirection: 'PrimaryToRecovery',
@@ -101,15 +112,48 @@ async function begin(world: FaultWorld, item: ProtectedItem) {
 const isRunning = async (world: FaultWorld, item: ProtectedItem): Promise<boolean> =>
   (await world.callSite('list', {})).vms.find(({ vmId }) => vmId === item.vmId)?.powerState === 'running';
 
-async function judgeFailedOver(world: FaultWorld, item: ProtectedItem): Promise<string[]> {
+async function judgeFailedOver(world: FaultWorld, failoverKind: FailoverKind, item: ProtectedItem): Promise<string[]> {
   const problems: string[] = [];
   if (item.state !== 'FailoverCommitPending') problems.push(`the item is ${item.state}`);
+  if (world.compute.vms.size !== 1) problems.push(`${world.compute.vms.size} virtual machines`);
+  return [...problems, ...(await (failoverKind === 'plannedFailover' ? sourceIsOff : disksArePoint)(world, item))];
+}
+
+/** The point's disks, whatever the guest wrote since. */
+async function disksArePoint(world: FaultWorld, item: ProtectedItem): Promise<string[]> {
+  const problems: string[] = [];
+  const point = (await world.points(item.itemId)).find(({ cycle }) => cycle === item.failover?.cycle);
+  const image = point && world.vmOf(item).images.at(point.epoch, point.cycle);
+  if (!image) return ['the failover’s point is none that the source closed'];
+  for (const [index, { blob }] of (item.failover?.disks ?? []).entries()) {
+    const content = await world.replicas.readPages(blob, 0, item.disks[index]?.sourceSizeBytes ?? 0);
+    for (const [piece, expected] of (image[index] ?? []).entries()) {
+      if (content.subarray(piece * pieceBytes, (piece + 1) * pieceBytes).equals(expected)) continue;
+      problems.push(`disk ${index} differs from cycle ${point.cycle} in piece ${piece}`);
+    }
+  }
+  return problems;
+}
+
+/** Nothing is left of the attempt; what was received before is still there to fail over to. */
+async function judgeUndone(world: FaultWorld, subject: () => Promise<ProtectedItem>): Promise<string[]> {
+  const item = await subject();
+  const problems: string[] = [];
+  if (!allowedOperations(item).includes('UnplannedFailover')) problems.push(`${item.state} allows no other failover`);
+  if (world.compute.vms.size > 0) problems.push('a virtual machine is left');
+  if (item.failover !== undefined) problems.push('the failover is still noted');
+  if ((await world.points(item.itemId)).some(({ pinnedBy }) => pinnedBy.length > 0)) problems.push('a point is pinned');
+  return problems;
+}
+
+/** The disks are the source's as it was shut down, and nobody starts it. */
+async function sourceIsOff(world: FaultWorld, item: ProtectedItem): Promise<string[]> {
+  const problems: string[] = [];
   if (await isRunning(world, item)) problems.push('the source runs beside its virtual machine in the cloud');
   const power = await world
     .callSite('power', { vm: item.vmName, powerState: 'running' })
     .catch((error: unknown) => error);
   if (!(power instanceof Error)) problems.push('the source can be started after the failover');
-  if (world.compute.vms.size !== 1) problems.push(`${world.compute.vms.size} virtual machines`);
   for (const [diskIndex, disk] of item.disks.entries()) {
     const blob = item.failover?.disks.find(({ diskId }) => diskId === disk.diskId)?.blob;
     if (blob === undefined) return [...problems, `no disk ${diskIndex} in the cloud`];
