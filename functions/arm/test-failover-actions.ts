@@ -4,8 +4,9 @@ import type {
   TestFailoverInputProperties,
 } from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
-import { withTest, type TestFailover } from '../../core/domain/failover/test-failover.js';
+import { withTest } from '../../core/domain/failover/test-failover.js';
 import { jobKinds } from '../../core/domain/jobs/job.js';
+import type { TestFailover } from '../../core/domain/protected-item/protected-item.js';
 import {
   workflowNames,
   type TestFailoverCleanUpInput,

@@ -1,4 +1,3 @@
-import type { TestFailover } from '../failover/test-failover.js';
 import type { ToldHealth } from '../health/health-reason.js';
 import type { StatisticsBucket } from '../health/statistics-bucket.js';
 import type { DiskId, ItemId, JobName, ProtectionId, RelayId, VmId } from '../ids.js';
@@ -135,6 +134,23 @@ export interface ResyncProgress {
   comparedBytes: number;
   totalBytes: number;
   sentBytes: number;
+}
+
+/**
+ * A test failover, from its start until its clean-up. Replication goes on beside it: it takes no epoch and moves no state.
+ * `takingBack`: it failed, and its job does nothing else any more.
+ */
+export interface TestFailover {
+  jobName: JobName;
+  state: 'inProgress' | 'takingBack' | 'waiting' | 'cleaningUp';
+  startedAt: string;
+  /** Absent: the test VM is connected to no network. */
+  networkId?: string;
+  /** Once chosen; the point is pinned under the job's name. */
+  point?: { recoveryPointId: string; takenAt: string; cycle: number };
+  disks: { diskId: DiskId; blob: ReplicaBlob }[];
+  /** The clean-up that is under way. */
+  cleanUpJobName?: JobName;
 }
 
 /** The row that is the truth about one replicated item. */
