@@ -58,9 +58,13 @@ export async function firstDifference(
 }
 
 /** The judge that we did not write. `missing` where qemu-img is not installed. */
-export async function qemuCompare(rawImage: string, fixedVhd: string): Promise<'identical' | 'different' | 'missing'> {
+export async function qemuCompare(
+  source: string,
+  fixedVhd: string,
+  sourceFormat: 'raw' | 'vhdx' = 'raw',
+): Promise<'identical' | 'different' | 'missing'> {
   try {
-    await run('qemu-img', ['compare', '-f', 'raw', '-F', 'vpc', rawImage, fixedVhd]);
+    await run('qemu-img', ['compare', '-f', sourceFormat, '-F', 'vpc', source, fixedVhd]);
     return 'identical';
   } catch (error) {
     const failure = error as Error & { code?: string | number; stderr?: string };

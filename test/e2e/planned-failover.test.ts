@@ -75,7 +75,7 @@ test('a VM is drilled while it is replicated; a planned failover then moves it w
       assert.ok(blob);
       const copy = join(outFolder, `${name}.vhd`);
       await downloadDisk(system.replicas, blob, copy);
-      const verdict = await qemuCompare(join(system.siteFolder, 'sql-01', `${name}.vhdx`), copy);
+      const verdict = await qemuCompare(join(system.siteFolder, 'sql-01', `${name}.vhdx`), copy, 'vhdx');
       assert.notEqual(verdict, 'different', name);
       if (process.env.UNDERSTUDY_REQUIRE_JUDGES === '1') assert.equal(verdict, 'identical', name);
     }

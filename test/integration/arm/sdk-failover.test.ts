@@ -174,7 +174,13 @@ test('the official SDK protects a VM, fails it over and commits', { timeout: 240
     const idle = item.properties?.currentScenario?.scenarioName === 'None';
     return stateOf(item) === 'Protected' && idle ? item : undefined;
   });
-  assert.deepEqual(protectedItem.properties?.allowedOperations, ['UnplannedFailover', 'RepairReplication']);
+  assert.deepEqual(protectedItem.properties?.allowedOperations, [
+    'TestFailover',
+    'PlannedFailover',
+    'UnplannedFailover',
+    'RepairReplication',
+    'DisableProtection',
+  ]);
   assert.deepEqual(protectedItem.properties.healthErrors, [], app.output());
   assert.equal(protectedItem.properties.replicationHealth, 'Normal');
 

@@ -206,8 +206,11 @@ test('what the state does not allow is refused with what it allows', async () =>
   const error = errorOf(answer);
   assert.equal(error.code, 'OperationNotAllowed');
   assert.deepEqual((error.details[0]?.evidence as { allowedOperations: string[] }).allowedOperations, [
+    'TestFailover',
+    'PlannedFailover',
     'UnplannedFailover',
     'RepairReplication',
+    'DisableProtection',
   ]);
 });
 

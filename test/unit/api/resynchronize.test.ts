@@ -53,7 +53,7 @@ test('a request marks the item and writes the job in one transaction, and leaves
   const { properties } = (await harness.arm('GET', item.armId)).body as {
     properties: { allowedOperations: string[]; currentScenario: object; replicationHealth: string };
   };
-  assert.deepEqual(properties.allowedOperations, ['UnplannedFailover']);
+  assert.deepEqual(properties.allowedOperations, ['UnplannedFailover', 'DisableProtection']);
   assert.deepEqual(properties.currentScenario, {
     scenarioName: 'Resynchronize',
     jobId: `${vaultPath}/replicationJobs/${jobName}`,
