@@ -14,7 +14,7 @@ export function apiReference(): string {
     table(arm),
     "`$filter` is a list of terms `name eq 'value'` joined by `and`; names match in any case, `''` is a quote inside a value.\nJobs: `jobStatus`, `jobName`, `startTime`, `endTime`, `affectedObjectTypes`. Protected items: `sourceFabricName`, `instanceType`,\n`friendlyName`, `replicationHealth`. Protectable items: `friendlyName`, `protectionStatus`. Events: `eventCode`, `severity`,\n`eventType`, `fabricName`, `affectedObjectFriendlyName`, `affectedObjectCorrelationId`, `startTime`, `endTime`.",
     'Events are kept for 30 days; a list looks at the newest 5000. `eventCode` is the code of the reason that came or went\n(docs/errors.md), or `VmHealth` where the level changed.',
-    'A `recoveryPointId` that is absent means Latest; `Latest`, `LatestProcessed` and `LatestApplicationConsistent` are taken in its place.\nScenario and task names of the job Resynchronize, and task names of the jobs IrCompletion, UnplannedFailover, CommitFailover and AssociateProtectionProfile are ours.',
+    'A `recoveryPointId` that is absent means Latest; `Latest`, `LatestProcessed` and `LatestApplicationConsistent` are taken in its place.\nScenario and task names of the jobs Resynchronize, DisableDr and ChangePit, and task names of the jobs IrCompletion, UnplannedFailover, CommitFailover and AssociateProtectionProfile are ours.\nA test failover’s operation ends when its VM is up; its job stays Suspended until the clean-up. `remove` cleans the site too, DELETE leaves it alone; both leave a failover’s VM and its disks.',
     '## What ARM has no operation for',
     'No `api-version` is asked for. `GET /healthz` answers 200 without authentication.',
     table(own),
