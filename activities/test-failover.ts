@@ -141,8 +141,9 @@ export const makeStartTestVm =
 
 /** The test VM runs; the job waits until an operator has it cleaned up. */
 export const makeAwaitCleanUp =
-  ({ table }: Needs): Activity<typeof activities.awaitCleanUp> =>
+  ({ table, clock }: Needs & Pick<ActivityDependencies, 'clock'>): Activity<typeof activities.awaitCleanUp> =>
   async (input) => {
+    const now = (await clock.now()).toString();
     const change = await changeItem(table, input, async (item) => {
       if (item.testFailover?.jobName === input.jobName && item.testFailover.state === 'waiting')
         return { kind: 'unchanged' };
@@ -151,7 +152,7 @@ export const makeAwaitCleanUp =
       return {
         kind: 'changed',
         item: withTest(item, { state: 'waiting' }),
-        operations: [replace(job, suspendJob(job.value, 'testFailover'))],
+        operations: [replace(job, suspendJob(job.value, 'testFailover', now))],
       };
     });
     return change.kind === 'superseded' ? superseded : done;

@@ -51,8 +51,9 @@ export function succeedJob(job: Job, now: string): Job {
 }
 
 /** All its tasks are done, and it waits for an operator. */
-export function suspendJob(job: Job, suspendedFor: NonNullable<Job['suspendedFor']>): Job {
-  return hasEnded(job) ? job : { ...job, state: 'Suspended', suspendedFor };
+export function suspendJob(job: Job, suspendedFor: NonNullable<Job['suspendedFor']>, now: string): Job {
+  if (hasEnded(job)) return job;
+  return { ...job, state: 'Suspended', suspendedFor, tasks: job.tasks.map((task) => succeeded(task, now)) };
 }
 
 /** The running task failed, or was cancelled, with the job; what had not started stays so. */

@@ -58,6 +58,11 @@ for (const activitiesTwice of [false, true]) {
       const tested = world.source.cycle;
       const jobName = await begin(world);
       await up(world, jobName);
+      const { tasks } = await world.job(jobName);
+      assert.ok(
+        tasks.every(({ state }) => state === 'Succeeded'),
+        'all that it does is done; it waits for the operator',
+      );
       const item = await world.currentItem();
       assert.deepEqual([item.state, item.replication.phase, item.replication.epoch], ['Protected', 'delta', 1]);
       assert.equal(item.testFailover?.point?.cycle, tested);
