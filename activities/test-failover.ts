@@ -135,7 +135,9 @@ export const makeStartTestVm =
     // Taken back meanwhile: what was deleted then did not include this.
     if (await testing({ table }, input)) return done;
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
-    if (stored?.value.testFailover?.jobName !== input.jobName) await compute.deleteVm(vmArmId, { deleteDisks: true });
+    const present = stored?.value.testFailover;
+    const isKept = present?.jobName === input.jobName && present.state !== 'takingBack';
+    if (!isKept) await compute.deleteVm(vmArmId, { deleteDisks: true });
     return superseded;
   };
 
