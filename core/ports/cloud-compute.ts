@@ -9,6 +9,27 @@ export interface CloudCompute {
   getVm(vmArmId: string): Promise<CloudVm | undefined>;
   /** Deletes the VM record, its network interface and, on demand, its disks. Absent is no error. */
   deleteVm(vmArmId: string, options: { deleteDisks: boolean }): Promise<void>;
+  /**
+   * Makes one disk of the VM readable as it is now, running or stopped: what the VM writes afterwards does not reach it.
+   * To be called again until it is finished; `exportName` is safe in names, and the same one gives the same content until
+   * its end. `to` is where the disk is copied to if it cannot be read in its own place. Rejects with US6051 where the VM, or
+   * its disk, is not there.
+   */
+  exportDisk(
+    vmArmId: string,
+    options: { exportName: string; lun: number; to: ReplicaBlob },
+  ): Promise<{ finished: false } | { finished: true; source: DiskSource }>;
+  /** Lets go of what exports of this name hold, `to` and its snapshots included. Absent is no error. */
+  endExport(
+    vmArmId: string,
+    options: { exportName: string; disks: readonly { lun: number; to: ReplicaBlob }[] },
+  ): Promise<void>;
+}
+
+/** Content that holds still: a page blob with a fixed VHD, or a snapshot of one. */
+export interface DiskSource {
+  blob: ReplicaBlob;
+  snapshotId?: string;
 }
 
 export interface CloudVmSpecification {
@@ -19,6 +40,8 @@ export interface CloudVmSpecification {
   osType: string;
   networkId?: string;
   subnetName?: string;
+  /** Reachable from the internet; needs a network. Absent is no. */
+  publicAddress?: boolean;
   /** In LUN order, the OS disk first. */
   disks: { name: string; lun: number; isOsDisk: boolean; blob: ReplicaBlob; sizeBytes: number }[];
   /** Item, job and recovery point, so that a VM found in the cloud can be traced. */
@@ -28,4 +51,6 @@ export interface CloudVmSpecification {
 export interface CloudVm extends CloudVmSpecification {
   powerState: 'created' | 'running' | 'stopped';
   privateIpAddress?: string;
+  /** Once the cloud has assigned it. */
+  publicIpAddress?: string;
 }

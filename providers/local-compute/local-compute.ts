@@ -1,9 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { UnderstudyError } from '../../core/domain/errors.js';
-import type { CloudCompute, CloudVm, CloudVmSpecification } from '../../core/ports/cloud-compute.js';
+import type { CloudCompute, CloudVm, CloudVmSpecification, DiskSource } from '../../core/ports/cloud-compute.js';
 import type { CloudInventory, CloudNetwork } from '../../core/ports/cloud-inventory.js';
-import type { ReplicaStore } from '../../core/ports/replica-store.js';
+import type { ReplicaBlob } from '../../core/domain/protected-item/protected-item.js';
+import { FencedError, type ReplicaStore } from '../../core/ports/replica-store.js';
 import { StateConflictError, type StateRow, type StateTable } from '../../core/ports/state-table.js';
 import { usableAddresses } from './addresses.js';
 
@@ -23,6 +24,8 @@ export function openLocalCompute(options: {
 const partition = 'local-compute';
 /** A fixed VHD is this much longer than its disk. */
 const vhdFooterBytes = 512;
+/** RFC 5737: for examples, never routed. */
+const publicAddressPrefix = '203.0.113.0/24';
 /** Racing writers settle within a few rounds; more means that something is wrong. */
 const conflictRoundsMax = 20;
 
@@ -35,6 +38,7 @@ const vmSchema = z.object({
   osType: z.string(),
   networkId: z.string().exactOptional(),
   subnetName: z.string().exactOptional(),
+  publicAddress: z.boolean().exactOptional(),
   disks: z.array(
     z.object({
       name: z.string(),
@@ -50,7 +54,13 @@ const recordSchema = z.object({
   specification: vmSchema,
   powerState: z.enum(['created', 'running', 'stopped']),
   placement: z
-    .object({ subnetName: z.string(), privateIpAddress: z.string(), addressRowKey: z.string() })
+    .object({
+      subnetName: z.string(),
+      privateIpAddress: z.string(),
+      addressRowKey: z.string(),
+      publicIpAddress: z.string().exactOptional(),
+      publicAddressRowKey: z.string().exactOptional(),
+    })
     .exactOptional(),
 });
 type VmRecord = z.infer<typeof recordSchema>;
@@ -75,9 +85,11 @@ class LocalCompute implements CloudCompute {
       try {
         await this.records.transact(partition, [
           { kind: 'insert', rowKey: vmRowKey(specification.vmArmId), value: record },
-          ...(placement
-            ? [{ kind: 'insert' as const, rowKey: placement.addressRowKey, value: { vmArmId: specification.vmArmId } }]
-            : []),
+          ...addressRowKeys(placement).map((rowKey) => ({
+            kind: 'insert' as const,
+            rowKey,
+            value: { vmArmId: specification.vmArmId },
+          })),
         ]);
         return toVm(record);
       } catch (error) {
@@ -112,11 +124,47 @@ class LocalCompute implements CloudCompute {
       try {
         await this.records.transact(partition, [
           { kind: 'delete', rowKey: row.rowKey, etag: row.etag },
-          ...(record.placement ? [{ kind: 'delete' as const, rowKey: record.placement.addressRowKey }] : []),
+          ...addressRowKeys(record.placement).map((rowKey) => ({ kind: 'delete' as const, rowKey })),
         ]);
         return;
       } catch (error) {
         if (!(error instanceof StateConflictError) || round >= conflictRoundsMax) throw error;
+      }
+    }
+  }
+
+  /** Read in its own place: a snapshot of it holds still. */
+  async exportDisk(
+    vmArmId: string,
+    { lun }: { exportName: string; lun: number },
+  ): Promise<{ finished: true; source: DiskSource }> {
+    const stored = await this.find(vmArmId);
+    const blob = stored?.record.specification.disks.find((disk) => disk.lun === lun)?.blob;
+    const found = blob && (await this.replicas.properties(blob));
+    if (!blob || !found) throw noSuchVm(blob ? `${vmArmId}, disk ${lun}` : vmArmId);
+    const { snapshotId } = await this.snapshot(blob);
+    return { finished: true, source: { blob, snapshotId } };
+  }
+
+  async endExport(vmArmId: string, { disks }: { disks: readonly { lun: number }[] }): Promise<void> {
+    const stored = await this.find(vmArmId);
+    for (const { lun, blob } of stored?.record.specification.disks ?? []) {
+      if (!disks.some((disk) => disk.lun === lun)) continue;
+      for (const { snapshotId } of await this.replicas.listSnapshots(blob)) {
+        await this.replicas.deleteSnapshot(blob, snapshotId);
+      }
+    }
+  }
+
+  /** The guest goes on writing: the ETag that the snapshot asks for may have moved since it was read. */
+  private async snapshot(blob: ReplicaBlob): Promise<{ snapshotId: string }> {
+    for (let round = 1; ; round++) {
+      const found = await this.replicas.properties(blob);
+      if (!found) throw noSuchVm(`with the disk ${blob.blobName}`);
+      try {
+        return await this.replicas.createSnapshot(blob, { ifMatch: found.etag, fence: found.fence });
+      } catch (error) {
+        if (!(error instanceof FencedError) || round >= conflictRoundsMax) throw error;
       }
     }
   }
@@ -168,23 +216,41 @@ class LocalCompute implements CloudCompute {
     if (specification.networkId === undefined) return undefined;
     const network = await this.inventory.network(specification.networkId);
     const subnet = chooseSubnet(network, specification.subnetName);
-    const prefix = `address!${rowKeyPart(network.armId)}!`;
+    const own = await this.freeAddress(`address!${rowKeyPart(network.armId)}!`, subnet.addressPrefix);
+    const open =
+      specification.publicAddress === true ? await this.freeAddress('public!', publicAddressPrefix) : undefined;
+    const isPublicMissing = specification.publicAddress === true && open === undefined;
+    if (own !== undefined && !isPublicMissing) {
+      return {
+        subnetName: subnet.name,
+        privateIpAddress: own.address,
+        addressRowKey: own.rowKey,
+        ...(open && { publicIpAddress: open.address, publicAddressRowKey: open.rowKey }),
+      };
+    }
+    const where = own === undefined ? `in subnet ${subnet.name} of ${network.armId}` : 'for the internet';
+    throw new UnderstudyError({
+      code: 'US6050',
+      message: `US6050 placing VM ${specification.name}: no address is free ${where}`,
+      recommendedAction: 'Clean up test failovers, or choose a larger subnet.',
+      details: { networkId: network.armId, subnetName: subnet.name },
+    });
+  }
+
+  private async freeAddress(
+    prefix: string,
+    addressPrefix: string,
+  ): Promise<{ address: string; rowKey: string } | undefined> {
     const taken = new Set<string>();
     for (let next: string | undefined, more = true; more; more = next !== undefined) {
       const page = await this.records.query(partition, { prefix, ...(next !== undefined && { next }) });
       for (const { rowKey } of page.rows) taken.add(rowKey.slice(prefix.length));
       next = page.next;
     }
-    for (const privateIpAddress of usableAddresses(subnet.addressPrefix)) {
-      if (taken.has(privateIpAddress)) continue;
-      return { subnetName: subnet.name, privateIpAddress, addressRowKey: `${prefix}${privateIpAddress}` };
+    for (const address of usableAddresses(addressPrefix)) {
+      if (!taken.has(address)) return { address, rowKey: `${prefix}${address}` };
     }
-    throw new UnderstudyError({
-      code: 'US6050',
-      message: `US6050 placing VM ${specification.name}: no address is free in subnet ${subnet.name} of ${network.armId}`,
-      recommendedAction: 'Clean up test failovers, or choose a larger subnet.',
-      details: { networkId: network.armId, subnetName: subnet.name },
-    });
+    return undefined;
   }
 }
 
@@ -201,8 +267,14 @@ function toVm(record: VmRecord): CloudVm {
     ...specification,
     powerState,
     ...(placement && { subnetName: placement.subnetName, privateIpAddress: placement.privateIpAddress }),
+    ...(placement?.publicIpAddress !== undefined && { publicIpAddress: placement.publicIpAddress }),
   };
 }
+
+const addressRowKeys = (placement: VmRecord['placement']): string[] =>
+  placement === undefined
+    ? []
+    : [placement.addressRowKey, placement.publicAddressRowKey].filter((rowKey) => rowKey !== undefined);
 
 function sameVm(stored: CloudVmSpecification, wanted: CloudVmSpecification): boolean {
   const comparable = (vm: CloudVmSpecification): unknown =>

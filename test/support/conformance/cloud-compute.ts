@@ -113,6 +113,47 @@ export function cloudComputeConformance(
     await assert.rejects(compute.startVm(specification.vmArmId), errorWithCode('US6052'));
   });
 
+  check('a public address is there on request only, is nobody else’s, and is free again with its VM', async (subject) => {
+    const { compute } = subject;
+    const first = await compute.createVm(await specificationOf(subject, { publicAddress: true }));
+    const second = await compute.createVm(await specificationOf(subject, { publicAddress: true }));
+    const closed = await compute.createVm(await specificationOf(subject));
+    assert.match(first.publicIpAddress ?? '', /^\d+\.\d+\.\d+\.\d+$/);
+    assert.notEqual(first.publicIpAddress, second.publicIpAddress);
+    assert.equal(closed.publicIpAddress, undefined);
+    assert.equal((await compute.getVm(first.vmArmId))?.publicIpAddress, first.publicIpAddress);
+    await compute.deleteVm(first.vmArmId, { deleteDisks: true });
+    assert.equal(await compute.getVm(first.vmArmId), undefined);
+  });
+
+  check('an exported disk holds still, running or stopped, and ends with its export', async (subject) => {
+    const { compute, replicas, storageAccountId } = subject;
+    const specification = await specificationOf(subject);
+    const [osDisk] = specification.disks;
+    assert(osDisk);
+    const fence = { epoch: 1, cycle: 1 };
+    await replicas.raiseFence(osDisk.blob, fence);
+    await replicas.writePages(osDisk.blob, 4096, Buffer.alloc(512, 'a'), fence);
+    const { vmArmId } = await compute.createVm(specification);
+    await compute.startVm(vmArmId);
+    const to = { storageAccountId, container: 'understudy-replicas', blobName: `${randomUUID()}/export.vhd` };
+    const exporting = { exportName: 'first', lun: 0, to };
+    let exported = await compute.exportDisk(vmArmId, exporting);
+    for (let looks = 0; !exported.finished && looks < 100; looks++)
+      exported = await compute.exportDisk(vmArmId, exporting);
+    assert(exported.finished);
+    const { blob, snapshotId } = exported.source;
+    assert.deepEqual(await replicas.readPages(blob, 4096, 512, snapshotId), Buffer.alloc(512, 'a'));
+    assert.equal(await replicas.readPages(blob, 0, 512, snapshotId).then((data) => data.length), 512);
+    await assert.rejects(compute.exportDisk(vmArmId, { ...exporting, lun: 7 }), errorWithCode('US6051'));
+    await assert.rejects(compute.exportDisk(`${vmArmId}x`, exporting), errorWithCode('US6051'));
+    for (let time = 0; time < 2; time++) await compute.endExport(vmArmId, { exportName: 'first', disks: [exporting] });
+    if (snapshotId !== undefined) assert.deepEqual(await replicas.listSnapshots(blob), []);
+    assert.equal(await replicas.properties(to), undefined);
+    assert((await compute.getVm(vmArmId))?.powerState === 'running');
+    await compute.endExport(`${vmArmId}x`, { exportName: 'first', disks: [exporting] });
+  });
+
   check('deleting takes the disks on demand only, frees the address, and may come twice', async (subject) => {
     const { compute, replicas } = subject;
     for (const deleteDisks of [false, true]) {

@@ -1,12 +1,15 @@
 import { isDeepStrictEqual } from 'node:util';
 import { UnderstudyError } from '../../../core/domain/errors.js';
-import type { CloudCompute, CloudVm, CloudVmSpecification } from '../../../core/ports/cloud-compute.js';
+import type { CloudCompute, CloudVm, CloudVmSpecification, DiskSource } from '../../../core/ports/cloud-compute.js';
+import type { ReplicaStore } from '../../../core/ports/replica-store.js';
 import { Faults } from './faults.js';
 
 /** The compute contract in one process's memory: VMs are records. */
 export class InMemoryCloudCompute implements CloudCompute {
   readonly faults = new Faults();
   readonly vms = new Map<string, CloudVm>();
+
+  constructor(private readonly replicas?: ReplicaStore) {}
 
   async createVm(specification: CloudVmSpecification): Promise<CloudVm> {
     return this.faults.around('createVm', () => {
@@ -44,11 +47,34 @@ export class InMemoryCloudCompute implements CloudCompute {
     });
   }
 
+  async exportDisk(vmArmId: string, { lun }: { lun: number }): Promise<{ finished: true; source: DiskSource }> {
+    return this.faults.around('exportDisk', async () => {
+      const blob = this.vms.get(vmArmId)?.disks.find((disk) => disk.lun === lun)?.blob;
+      const found = blob && (await this.replicas?.properties(blob));
+      if (!blob || !found || !this.replicas) throw noSuchVm(vmArmId);
+      const { snapshotId } = await this.replicas.createSnapshot(blob, { ifMatch: found.etag, fence: found.fence });
+      return { finished: true, source: { blob, snapshotId } };
+    });
+  }
+
+  async endExport(vmArmId: string): Promise<void> {
+    return this.faults.around('endExport', async () => {
+      for (const { blob } of this.vms.get(vmArmId)?.disks ?? []) {
+        for (const { snapshotId } of (await this.replicas?.listSnapshots(blob)) ?? []) {
+          await this.replicas?.deleteSnapshot(blob, snapshotId);
+        }
+      }
+    });
+  }
+
   private setPower(vmArmId: string, powerState: CloudVm['powerState']): CloudVm {
     const vm = this.vms.get(vmArmId);
-    if (!vm) throw new UnderstudyError({ code: 'US4012', message: `no VM ${vmArmId}`, recommendedAction: 'None.' });
+    if (!vm) throw noSuchVm(vmArmId);
     const changed: CloudVm = { ...vm, powerState };
     this.vms.set(vmArmId, changed);
     return changed;
   }
 }
+
+const noSuchVm = (vmArmId: string): UnderstudyError =>
+  new UnderstudyError({ code: 'US6051', message: `US6051 no VM ${vmArmId}`, recommendedAction: 'None.' });
