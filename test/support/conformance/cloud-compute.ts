@@ -113,18 +113,21 @@ export function cloudComputeConformance(
     await assert.rejects(compute.startVm(specification.vmArmId), errorWithCode('US6052'));
   });
 
-  check('a public address is there on request only, is nobody else’s, and is free again with its VM', async (subject) => {
-    const { compute } = subject;
-    const first = await compute.createVm(await specificationOf(subject, { publicAddress: true }));
-    const second = await compute.createVm(await specificationOf(subject, { publicAddress: true }));
-    const closed = await compute.createVm(await specificationOf(subject));
-    assert.match(first.publicIpAddress ?? '', /^\d+\.\d+\.\d+\.\d+$/);
-    assert.notEqual(first.publicIpAddress, second.publicIpAddress);
-    assert.equal(closed.publicIpAddress, undefined);
-    assert.equal((await compute.getVm(first.vmArmId))?.publicIpAddress, first.publicIpAddress);
-    await compute.deleteVm(first.vmArmId, { deleteDisks: true });
-    assert.equal(await compute.getVm(first.vmArmId), undefined);
-  });
+  check(
+    'a public address is there on request only, is nobody else’s, and is free again with its VM',
+    async (subject) => {
+      const { compute } = subject;
+      const first = await compute.createVm(await specificationOf(subject, { publicAddress: true }));
+      const second = await compute.createVm(await specificationOf(subject, { publicAddress: true }));
+      const closed = await compute.createVm(await specificationOf(subject));
+      assert.match(first.publicIpAddress ?? '', /^\d+\.\d+\.\d+\.\d+$/);
+      assert.notEqual(first.publicIpAddress, second.publicIpAddress);
+      assert.equal(closed.publicIpAddress, undefined);
+      assert.equal((await compute.getVm(first.vmArmId))?.publicIpAddress, first.publicIpAddress);
+      await compute.deleteVm(first.vmArmId, { deleteDisks: true });
+      assert.equal(await compute.getVm(first.vmArmId), undefined);
+    },
+  );
 
   check('an exported disk holds still, running or stopped, and ends with its export', async (subject) => {
     const { compute, replicas, storageAccountId } = subject;
