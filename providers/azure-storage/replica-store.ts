@@ -181,7 +181,11 @@ class PageBlobReplicaStore implements ReplicaStore {
     this.knownLengths.delete(keyOf(blob));
   }
 
-  async copySnapshot(from: ReplicaBlob, snapshotId: string, to: ReplicaBlob): Promise<{ finished: boolean }> {
+  async copySnapshot(
+    from: ReplicaBlob,
+    snapshotId: string | undefined,
+    to: ReplicaBlob,
+  ): Promise<{ finished: boolean }> {
     if (!this.capabilities.copiesFromSnapshotsAreIndependent) {
       throw new Error('this store makes no independent copies: copy the allocated pages instead');
     }
@@ -208,7 +212,7 @@ class PageBlobReplicaStore implements ReplicaStore {
 
   async grantRead(
     blob: ReplicaBlob,
-    snapshotId: string,
+    snapshotId: string | undefined,
     ttlSeconds: number,
   ): Promise<{ url: string; expiresAt: string }> {
     const { storageAccountId, container, blobName } = blob;

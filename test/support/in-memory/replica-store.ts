@@ -175,7 +175,11 @@ export class InMemoryReplicaStore implements ReplicaStore {
     });
   }
 
-  async copySnapshot(from: ReplicaBlob, snapshotId: string, to: ReplicaBlob): Promise<{ finished: boolean }> {
+  async copySnapshot(
+    from: ReplicaBlob,
+    snapshotId: string | undefined,
+    to: ReplicaBlob,
+  ): Promise<{ finished: boolean }> {
     return this.faults.around('copySnapshot', () => {
       assert(this.capabilities.copiesFromSnapshotsAreIndependent, 'this store makes no independent copies');
       const content = this.content(from, snapshotId);
@@ -205,11 +209,11 @@ export class InMemoryReplicaStore implements ReplicaStore {
   /** A name for the snapshot, which nothing answers under. */
   async grantRead(
     blob: ReplicaBlob,
-    snapshotId: string,
+    snapshotId: string | undefined,
     ttlSeconds: number,
   ): Promise<{ url: string; expiresAt: string }> {
     return this.faults.around('grantRead', () => ({
-      url: `memory://${blob.container}/${blob.blobName}?snapshot=${encodeURIComponent(snapshotId)}`,
+      url: `memory://${blob.container}/${blob.blobName}?snapshot=${encodeURIComponent(snapshotId ?? '')}`,
       expiresAt: new Date(Date.now() + ttlSeconds * 1000).toISOString(),
     }));
   }
