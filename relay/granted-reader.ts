@@ -7,7 +7,7 @@ const grantRefused = 'US6021';
 
 export interface GrantedReader extends Pick<RandomReader, 'read'> {
   /** How many bytes were read so far. */
-  readBytes(): number;
+  readonly readBytes: () => number;
 }
 
 /** Reads one blob by the SAS that `grant` gives, and by a fresh one when it has run out; one that is refused too is a failure. */

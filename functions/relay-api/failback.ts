@@ -1,10 +1,9 @@
 import type { z } from 'zod';
-import type { Failback, ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import type { diskRequest, diskResponse, FailbackReport } from '../../core/domain/relay-protocol/wire.js';
 import { checkEpoch } from '../../core/domain/replication/acceptance.js';
 import { conflictError } from '../../core/domain/replication/conflict.js';
 import { uploadGrantSeconds } from '../../core/ports/transfer-store.js';
-import { changeItem } from '../../core/records/item-change.js';
+import { receiveFailback } from '../../core/records/receive-failback.js';
 import type { RegisteredRelay } from '../../core/records/rows.js';
 import type { App, AppInvocation } from '../app.js';
 import { wake } from '../wake.js';
@@ -35,33 +34,7 @@ export async function reportFailback(
   report: FailbackReport,
 ): Promise<void> {
   const { vaultId } = relay;
-  const found = await ownItem(app, relay, itemId);
-  const key = { vaultId, itemId: found.itemId, protectionId: found.protectionId };
-  let changed: ProtectedItem | undefined;
-  await changeItem(app.table, key, (item) => {
-    const superseded = checkEpoch(item, report);
-    if (superseded !== undefined) throw conflictError(superseded);
-    changed = undefined;
-    const failback = item.failback && withReport(item, item.failback, report);
-    if (failback === undefined || failback === item.failback) return { kind: 'unchanged' };
-    changed = { ...item, failback };
-    return { kind: 'changed', item: changed };
-  });
+  const { itemId: id } = await ownItem(app, relay, itemId);
+  const changed = await receiveFailback(app.table, vaultId, id, report);
   if (changed !== undefined) await wake(app, vaultId, changed);
-}
-
-/** The same failback where it says so already, or is none of which this can be said. */
-function withReport(item: ProtectedItem, failback: Failback, { state, fetchedBytes }: FailbackReport): Failback {
-  const { round, swap } = failback;
-  const isUnderWay = item.replication.phase === 'failback';
-  switch (state) {
-    case 'copied':
-      if (!isUnderWay || round === undefined || round.copied !== undefined) return failback;
-      return { ...failback, round: { ...round, copied: { fetchedBytes } } };
-    case 'replaced':
-      return isUnderWay && swap === 'ordered' ? { ...failback, swap: 'done' } : failback;
-    case 'started':
-      if (item.replication.stopReason !== 'failedBack' || failback.startedAtSite) return failback;
-      return { ...failback, startedAtSite: true };
-  }
 }

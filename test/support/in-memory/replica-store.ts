@@ -196,6 +196,10 @@ export class InMemoryReplicaStore implements ReplicaStore {
     });
   }
 
+  blobNames(): string[] {
+    return [...this.disks.keys()].map((key) => key.slice(key.lastIndexOf('\n') + 1));
+  }
+
   /** Changes one byte of a snapshot, as nothing that the port offers could. */
   damageSnapshot(blob: ReplicaBlob, snapshotId: string, offsetBytes: number): void {
     const content = this.content(blob, snapshotId);
