@@ -4,6 +4,7 @@ import type { Clock } from '../core/ports/clock.js';
 import type { ReplicaStore } from '../core/ports/replica-store.js';
 import type { StateTable } from '../core/ports/state-table.js';
 import type { TransferStore } from '../core/ports/transfer-store.js';
+import type { Webhooks } from '../core/ports/webhooks.js';
 import type { ActivityDefinition } from './contract.js';
 
 /** What the activities touch; each factory asks for the part that it needs. */
@@ -14,6 +15,7 @@ export interface ActivityDependencies {
   compute: CloudCompute;
   cloudInventory: CloudInventory;
   clock: Clock;
+  webhooks: Webhooks;
 }
 
 /** The function behind a definition of the contract. */

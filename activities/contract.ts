@@ -5,7 +5,9 @@ import type { ProtectionEvent } from '../core/domain/protected-item/state-table.
 import type { CommandResult, RelayCommand } from '../core/domain/relay-protocol/wire.js';
 import type { CycleSlice, ReplicationStep } from '../core/domain/replication/next-step.js';
 import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
+import type { PlanDirection, PlanFailoverType, PlanOperation } from '../core/domain/recovery-plan/recovery-plan.js';
 import type {
+  AwaitOperatorInput,
   EnableProtectionInput,
   EpochWorkflowInput,
   ItemWorkflowInput,
@@ -46,6 +48,22 @@ export type ResyncProgress =
 export type FailbackProgress =
   { kind: 'waiting' | 'done' | 'cancelled' } | { kind: 'failed'; failures: WorkflowFailure[] };
 
+export interface PlanItemInput {
+  vaultId: VaultId;
+  planJobName: JobName;
+  itemId: ItemId;
+  armId: string;
+  operation: PlanOperation;
+  synchronizeFirst: boolean;
+  networkId?: string;
+}
+
+/** An item within a run of its plan. `workflow`: what does the whole of an operation that has no steps. */
+export type BegunPlanItem =
+  | { kind: 'begun'; job: JobWorkflowInput; vmName: string; workflow: string; sourceHostId?: string }
+  | { kind: 'skipped' }
+  | { kind: 'refused'; failures: WorkflowFailure[] };
+
 /** One stretch of one failover disk to copy. */
 export interface CopySlice {
   diskIndex: number;
@@ -53,7 +71,7 @@ export interface CopySlice {
   toBytes: number;
 }
 
-type CommandKind = RelayCommand['kind'];
+type CommandKind = Exclude<RelayCommand['kind'], 'runScript'>;
 
 export const activities = {
   /** Jobs. */
@@ -73,7 +91,10 @@ export const activities = {
   warnInJob: activity<{ vaultId: VaultId; jobName: JobName; warning: WorkflowFailure }, Record<string, never>>(
     'warnInJob',
   ),
-  writeOperationRow: activity<RunOperationInput, Record<string, never>>('writeOperationRow'),
+  writeOperationRow: activity<
+    RunOperationInput & { operation: Extract<RunOperationInput['operation'], { value: unknown }> },
+    Record<string, never>
+  >('writeOperationRow'),
 
   /** Enabling. */
   evaluatePrerequisites: activity<EnableProtectionInput, PrerequisiteOutcome>('evaluatePrerequisites'),
@@ -226,7 +247,9 @@ export const activities = {
   readFailback: activity<JobWorkflowInput & { awaited: 'copied' | 'replaced' }, FailbackProgress>('readFailback'),
   /** The job waits until an operator completes the failback. */
   suspendFailback: activity<JobWorkflowInput, ItemOutcome>('suspendFailback'),
-  readCompletion: activity<JobWorkflowInput, { kind: 'waiting' | 'completed' | 'cancelled' }>('readCompletion'),
+  readCompletion: activity<{ vaultId: VaultId; jobName: JobName }, { kind: 'waiting' | 'completed' | 'cancelled' }>(
+    'readCompletion',
+  ),
   orderReplacement: activity<JobWorkflowInput, ItemOutcome>('orderReplacement'),
   /** The VM is the site's again: from here on it may start there, and nothing is taken back. */
   handOver: activity<JobWorkflowInput, ItemOutcome>('handOver'),
@@ -246,6 +269,46 @@ export const activities = {
   deleteFailedOverVm: activity<JobWorkflowInput, ItemOutcome>('deleteFailedOverVm'),
   checkReverseReplication: activity<JobWorkflowInput, CheckOutcome>('checkReverseReplication'),
   beginReverseReplication: activity<JobWorkflowInput, ItemOutcome>('beginReverseReplication'),
+
+  /** Recovery plans. */
+  beginPlanItem: activity<PlanItemInput, BegunPlanItem>('beginPlanItem'),
+  callRunbook: activity<
+    {
+      vaultId: VaultId;
+      jobName: JobName;
+      planName: string;
+      groupId: string;
+      actionName: string;
+      webhookUrl: string;
+      timeoutSeconds: number;
+      failoverType: PlanFailoverType;
+      direction: PlanDirection;
+      itemIds: ItemId[];
+    },
+    CheckOutcome
+  >('callRunbook'),
+  sendScript: activity<
+    {
+      vaultId: VaultId;
+      fabricName: string;
+      command: Extract<RelayCommand, { kind: 'runScript' }>;
+      instanceId: string;
+    },
+    { kind: 'sent'; relayId: RelayId } | { kind: 'failed'; failures: WorkflowFailure[] }
+  >('sendScript'),
+  suspendForOperator: activity<AwaitOperatorInput & { waiter: string }, { kind: 'done' }>('suspendForOperator'),
+  readPlanCancel: activity<{ vaultId: VaultId; jobName: JobName }, { cancelled: boolean }>('readPlanCancel'),
+  concludePlan: activity<
+    {
+      vaultId: VaultId;
+      planName: string;
+      jobName: JobName;
+      operation: PlanOperation;
+      outcome: JobOutcome;
+      comments: string;
+    },
+    Record<string, never>
+  >('concludePlan'),
 
   /** Disabling. */
   stopReplication: activity<JobWorkflowInput, ItemOutcome>('stopReplication'),

@@ -62,6 +62,14 @@ import {
   makeTakeBackTest,
 } from './test-failover.js';
 import { makeEvaluatePrerequisites } from './prerequisites.js';
+import {
+  makeSuspendForOperator,
+  makeBeginPlanItem,
+  makeCallRunbook,
+  makeConcludePlan,
+  makeReadPlanCancel,
+  makeSendScript,
+} from './recovery-plan.js';
 import { makeApplyRetention, makeCleanUpTransferred, makeSealRecoveryPoint } from './recovery-points.js';
 import { makeDropRelayCommand, makeReadCommandResult, makeSendRelayCommand } from './relay-commands.js';
 import {
@@ -159,6 +167,12 @@ const implement = (dependencies: ActivityDependencies): Implementations => ({
   deleteFailedOverVm: makeDeleteFailedOverVm(dependencies),
   checkReverseReplication: makeCheckReverseReplication(dependencies),
   beginReverseReplication: makeBeginReverseReplication(dependencies),
+  beginPlanItem: makeBeginPlanItem(dependencies),
+  callRunbook: makeCallRunbook(dependencies),
+  sendScript: makeSendScript(dependencies),
+  suspendForOperator: makeSuspendForOperator(dependencies),
+  readPlanCancel: makeReadPlanCancel(dependencies),
+  concludePlan: makeConcludePlan(dependencies),
   stopReplication: makeStopReplication(dependencies),
   dropReplica: makeDropReplica(dependencies),
   checkCommit: makeCheckCommit(dependencies),

@@ -28,7 +28,11 @@ export const makeSendRelayCommand =
     return { kind: 'sent', relayId };
   };
 
-function commandFor(kind: RelayCommand['kind'], commandId: string, item: ProtectedItem): RelayCommand {
+function commandFor(
+  kind: Exclude<RelayCommand['kind'], 'runScript'>,
+  commandId: string,
+  item: ProtectedItem,
+): RelayCommand {
   const { vmId, protectionId } = item;
   switch (kind) {
     case 'createReplicationRelationship':

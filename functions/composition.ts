@@ -6,6 +6,7 @@ import { openBusinessClock } from '../providers/business-clock/business-clock.js
 import { openLocalAzure } from '../providers/local-azure/local-azure.js';
 import { openLocalCompute } from '../providers/local-compute/local-compute.js';
 import { startTelemetry } from '../providers/telemetry/application-insights.js';
+import { openWebhooks } from '../providers/webhooks/webhooks.js';
 import { Temporal } from 'temporal-polyfill';
 import type { App } from './app.js';
 import { closedAuthenticator, loopbackAuthenticator } from './http/authentication.js';
@@ -55,6 +56,14 @@ export async function compose(settings: Settings): Promise<{ app: App; activitie
         if (error !== undefined) telemetry?.failure(message, error);
       },
     },
-    activities: { table, replicas, transfers, compute, cloudInventory, clock },
+    activities: {
+      table,
+      replicas,
+      transfers,
+      compute,
+      cloudInventory,
+      clock,
+      webhooks: openWebhooks({ allowLoopback: settings.authentication === 'loopback' }),
+    },
   };
 }

@@ -20,7 +20,7 @@ const lookSeconds = 60;
 const exportPollSeconds = 5;
 
 /** Either the stage that the next run begins with, or the end. */
-type RunEnd = { kind: 'again'; stage: NonNullable<FailbackInput['stage']> } | { kind: 'ended' };
+export type RunEnd = { kind: 'again'; stage: NonNullable<FailbackInput['stage']> } | { kind: 'ended' };
 
 /**
  * Brings a VM back to its site. While the relay copies, and an operator takes his time, each look that finds nothing is a run of
@@ -53,12 +53,12 @@ export const failback = orchestrator<FailbackInput, { succeeded: boolean } | und
 function* run(context: OrchestrationContext, input: FailbackInput, job: JobWorkflowInput): Steps<RunEnd> {
   let { stage } = input;
   if (stage === undefined) {
-    yield* begin(context, input, job);
     stage = input.synchronizeFirst ? 'synchronizing' : 'finalRound';
-    if (stage === 'synchronizing') {
-      yield* startTask(context, job, 'VmFailbackSynchronize');
-      yield* beginRound(context, job, false);
-    } else yield* beginFinalRound(context, job);
+    if (stage === 'synchronizing') yield* beginSynchronizing(context, input, job);
+    else {
+      yield* begin(context, input, job);
+      yield* beginFinalRound(context, job);
+    }
   }
   if (stage === 'synchronizing') {
     if (!(yield* isDone(context, job, 'copied'))) return { kind: 'again', stage };
@@ -72,32 +72,48 @@ function* run(context: OrchestrationContext, input: FailbackInput, job: JobWorkf
   }
   if (stage === 'finalRound') {
     if (!(yield* isDone(context, job, 'copied'))) return { kind: 'again', stage };
-    yield* startTask(context, job, 'VmFailbackReplaceDisks');
-    requireOwned(yield* insist(context, () => call(context, activities.orderReplacement, job)), job);
+    yield* orderReplacement(context, job);
     stage = 'replacing';
   }
   if (stage === 'replacing') {
     if (!(yield* isDone(context, job, 'replaced'))) return { kind: 'again', stage };
-    requireOwned(yield* insist(context, () => call(context, activities.handOver, job)), job);
-    yield* startTask(context, job, 'VmFailbackStartVmOnPrimary');
+    yield* handOver(context, job);
     stage = 'starting';
   }
   return yield* awaitSiteStart(context, job);
 }
 
-function* begin(context: OrchestrationContext, input: FailbackInput, job: JobWorkflowInput): Steps<void> {
-  const { createOnHostId } = input;
+type Wanted = Pick<FailbackInput, 'createOnHostId'>;
+
+export function* beginSynchronizing(context: OrchestrationContext, wanted: Wanted, job: JobWorkflowInput): Steps<void> {
+  yield* begin(context, wanted, job);
+  yield* startTask(context, job, 'VmFailbackSynchronize');
+  yield* beginRound(context, job, false);
+}
+
+export function* begin(context: OrchestrationContext, { createOnHostId }: Wanted, job: JobWorkflowInput): Steps<void> {
   const asked = { ...job, ...(createOnHostId === undefined ? {} : { createOnHostId }) };
   yield* startTask(context, job, 'VmFailbackPrerequisitesCheck');
   require(yield* insist(context, () => call(context, activities.checkFailback, asked)));
   requireOwned(yield* insist(context, () => call(context, activities.beginFailback, asked)), job);
 }
 
-function* beginFinalRound(context: OrchestrationContext, job: JobWorkflowInput): Steps<void> {
+export function* beginFinalRound(context: OrchestrationContext, job: JobWorkflowInput): Steps<void> {
   yield* startTask(context, job, 'VmFailbackShutdownVmOnRecovery');
   requireOwned(yield* insist(context, () => call(context, activities.stopFailedOverVm, job)), job);
   yield* startTask(context, job, 'VmFailbackFinalSync');
   yield* beginRound(context, job, true);
+}
+
+export function* orderReplacement(context: OrchestrationContext, job: JobWorkflowInput): Steps<void> {
+  yield* startTask(context, job, 'VmFailbackReplaceDisks');
+  requireOwned(yield* insist(context, () => call(context, activities.orderReplacement, job)), job);
+}
+
+/** From here on nothing is taken back. */
+export function* handOver(context: OrchestrationContext, job: JobWorkflowInput): Steps<void> {
+  requireOwned(yield* insist(context, () => call(context, activities.handOver, job)), job);
+  yield* startTask(context, job, 'VmFailbackStartVmOnPrimary');
 }
 
 function* beginRound(context: OrchestrationContext, job: JobWorkflowInput, isFinal: boolean): Steps<void> {
@@ -110,7 +126,11 @@ function* beginRound(context: OrchestrationContext, job: JobWorkflowInput, isFin
 }
 
 /** Whether the relay has done it, looked at again when the doorbell rings; false once nothing came of that for a while. */
-function* isDone(context: OrchestrationContext, job: JobWorkflowInput, awaited: 'copied' | 'replaced'): Steps<boolean> {
+export function* isDone(
+  context: OrchestrationContext,
+  job: JobWorkflowInput,
+  awaited: 'copied' | 'replaced',
+): Steps<boolean> {
   for (let look = 0; look < looksOfRunMax; look++) {
     const read = yield* insist(context, () => call(context, activities.readFailback, { ...job, awaited }));
     switch (read.kind) {
@@ -140,7 +160,7 @@ function* isCompletionWanted(context: OrchestrationContext, job: JobWorkflowInpu
 }
 
 /** The VM is the site's by now: one that is late to start is a warning, and no failure. */
-function* awaitSiteStart(context: OrchestrationContext, job: JobWorkflowInput): Steps<RunEnd> {
+export function* awaitSiteStart(context: OrchestrationContext, job: JobWorkflowInput): Steps<RunEnd> {
   for (let look = 0; look < looksOfRunMax; look++) {
     const { kind } = yield* insist(context, () => call(context, activities.readSiteStart, job));
     if (kind === 'started') return { kind: 'ended' };

@@ -22,7 +22,11 @@ export function failuresOf(error: unknown): WorkflowFailure[] {
   return [error instanceof ActivityFailedError ? error.failure : failureOf(error)];
 }
 
-export function* startTask(context: OrchestrationContext, input: JobWorkflowInput, taskName: string): Steps<void> {
+export function* startTask(
+  context: OrchestrationContext,
+  input: Pick<JobWorkflowInput, 'vaultId' | 'jobName'>,
+  taskName: string,
+): Steps<void> {
   const { vaultId, jobName } = input;
   yield* insist(context, () => call(context, activities.startJobTask, { vaultId, jobName, taskName }));
 }
@@ -45,6 +49,23 @@ export function* conclude(
     }),
   );
   return { succeeded: failures.length === 0 };
+}
+
+/** The job alone: a test moves no state of its item. */
+export function* concludeAlone(
+  context: OrchestrationContext,
+  { vaultId, jobName }: JobWorkflowInput,
+  failures: WorkflowFailure[],
+): Steps<{ succeeded: boolean }> {
+  const succeeded = failures.length === 0;
+  yield* insist(context, () =>
+    call(context, activities.concludeJob, {
+      vaultId,
+      jobName,
+      outcome: succeeded ? { kind: 'succeeded' } : { kind: 'failed', failures },
+    }),
+  );
+  return { succeeded };
 }
 
 /** Throws what a check found. */

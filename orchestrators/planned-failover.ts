@@ -21,7 +21,9 @@ export const plannedFailover = orchestrator<JobWorkflowInput, { succeeded: boole
   workflowNames.plannedFailover,
   function* (context, job) {
     try {
-      yield* failOver(context, job);
+      const cycle = yield* shutDown(context, job);
+      yield* prepare(context, job, cycle);
+      yield* startFailoverVm(context, job);
     } catch (error) {
       const failures = failuresOf(error);
       yield* insist(context, () => call(context, activities.giveBackPlannedFailover, { ...job, failures }));
@@ -31,7 +33,8 @@ export const plannedFailover = orchestrator<JobWorkflowInput, { succeeded: boole
   },
 );
 
-function* failOver(context: OrchestrationContext, job: JobWorkflowInput): Steps<void> {
+/** The source is off and locked, and what it wrote last is a recovery point: its cycle. */
+export function* shutDown(context: OrchestrationContext, job: JobWorkflowInput): Steps<number> {
   yield* startTask(context, job, 'VmPfoPrerequisitesCheck');
   require(yield* insist(context, () => call(context, activities.checkPlannedFailover, job)));
 
@@ -40,10 +43,11 @@ function* failOver(context: OrchestrationContext, job: JobWorkflowInput): Steps<
   yield* orderRelay(context, job, 'prepareFailover', shutdownTimeoutSeconds);
 
   yield* startTask(context, job, 'VmPrepareForFailover');
-  const cycle = yield* lastChanges(context, job);
+  return yield* lastChanges(context, job);
+}
 
+export function* prepare(context: OrchestrationContext, job: JobWorkflowInput, cycle: number): Steps<void> {
   yield* takeOver(context, job, { kind: 'cycle', cycle });
-  yield* startFailoverVm(context, job);
 }
 
 /** Waits until what the source wrote last is a recovery point; the cycle of that point. */

@@ -1,4 +1,5 @@
 import { applyReceived } from './apply-received.js';
+import { awaitOperator } from './await-operator.js';
 import { changeRecoveryPoint } from './change-recovery-point.js';
 import { commitFailback } from './commit-failback.js';
 import { commitFailover } from './commit-failover.js';
@@ -10,6 +11,9 @@ import { finalizeProtection } from './finalize-protection.js';
 import { applyResynchronization, initialReplication } from './initial-replication.js';
 import type { Workflow } from './orchestrator.js';
 import { plannedFailover } from './planned-failover.js';
+import { planItemStep } from './plan-item-step.js';
+import { planLane } from './plan-lane.js';
+import { recoveryPlan } from './recovery-plan.js';
 import { replicationLoop } from './replication-loop.js';
 import { resynchronize } from './resynchronize.js';
 import { reverseReplicate } from './reverse-replicate.js';
@@ -33,6 +37,10 @@ export const workflows: readonly Workflow[] = [
   failback,
   commitFailback,
   reverseReplicate,
+  recoveryPlan,
+  planLane,
+  planItemStep,
+  awaitOperator,
   disableProtection,
   changeRecoveryPoint,
   testFailover,

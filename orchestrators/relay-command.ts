@@ -1,5 +1,6 @@
 import type { OrchestrationContext } from 'durable-functions';
 import { activities } from '../activities/contract.js';
+import type { RelayId } from '../core/domain/ids.js';
 import type { CommandResult, RelayCommand } from '../core/domain/relay-protocol/wire.js';
 import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
 import type { JobWorkflowInput } from '../core/domain/workflows/workflows.js';
@@ -11,7 +12,7 @@ import { call, insist, type Steps } from './orchestrator.js';
 export function* orderRelay(
   context: OrchestrationContext,
   input: JobWorkflowInput,
-  command: RelayCommand['kind'],
+  command: Exclude<RelayCommand['kind'], 'runScript'>,
   timeoutSeconds: number,
 ): Steps<Extract<CommandResult, { kind: 'succeeded' }>> {
   const { vaultId, itemId, protectionId, jobName } = input;
@@ -27,7 +28,21 @@ export function* orderRelay(
     }),
   );
   if (sent.kind === 'superseded') throw supersededError(input);
-  const order = { relayId: sent.relayId, commandId };
+  const result = yield* awaitCommand(context, { relayId: sent.relayId, commandId }, timeoutSeconds);
+  if (result === undefined) throw new JobFailedError([noAnswer(command, timeoutSeconds)]);
+  if (result.kind === 'failed') {
+    const { code, message, possibleCauses, recommendedAction } = result;
+    throw new JobFailedError([{ code, message, possibleCauses, recommendedAction, retry: 'never' }]);
+  }
+  return result;
+}
+
+/** The relay's answer to an order that was sent, which is over then; undefined where there is none in time. */
+export function* awaitCommand(
+  context: OrchestrationContext,
+  order: { relayId: RelayId; commandId: string },
+  timeoutSeconds: number,
+): Steps<CommandResult | undefined> {
   const result = yield* lookUntil(
     context,
     function* () {
@@ -37,11 +52,6 @@ export function* orderRelay(
     timeoutSeconds,
   );
   yield* insist(context, () => call(context, activities.dropRelayCommand, order));
-  if (result === undefined) throw new JobFailedError([noAnswer(command, timeoutSeconds)]);
-  if (result.kind === 'failed') {
-    const { code, message, possibleCauses, recommendedAction } = result;
-    throw new JobFailedError([{ code, message, possibleCauses, recommendedAction, retry: 'never' }]);
-  }
   return result;
 }
 

@@ -5,7 +5,12 @@ import { failuresOf } from './job.js';
 import { call, insist, orchestrator } from './orchestrator.js';
 
 /** Jobs of one task, named as their operation. */
-const taskOf = { putPolicy: 'AddProtectionProfile', putMapping: 'AssociateProtectionProfile' } as const;
+const taskOf = {
+  putPolicy: 'AddProtectionProfile',
+  putMapping: 'AssociateProtectionProfile',
+  putPlan: 'SaveRecoveryPlan',
+  deletePlan: 'DeleteRecoveryPlan',
+} as const;
 
 /** A short operation: one row is written, and the job ends. */
 export const runOperation = orchestrator<RunOperationInput, { succeeded: boolean }>(
@@ -16,7 +21,10 @@ export const runOperation = orchestrator<RunOperationInput, { succeeded: boolean
     try {
       const taskName = taskOf[input.operation.kind];
       yield* insist(context, () => call(context, activities.startJobTask, { vaultId, jobName, taskName }));
-      yield* insist(context, () => call(context, activities.writeOperationRow, input));
+      const { operation } = input;
+      if ('value' in operation) {
+        yield* insist(context, () => call(context, activities.writeOperationRow, { ...input, operation }));
+      }
     } catch (error) {
       outcome = { kind: 'failed', failures: failuresOf(error) };
     }

@@ -9,7 +9,7 @@ import {
 } from '../core/domain/workflows/workflows.js';
 import { lookUntil } from './doorbell.js';
 import { copyDisks } from './failover-steps.js';
-import { failuresOf, JobFailedError, require, requireOwned, startTask, supersededError } from './job.js';
+import { concludeAlone, failuresOf, JobFailedError, require, requireOwned, startTask, supersededError } from './job.js';
 import { call, insist, orchestrator, type Steps } from './orchestrator.js';
 
 /** What is received when a test to Latest begins is applied long before, unless applying fails. */
@@ -22,17 +22,23 @@ export const testFailover = orchestrator<TestFailoverInput, { succeeded: boolean
     const { vaultId, itemId, protectionId, jobName } = input;
     const job = { vaultId, itemId, protectionId, jobName };
     try {
-      yield* runTest(context, input, job);
+      yield* prepare(context, input, job);
+      yield* boot(context, job);
     } catch (error) {
       const failures = failuresOf(error);
       yield* insist(context, () => call(context, activities.takeBackTest, job));
-      return yield* endJob(context, job, failures);
+      return yield* concludeAlone(context, job, failures);
     }
     return { succeeded: true };
   },
 );
 
-function* runTest(context: OrchestrationContext, input: TestFailoverInput, job: JobWorkflowInput): Steps<void> {
+/** All but the test VM itself. */
+export function* prepare(
+  context: OrchestrationContext,
+  input: Pick<TestFailoverInput, 'recoveryPoint'>,
+  job: JobWorkflowInput,
+): Steps<void> {
   const { recoveryPoint } = input;
   yield* startTask(context, job, 'VmTfoPrerequisitesCheck');
   require(yield* insist(context, () => call(context, activities.checkTestFailover, { ...job, recoveryPoint })));
@@ -56,6 +62,9 @@ function* runTest(context: OrchestrationContext, input: TestFailoverInput, job: 
 
   yield* startTask(context, job, 'VmTfoPrepareTestVm');
   yield* copyDisks(context, job, slices, activities.copyTestDisk);
+}
+
+export function* boot(context: OrchestrationContext, job: JobWorkflowInput): Steps<void> {
   yield* startTask(context, job, 'VmTfoBootTestVm');
   requireOwned(yield* insist(context, () => call(context, activities.startTestVm, job)), job);
   requireOwned(yield* insist(context, () => call(context, activities.awaitCleanUp, job)), job);
@@ -83,25 +92,8 @@ export const testFailoverCleanUp = orchestrator<TestFailoverCleanUpInput, { succ
     } catch (error) {
       const failures = failuresOf(error);
       yield* insist(context, () => call(context, activities.giveUpCleanUp, job));
-      return yield* endJob(context, job, failures);
+      return yield* concludeAlone(context, job, failures);
     }
-    return yield* endJob(context, job, []);
+    return yield* concludeAlone(context, job, []);
   },
 );
-
-/** The job alone: a test moves no state of its item. */
-function* endJob(
-  context: OrchestrationContext,
-  { vaultId, jobName }: JobWorkflowInput,
-  failures: WorkflowFailure[],
-): Steps<{ succeeded: boolean }> {
-  const succeeded = failures.length === 0;
-  yield* insist(context, () =>
-    call(context, activities.concludeJob, {
-      vaultId,
-      jobName,
-      outcome: succeeded ? { kind: 'succeeded' } : { kind: 'failed', failures },
-    }),
-  );
-  return { succeeded };
-}

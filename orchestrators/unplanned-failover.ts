@@ -26,7 +26,8 @@ export const unplannedFailover = orchestrator<UnplannedFailoverInput, { succeede
     const { vaultId, itemId, protectionId, jobName } = input;
     const job = { vaultId, itemId, protectionId, jobName };
     try {
-      yield* failOver(context, input, job);
+      yield* prepare(context, input, job);
+      yield* startFailoverVm(context, job);
     } catch (error) {
       const failures = failuresOf(error);
       const { event } = yield* insist(context, () => call(context, activities.undoFailover, { ...job, failures }));
@@ -36,7 +37,12 @@ export const unplannedFailover = orchestrator<UnplannedFailoverInput, { succeede
   },
 );
 
-function* failOver(context: OrchestrationContext, input: UnplannedFailoverInput, job: JobWorkflowInput): Steps<void> {
+/** All but the start of the VM. */
+export function* prepare(
+  context: OrchestrationContext,
+  input: Pick<UnplannedFailoverInput, 'recoveryPoint' | 'shutDownSource'>,
+  job: JobWorkflowInput,
+): Steps<void> {
   const { recoveryPoint } = input;
   yield* startTask(context, job, 'VmUfoPrerequisitesCheck');
   require(yield* insist(context, () => call(context, activities.checkFailover, { ...job, recoveryPoint })));
@@ -46,7 +52,6 @@ function* failOver(context: OrchestrationContext, input: UnplannedFailoverInput,
 
   yield* startTask(context, job, 'VmPrepareForFailover');
   yield* takeOver(context, job, recoveryPoint, recoveryPoint.kind === 'latest' ? applyAll : undefined);
-  yield* startFailoverVm(context, job);
 }
 
 /** Shuts the source VM down and waits for what it wrote last. Whatever fails here is a warning. */

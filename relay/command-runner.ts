@@ -6,6 +6,7 @@ import type { CommandResult, RelayCommand } from '../core/domain/relay-protocol/
 import type { HypervisorHost } from '../core/ports/hypervisor-host.js';
 import type { AppClient } from './app-client.js';
 import { UnexpectedRelayError } from './errors.js';
+import { runScript } from './script-runner.js';
 
 /** A workflow waits for the answer: a host that is just restarting is given a few seconds, no more. */
 const tries = 4;
@@ -27,18 +28,25 @@ export class CommandRunner {
   readonly #client: Pick<AppClient, 'postCommandResult'>;
   readonly #host: HypervisorHost;
   readonly #log: Logger;
+  readonly #scriptsFolder: string;
   readonly #hooks: CommandHooks;
   readonly #results = new Map<string, Promise<CommandResult>>();
   readonly #posting = new Set<string>();
   readonly #running = new Set<Promise<void>>();
 
   constructor(
-    context: { client: Pick<AppClient, 'postCommandResult'>; host: HypervisorHost; log: Logger },
+    context: {
+      client: Pick<AppClient, 'postCommandResult'>;
+      host: HypervisorHost;
+      log: Logger;
+      scriptsFolder: string;
+    },
     hooks: CommandHooks,
   ) {
     this.#client = context.client;
     this.#host = context.host;
     this.#log = context.log;
+    this.#scriptsFolder = context.scriptsFolder;
     this.#hooks = hooks;
   }
 
@@ -77,7 +85,7 @@ export class CommandRunner {
   }
 
   async #carryOut(command: RelayCommand, log: Logger): Promise<CommandResult> {
-    log.info({ vmId: command.vmId }, `command ${command.kind}`);
+    log.info('vmId' in command ? { vmId: command.vmId } : {}, `command ${command.kind}`);
     for (let attempt = 1; ; attempt++) {
       try {
         const lastClosedCycle = await this.#execute(command);
@@ -97,6 +105,11 @@ export class CommandRunner {
   }
 
   async #execute(command: RelayCommand): Promise<number | undefined> {
+    if (command.kind === 'runScript') {
+      const { output } = await runScript(this.#scriptsFolder, command);
+      if (output !== '') this.#log.info({ command: command.commandId }, `${command.scriptName}: ${output}`);
+      return undefined;
+    }
     const vmId = asVmId(command.vmId);
     switch (command.kind) {
       case 'createReplicationRelationship':

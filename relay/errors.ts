@@ -242,6 +242,30 @@ export class FetchedChunkDamagedError extends UnderstudyError {
   }
 }
 
+/** Only what lies in the relay's own folder is ever run. */
+export class ScriptMissingError extends UnderstudyError {
+  constructor(scriptName: string, folder: string, found: string) {
+    super({
+      code: 'US5128',
+      message: `Script '${scriptName}' was not run: it ${found} in the scripts folder of the relay, ${folder}.`,
+      possibleCauses: 'The script was not put there, has another name, or is a link.',
+      recommendedAction:
+        'Put the script itself into that folder, under the name that the plan gives, and run the plan again.',
+    });
+  }
+}
+
+export class ScriptFailedError extends UnderstudyError {
+  constructor(scriptName: string, found: string, output: string) {
+    super({
+      code: 'US5129',
+      message: `Script '${scriptName}' failed: ${found}.${output === '' ? '' : ` Its last output: ${output}`}`,
+      possibleCauses: 'The script met an error, or takes longer than its action allows.',
+      recommendedAction: 'Mend what the script says, or raise the action’s timeout, and run the plan again.',
+    });
+  }
+}
+
 /** A bug or a failure that nobody foresaw; tried again, since most of what nobody foresees passes. */
 export class UnexpectedRelayError extends UnderstudyError {
   constructor(cause: unknown) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { UnderstudyError } from '../core/domain/errors.js';
 import { openBlobTransfer } from '../providers/azure-storage/blob-transfer.js';
@@ -86,6 +86,7 @@ program
   .addOption(
     new Option('--log-level <level>', 'least level that is printed').choices(['debug', 'info', 'warn']).default('info'),
   )
+  .option('--scripts <folder>', 'what recovery plans may run here, by name (default: "scripts" in the data folder)')
   .option('--no-progress', 'plain lines instead of progress bars, also on a terminal')
   .action(run);
 
@@ -105,6 +106,7 @@ program
 interface RunOptions {
   data: string;
   site: string;
+  scripts?: string;
   logFormat: 'text' | 'json';
   logLevel: 'debug' | 'info' | 'warn';
   progress: boolean;
@@ -131,6 +133,7 @@ async function run(options: RunOptions): Promise<void> {
     host: openSimulatedSite({ siteFolder: options.site }),
     clock: openBusinessClock(clockUrl),
     dataFolder,
+    scriptsFolder: resolve(options.scripts ?? join(dataFolder, 'scripts')),
     log,
     progress: hasBars ? barsProgress(process.stdout) : linesProgress(log),
     endpoint,

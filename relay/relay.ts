@@ -39,6 +39,8 @@ export interface RelayOptions {
   blobs: BlobTransfer;
   clock: Clock;
   dataFolder: string;
+  /** What recovery plans may run here, by name. */
+  scriptsFolder: string;
   log: Logger;
   progress: Progress;
   /** For the status file. */
@@ -88,7 +90,7 @@ export class Relay {
       },
     };
     this.#commands = new CommandRunner(
-      { client, host, log },
+      { client, host, log, scriptsFolder: options.scriptsFolder },
       {
         beforeRemoval: (protectionId) => this.#forget(protectionId),
         prepareFinal: async (protectionId, lockId) => {

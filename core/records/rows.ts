@@ -7,6 +7,7 @@ import type { StatisticsBucket } from '../domain/health/statistics-bucket.js';
 import type { ReplicationPolicy } from '../domain/policy/replication-policy.js';
 import type { ReplicationSettings } from '../domain/policy/replication-settings.js';
 import type { ProtectedItem, ReplicaDisk, ReplicationProgress } from '../domain/protected-item/protected-item.js';
+import type { RecoveryPlan } from '../domain/recovery-plan/recovery-plan.js';
 import type { RecoveryPoint } from '../domain/recovery-point/recovery-point.js';
 import type { CommandResult, CycleManifest, RelayCommand, SegmentAnnouncement } from '../domain/relay-protocol/wire.js';
 import type { SiteInventory } from '../domain/site/inventory.js';
@@ -358,6 +359,11 @@ export const rows = {
     partition: relayPartition(relayId),
     rowKey: `command!${part(commandId)}`,
   }),
+  plan: (vaultId: VaultId, planName: string): RowRef<RecoveryPlan> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: `plan!${part(planName)}`,
+  }),
+  plans: (vaultId: VaultId): RowsRef<RecoveryPlan> => ({ partition: vaultPartition(vaultId), prefix: 'plan!' }),
   commands: (relayId: RelayId): RowsRef<PendingCommand> => ({ partition: relayPartition(relayId), prefix: 'command!' }),
   /** `secretHash`: SHA-256 hex of the key's secret. */
   registrationKey: (secretHash: string): RowRef<RegistrationKey> => ({ partition: 'registration', rowKey: secretHash }),

@@ -1,7 +1,8 @@
 import type { JobName } from '../../core/domain/ids.js';
 import type { JobKind } from '../../core/domain/jobs/job.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
-import { nextState, operationStarts, type ProtectionOperation } from '../../core/domain/protected-item/state-table.js';
+import { begun } from '../../core/domain/protected-item/begin-operation.js';
+import type { ProtectionOperation } from '../../core/domain/protected-item/state-table.js';
 import type { JobWorkflowInput } from '../../core/domain/workflows/workflows.js';
 import { replace, type Stored } from '../../core/records/access.js';
 import type { ApiResponse } from '../http/exchange.js';
@@ -11,15 +12,6 @@ import { accepted } from './long-running.js';
 import type { VaultCall } from './operation.js';
 import { protectedItemArmId } from './protectable-items.js';
 import { itemOf } from './protected-items.js';
-
-/** The item as it is while the operation's job runs. The caller has checked that the operation is allowed. */
-function begun(item: ProtectedItem, operation: ProtectionOperation, kind: JobKind, jobName: JobName, now: string) {
-  return {
-    ...item,
-    state: nextState(item.state, operationStarts[operation]) ?? item.state,
-    activeJob: { jobName, scenarioName: kind.scenarioName, startedAt: now },
-  };
-}
 
 /** Moves the item into the operation's state and starts its job, in one transaction. */
 export async function act(
@@ -46,8 +38,10 @@ export async function act(
       refuseUnlessAllowed(item.value, action.operation);
       const base = { vaultId: call.vaultId, itemId, protectionId: item.value.protectionId, jobName };
       const input = await action.input(base, item);
+      const { scenarioName } = action.kind;
       const next =
-        action.begin?.(item.value, jobName, now) ?? begun(item.value, action.operation, action.kind, jobName, now);
+        action.begin?.(item.value, jobName, now) ??
+        begun(item.value, action.operation, { jobName, scenarioName, startedAt: now });
       return { operations: [replace(item, next)], input };
     },
   });

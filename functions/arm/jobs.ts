@@ -56,8 +56,12 @@ const descriptions: Record<Job['state'], string> = {
   Suspended: 'WaitingForFinalizeProtection',
 };
 
+const waits: Partial<Record<NonNullable<Job['suspendedFor']>, string>> = {
+  failbackCompletion: 'WaitingForFailbackCompletion',
+  manualAction: 'WaitingForManualAction',
+};
 const describe = (job: Job): string =>
-  job.suspendedFor === 'failbackCompletion' ? 'WaitingForFailbackCompletion' : descriptions[job.state];
+  (job.suspendedFor === undefined ? undefined : waits[job.suspendedFor]) ?? descriptions[job.state];
 
 function targetType(job: Job): string {
   if (job.itemId !== undefined) return 'ProtectionEntity';
@@ -185,7 +189,7 @@ async function changeJob(
     const changed = change(stored.value, now);
     return { operations: changed === stored.value ? [] : [replace(stored, changed)], result: changed };
   });
-  await ringJob(call.app, job.jobName);
+  await ringJob(call.app, job.waiter ?? job.jobName);
   return ok(jobToWire(call, job));
 }
 

@@ -16,6 +16,8 @@ import { failoverActions } from './failover-actions.js';
 import { testFailoverActions } from './test-failover-actions.js';
 import { protectedItemActions } from './protected-item-actions.js';
 import { protectedItemOperations } from './protected-items.js';
+import { recoveryPlanActions } from './recovery-plan-actions.js';
+import { recoveryPlanOperations } from './recovery-plans.js';
 import { recoveryPointOperations } from './recovery-points.js';
 import { vaultOperations } from './vaults.js';
 
@@ -32,6 +34,8 @@ export const operations: readonly Operation[] = [
   ...failoverActions,
   ...testFailoverActions,
   ...recoveryPointOperations,
+  ...recoveryPlanOperations,
+  ...recoveryPlanActions,
   ...jobOperations,
   ...eventOperations,
   ...longRunningOperations,

@@ -17,9 +17,12 @@ export interface JobRequest {
   itemId?: ItemId;
   /**
    * Reads and decides, perhaps several times: the rows that change with the job, and the workflow's input. A refusal is thrown.
-   * `now` is business time.
+   * `now` is business time. `tasks`, where they follow from what was read, take the place of the kind's.
    */
-  decide: (jobName: JobName, now: string) => Promise<{ operations: RowOperation[]; input: object }>;
+  decide: (
+    jobName: JobName,
+    now: string,
+  ) => Promise<{ operations: RowOperation[]; input: object; tasks?: JobKind['tasks'] }>;
 }
 
 /**
@@ -32,13 +35,13 @@ export async function submitJob(app: AppInvocation, request: JobRequest): Promis
   // Business time, as in the jobs that workflows submit: names sort in the order that the operator saw.
   const jobName = asJobName(timeOrderedUuid({ msecs: businessNow.epochMilliseconds }));
   const job = await decideAndCommit(app.table, vaultPartition(request.vaultId), async () => {
-    const { operations, input } = await request.decide(jobName, now);
+    const { operations, input, tasks = request.kind.tasks } = await request.decide(jobName, now);
     const decided: Job = {
       jobName,
       scenarioName: request.kind.scenarioName,
       friendlyName: request.kind.friendlyName,
       state: 'NotStarted',
-      tasks: request.kind.tasks.map((task, index) => ({
+      tasks: tasks.map((task, index) => ({
         taskId: `${jobName}-${index + 1}`,
         name: task.name,
         friendlyName: task.friendlyName,

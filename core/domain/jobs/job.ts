@@ -39,8 +39,12 @@ export interface Job {
   targetResourceId: string;
   targetObjectName: string;
   itemId?: ItemId;
-  /** What a suspended job waits for: a test failover for its clean-up, a failback for its completion. */
-  suspendedFor?: 'testFailover' | 'failbackCompletion';
+  /** What a suspended job waits for: a test failover for its clean-up, a failback for its completion, a plan for a manual action. */
+  suspendedFor?: 'testFailover' | 'failbackCompletion' | 'manualAction';
+  /** The workflow that is to hear of the operator's answer, where it is not the job's own. */
+  waiter?: string;
+  /** The run of a recovery plan that this job is a part of, and that drives it. */
+  planJobName?: JobName;
   /** An operator wants it to end: it takes back what it did at its next look. */
   cancelRequestedAt?: string;
   /** The operator's, of the clean-up that ended it. */
@@ -197,6 +201,17 @@ export const jobKinds = {
       { name: 'DisableProtectionOnPrimary', friendlyName: 'Disabling replication at the primary site' },
       { name: 'DisableProtectionOnRecovery', friendlyName: 'Removing the replica' },
     ],
+  },
+  /** Task names of these two are ours. */
+  savePlan: {
+    scenarioName: 'SaveRecoveryPlan',
+    friendlyName: 'Save recovery plan',
+    tasks: [{ name: 'SaveRecoveryPlan', friendlyName: 'Save recovery plan' }],
+  },
+  deletePlan: {
+    scenarioName: 'DeleteRecoveryPlan',
+    friendlyName: 'Delete recovery plan',
+    tasks: [{ name: 'DeleteRecoveryPlan', friendlyName: 'Delete recovery plan' }],
   },
   createPolicy: {
     scenarioName: 'AddProtectionProfile',

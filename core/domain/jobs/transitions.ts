@@ -73,7 +73,7 @@ export function allowedJobActions(job: Job): ('Cancel' | 'Resume')[] {
   return [...(isCancellable ? (['Cancel'] as const) : []), ...(job.state === 'Suspended' ? (['Resume'] as const) : [])];
 }
 /** Those that look for it while they wait. */
-const cancellableWorkflows: readonly string[] = [workflowNames.failback];
+const cancellableWorkflows: readonly string[] = [workflowNames.failback, workflowNames.recoveryPlan];
 
 /** An operator lets it go on. */
 export function resumeJob(job: Job, comments: string): Job {

@@ -10,7 +10,7 @@ import { siteInventory, siteVm } from '../site/inventory.js';
  *   2  resynchronization (phase, baseStarted with scopes, digests, segments without a log), resumedCount and resyncRequired
  *      in assignments, missed cycles and failed freezes in manifests, blocking errors and progress in reports
  *   3  planned failover: sourceLock in assignments, the order prepareFailover, finalOf in manifests instead of final
- *   4  failback: phase, failback in assignments, disks and failback of items
+ *   4  failback: phase, failback in assignments, disks and failback of items; recovery plans: the order runScript
  */
 export const relayProtocolVersion = 4;
 
@@ -138,6 +138,9 @@ export const assignment = z.object({
 });
 export type Assignment = z.infer<typeof assignment>;
 
+/** Of a script: a plain file name. */
+export const scriptNamePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+
 /** A one-shot order that a workflow waits for. Carried out at least once; the relay must be idempotent by commandId. */
 export const relayCommand = z.discriminatedUnion('kind', [
   z.object({
@@ -160,6 +163,15 @@ export const relayCommand = z.discriminatedUnion('kind', [
     vmId: z.string(),
     protectionId: z.string(),
     lockId: z.string(),
+  }),
+  /** Of a recovery plan: a file of the relay's own scripts folder, by its name. */
+  z.object({
+    kind: z.literal('runScript'),
+    commandId: z.string(),
+    scriptName: z.string().regex(scriptNamePattern),
+    timeoutSeconds: z.number().int().min(1),
+    planName: z.string(),
+    groupId: z.string(),
   }),
 ]);
 export type RelayCommand = z.infer<typeof relayCommand>;

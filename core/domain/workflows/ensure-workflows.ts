@@ -72,6 +72,8 @@ const digestOf = (item: ProtectedItem, input: EpochWorkflowInput): WorkflowToRun
 
 /** The instance that a job's row asks for: its intent, until the job has ended. */
 export function ensureJobWorkflow(job: Job): WorkflowToRun | undefined {
+  // Its plan's run drives it, step by step.
+  if (job.planJobName !== undefined) return undefined;
   switch (job.state) {
     case 'NotStarted':
     case 'InProgress':
@@ -88,5 +90,10 @@ export function ensureJobWorkflow(job: Job): WorkflowToRun | undefined {
 export function doorbellInstances(vaultId: VaultId, item: ProtectedItem): string[] {
   const instances = ensureWorkflows(vaultId, item).map(({ instanceId }) => instanceId);
   const jobs = [item.activeJob?.jobName, item.replication.resync?.jobName, item.testFailover?.jobName];
-  return [...instances, ...jobs.flatMap((jobName) => (jobName === undefined ? [] : [jobName]))];
+  return [
+    ...instances,
+    ...jobs.flatMap((jobName) => (jobName === undefined ? [] : [jobName])),
+    // Of a plan's failback the later steps are workflows of their own, and wait for the relay too.
+    ...(item.failback === undefined ? [] : ['prepare', 'boot'].map((step) => `${item.failback?.jobName}-${step}`)),
+  ];
 }

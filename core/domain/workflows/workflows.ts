@@ -1,3 +1,4 @@
+import type { WorkflowFailure } from './failure.js';
 import type { ItemId, JobName, ProtectionId, VaultId } from '../ids.js';
 
 /**
@@ -48,6 +49,35 @@ export interface FailbackInput extends JobWorkflowInput {
   stage?: 'synchronizing' | 'synchronized' | 'finalRound' | 'replacing' | 'starting';
 }
 
+/** One step of an item's failover, as its recovery plan orders it. `prepare`: all but the VM's start. */
+export interface PlanItemStepInput extends JobWorkflowInput {
+  operation: 'TestFailover' | 'PlannedFailover' | 'UnplannedFailover' | 'Failback';
+  step: 'shutDown' | 'prepare' | 'boot' | 'giveUp';
+  recoveryPoint: RecoveryPointChoice;
+  shutDownSource: boolean;
+  /** Of a failback. */
+  synchronizeFirst: boolean;
+  createOnHostId?: string;
+  /** Of a planned failover's `prepare`: what its shutdown gave. */
+  finalCycle?: number;
+  /** Of `giveUp`: why. */
+  failures?: WorkflowFailure[];
+  /** How far a step that waits has come: carried over from run to run. */
+  stage?: NonNullable<FailbackInput['stage']>;
+}
+
+/** Items of a plan that take turns: each is a workflow of its own. */
+export interface PlanLaneInput {
+  turns: { workflow: string; instanceId: string; input: object }[];
+}
+
+/** Waits for what an operator has to say about a job. */
+export interface AwaitOperatorInput {
+  vaultId: VaultId;
+  jobName: JobName;
+  suspendedFor: 'failbackCompletion' | 'manualAction';
+}
+
 export interface TestFailoverInput extends JobWorkflowInput {
   recoveryPoint: RecoveryPointChoice;
 }
@@ -80,7 +110,10 @@ export interface EpochWorkflowInput extends ItemWorkflowInput {
 export interface RunOperationInput {
   vaultId: VaultId;
   jobName: JobName;
-  operation: { kind: 'putPolicy' | 'putMapping'; partition: string; rowKey: string; value: unknown };
+  operation:
+    | { kind: 'putPolicy' | 'putMapping'; partition: string; rowKey: string; value: unknown }
+    /** Its row changed together with the job's. */
+    | { kind: 'putPlan' | 'deletePlan' };
 }
 
 export const workflowNames = {
@@ -98,6 +131,10 @@ export const workflowNames = {
   failback: 'failback',
   commitFailback: 'commitFailback',
   reverseReplicate: 'reverseReplicate',
+  recoveryPlan: 'recoveryPlan',
+  planLane: 'planLane',
+  planItemStep: 'planItemStep',
+  awaitOperator: 'awaitOperator',
   disableProtection: 'disableProtection',
   changeRecoveryPoint: 'changeRecoveryPoint',
   testFailover: 'testFailover',

@@ -37,6 +37,7 @@ export class RelayProcess {
       blobs: portOf(this.life, blobs),
       clock: portOf(this.life, clock),
       dataFolder,
+      scriptsFolder: dataFolder,
       log: pino({ level: 'info', base: null }, { write: log }),
       progress: { show: () => undefined, drop: () => undefined, close: () => undefined },
       endpoint,

@@ -20,6 +20,7 @@ import {
 } from '../../../core/domain/workflows/ensure-workflows.js';
 import { doorbellEvent, workflowNames } from '../../../core/domain/workflows/workflows.js';
 import type { Clock } from '../../../core/ports/clock.js';
+import type { Webhooks } from '../../../core/ports/webhooks.js';
 import { insert, list, read, replace, type Stored } from '../../../core/records/access.js';
 import { rows, vaultPartition } from '../../../core/records/rows.js';
 import { EngineHarness } from '../durable/engine-harness.js';
@@ -47,6 +48,15 @@ export class WorkflowWorld {
   readonly replicas: InMemoryReplicaStore;
   readonly transfers = new InMemoryTransferStore();
   readonly compute: InMemoryCloudCompute;
+  /** What runbooks were posted; the status that they answer with. */
+  readonly posted: { url: string; body: unknown; idempotencyKey: string }[] = [];
+  runbookStatus = 200;
+  readonly webhooks: Webhooks = {
+    post: async (url, body, { idempotencyKey }) => {
+      this.posted.push({ url, body, idempotencyKey });
+      return { status: this.runbookStatus };
+    },
+  };
   readonly time = new ManualClock();
   readonly clock: Clock = {
     now: async () => Temporal.Instant.fromEpochMilliseconds(this.time.now()),
@@ -123,7 +133,8 @@ export class WorkflowWorld {
       ],
     );
     const { table, replicas, transfers, compute, clock } = this;
-    return { table, replicas, transfers, compute, clock, cloudInventory };
+    const { webhooks } = this;
+    return { table, replicas, transfers, compute, clock, cloudInventory, webhooks };
   }
 
   /** Asked at each store call of an activity: should it fail, and when? Doors and the test itself are spared. */

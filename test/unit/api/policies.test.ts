@@ -22,6 +22,7 @@ test('a policy remembers since when its interval holds, whatever else is edited'
     };
     await harness.arm('PUT', `${vaultPath}/replicationPolicies/gold`, { properties: { providerSpecificInput } });
     const { operation } = harness.started.at(-1)?.input as RunOperationInput;
+    assert('value' in operation);
     const policy = operation.value as StoredPolicy;
     await harness.table.transact(vaultPartition(vaultId), [upsert(row, policy)]);
     return timingOf({ policy }).intervalEditedAt;
