@@ -1,3 +1,4 @@
+import { isRestError } from '@azure/core-rest-pipeline';
 import { UnderstudyError, type RetryAdvice } from '../../core/domain/errors.js';
 
 /** What Azure's management API said, of an error of any of its SDKs. */
@@ -55,37 +56,26 @@ const credentialErrors = new Set([
 function answerOf(error: unknown): ArmAnswer | undefined {
   if (!(error instanceof Error) || error instanceof UnderstudyError) return undefined;
   const message = (error.message.split('\n')[0] ?? '').trim();
-  const statusCode: unknown = Reflect.get(error, 'statusCode');
-  const status = typeof statusCode === 'number' ? statusCode : undefined;
+  const nothingMore = { statusCode: undefined, retryAfterSeconds: undefined };
   if (credentialErrors.has(error.name)) {
-    return { statusCode: status ?? 401, code: error.name, message, retryAfterSeconds: undefined };
+    const status: unknown = Reflect.get(error, 'statusCode');
+    const isOutage = typeof status === 'number' && (status === 429 || status >= 500);
+    return { ...nothingMore, statusCode: isOutage ? status : 401, code: error.name, message };
   }
   const failed = failedOperation.exec(error.message);
   if (failed) {
     const [, code = 'OperationFailed', text = message] = failed;
-    return { statusCode: undefined, code, message: text, retryAfterSeconds: undefined };
+    return { ...nothingMore, code, message: text };
   }
-  if (error.message === 'Operation was canceled') {
-    return { statusCode: undefined, code: 'OperationPreempted', message, retryAfterSeconds: undefined };
-  }
-  if (error.name !== 'RestError') return undefined;
-  const code: unknown = Reflect.get(error, 'code');
+  if (error.message === 'Operation was canceled') return { ...nothingMore, code: 'OperationPreempted', message };
+  if (!isRestError(error)) return undefined;
+  const seconds = Number.parseInt(error.response?.headers.get('retry-after') ?? '', 10);
   return {
-    statusCode: status,
-    code: typeof code === 'string' ? code : undefined,
+    statusCode: error.statusCode,
+    code: error.code,
     message,
-    retryAfterSeconds: retryAfterSeconds(error),
+    retryAfterSeconds: Number.isNaN(seconds) ? undefined : seconds,
   };
-}
-
-function retryAfterSeconds(error: Error): number | undefined {
-  const response: unknown = Reflect.get(error, 'response');
-  const headers: unknown = typeof response === 'object' && response !== null ? Reflect.get(response, 'headers') : null;
-  if (typeof headers !== 'object' || headers === null || !('get' in headers) || typeof headers.get !== 'function') {
-    return undefined;
-  }
-  const seconds = Number.parseInt(String(headers.get('retry-after')), 10);
-  return Number.isNaN(seconds) ? undefined : seconds;
 }
 
 /** Refusals that pass: the resource, or one that it hangs on, is busy, or was a moment ago. */
@@ -143,7 +133,8 @@ function kindOf(answer: ArmAnswer): {
     return {
       code: 'US6061',
       retry: 'never',
-      possibleCauses: 'The app’s identity is missing, or lacks a role on the resource group, network or storage account.',
+      possibleCauses:
+        'The app’s identity is missing, or lacks a role on the resource group, network or storage account.',
       recommendedAction:
         'Give the app’s managed identity the roles Virtual Machine Contributor, Network Contributor and Disk Snapshot Contributor where the message says; then fail over again.',
       httpStatus: 502,

@@ -120,8 +120,12 @@ export class ArmParts {
     return (await granting.pollUntilDone(this.untilDone())).accessSAS;
   }
 
+  /** Absent is no error: an earlier run's deletion may end at any time. */
   async revokeAccess(snapshot: string): Promise<void> {
-    await this.compute.snapshots.revokeAccess(this.group, snapshot, this.options).pollUntilDone(this.untilDone());
+    const { snapshots } = this.compute;
+    await absentAsUndefined(() =>
+      snapshots.revokeAccess(this.group, snapshot, this.options).pollUntilDone(this.untilDone()),
+    );
   }
 
   private untilDone(): { abortSignal: AbortSignal } {

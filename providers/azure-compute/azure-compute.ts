@@ -94,9 +94,7 @@ class AzureCompute implements CloudCompute {
     const { parts, patience } = call;
     const found = await this.found(call);
     // One that was never started runs nothing; one that is shut down from within still holds its host and is paid for.
-    if (powerState(found.vm) === 'created' || powerCode(found.vm) === 'PowerState/deallocated') {
-      return this.toVm(call, found);
-    }
+    if (!found.vm || powerCode(found.vm) === 'PowerState/deallocated') return this.toVm(call, found);
     await patience.insist(`deallocating ${parts.vm.title}`, () => parts.deallocate());
     return this.toVm(call, await this.found(call));
   }
@@ -219,7 +217,9 @@ class AzureCompute implements CloudCompute {
       const found = await this.replicas.properties(disk.blob);
       if (found?.lengthBytes !== disk.sizeBytes + vhdFooterBytes) {
         const blob = `${disk.blob.container}/${disk.blob.blobName}`;
-        const state = found ? `has ${found.lengthBytes} bytes, a VHD of ${disk.sizeBytes} has 512 more` : 'is not there';
+        const state = found
+          ? `has ${found.lengthBytes} bytes, a VHD of ${disk.sizeBytes} has 512 more`
+          : 'is not there';
         throw diskUnusable(specification, disk, `${blob} ${state}`);
       }
     }
@@ -233,7 +233,11 @@ class AzureCompute implements CloudCompute {
     for (const disk of specification.disks) {
       const managed = await this.own(call, parts.disk(diskName(place, disk)));
       if (managed?.provisioningState === 'Succeeded') continue;
-      throw diskUnusable(specification, disk, managed ? `its import is ${managed.provisioningState}` : 'is not imported');
+      throw diskUnusable(
+        specification,
+        disk,
+        managed ? `its import is ${managed.provisioningState}` : 'is not imported',
+      );
     }
     const location = await this.region(specification);
     await ensure(parts.vm, vmRequest({ specification, place, location }), place, patience);

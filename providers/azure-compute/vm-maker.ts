@@ -43,12 +43,7 @@ export class VmMaker {
     const subnet = subnetNamed(specification.subnetName, network.subnets);
     if (!subnet) throw new Error(`network ${network.armId} has no subnets`);
     const subnetId = `${network.armId}/subnets/${subnet.name}`;
-    return ensure(
-      this.parts.networkInterface,
-      networkInterfaceRequest(this.request, subnetId),
-      place,
-      this.patience,
-    );
+    return ensure(this.parts.networkInterface, networkInterfaceRequest(this.request, subnetId), place, this.patience);
   }
 
   /** The interface is put again, as it is, with the address. */
