@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { UnderstudyError } from '../../../core/domain/errors.js';
-import type { CloudCompute } from '../../../core/ports/cloud-compute.js';
+import type { CloudCompute, CloudVmSpecification } from '../../../core/ports/cloud-compute.js';
 import { ArmRefusal } from '../../support/arm/arm-answers.js';
 import { AzureDouble } from '../../support/arm/azure-double.js';
 
@@ -56,7 +56,7 @@ for (const publicAddress of [true, false]) {
   const expected = parts.filter((name) => publicAddress || !name.startsWith('public'));
 
   test(`a process killed after any call of making and starting a VM with ${address}: the next run ends with one VM`, async () => {
-    let specification: Awaited<ReturnType<AzureDouble['specification']>>;
+    let specification: CloudVmSpecification;
     await killAtEveryCall(
       async (azure) => {
         specification = await azure.specification({ publicAddress });
@@ -75,7 +75,7 @@ for (const publicAddress of [true, false]) {
   });
 
   test(`a process killed after any call of making and starting a VM with ${address}: what is found is deleted, and that is all`, async () => {
-    let specification: Awaited<ReturnType<AzureDouble['specification']>>;
+    let specification: CloudVmSpecification;
     await killAtEveryCall(
       async (azure) => {
         specification = await azure.specification({ publicAddress });
@@ -96,7 +96,7 @@ for (const publicAddress of [true, false]) {
 
 for (const deleteDisks of [true, false]) {
   test(`a process killed after any call of deleting a VM ${deleteDisks ? 'with' : 'without'} its disks: the next run deletes the rest`, async () => {
-    let specification: Awaited<ReturnType<AzureDouble['specification']>>;
+    let specification: CloudVmSpecification;
     await killAtEveryCall(
       async (azure) => {
         specification = await azure.specification({ publicAddress: true });
@@ -116,6 +116,24 @@ for (const deleteDisks of [true, false]) {
     );
   });
 }
+
+test('a process killed after any call of making or deleting a VM without a network: what is found is deleted, and that is all', async () => {
+  let specification: CloudVmSpecification;
+  await killAtEveryCall(
+    async (azure) => {
+      const { networkId: _, ...unplaced } = await azure.specification();
+      specification = unplaced;
+    },
+    async (compute) => {
+      await compute.createVm(specification);
+      await compute.deleteVm(vmArmId, { deleteDisks: true });
+    },
+    async (azure, compute) => {
+      if (await compute.getVm(vmArmId)) await compute.deleteVm(vmArmId, { deleteDisks: true });
+      assert.deepEqual(azure.left(), []);
+    },
+  );
+});
 
 const exporting = (azure: AzureDouble) => ({
   exportName: 'sync-1',
