@@ -42,6 +42,10 @@ export type ResyncProgress =
   | { kind: 'starting' | 'comparing' | 'completing' | 'finished' | 'superseded' }
   | { kind: 'failed'; reason: string; message: string };
 
+/** How far what the relay does for a failback has come. */
+export type FailbackProgress =
+  { kind: 'waiting' | 'done' | 'cancelled' } | { kind: 'failed'; failures: WorkflowFailure[] };
+
 /** One stretch of one failover disk to copy. */
 export interface CopySlice {
   diskIndex: number;
@@ -208,6 +212,40 @@ export const activities = {
   /** Ends the test that names this clean-up, and its job. */
   cleanUpTest: activity<JobWorkflowInput & { comments: string }, ItemOutcome>('cleanUpTest'),
   giveUpCleanUp: activity<JobWorkflowInput, ItemOutcome>('giveUpCleanUp'),
+
+  /** Failback. */
+  checkFailback: activity<JobWorkflowInput & { createOnHostId?: string }, CheckOutcome>('checkFailback'),
+  /** From here on the relay readies the VM at the site. */
+  beginFailback: activity<JobWorkflowInput & { createOnHostId?: string }, ItemOutcome>('beginFailback'),
+  stopFailedOverVm: activity<JobWorkflowInput, ItemOutcome>('stopFailedOverVm'),
+  /** Takes a new epoch, in which what the VM's disks hold now is brought to the site. `exporting`: they do not hold still yet. */
+  beginFailbackRound: activity<
+    JobWorkflowInput & { isFinal: boolean },
+    { kind: 'begun' | 'exporting' } | { kind: 'superseded' }
+  >('beginFailbackRound'),
+  readFailback: activity<JobWorkflowInput & { awaited: 'copied' | 'replaced' }, FailbackProgress>('readFailback'),
+  /** The job waits until an operator completes the failback. */
+  suspendFailback: activity<JobWorkflowInput, ItemOutcome>('suspendFailback'),
+  readCompletion: activity<JobWorkflowInput, { kind: 'waiting' | 'completed' | 'cancelled' }>('readCompletion'),
+  orderReplacement: activity<JobWorkflowInput, ItemOutcome>('orderReplacement'),
+  /** The VM is the site's again: from here on it may start there, and nothing is taken back. */
+  handOver: activity<JobWorkflowInput, ItemOutcome>('handOver'),
+  readSiteStart: activity<JobWorkflowInput, { kind: 'started' | 'waiting' | 'late' }>('readSiteStart'),
+  /** Starts the VM in Azure again; `handedOver`: too late for that, the failback stands. */
+  giveBackFailback: activity<JobWorkflowInput & { failures: WorkflowFailure[] }, { kind: 'givenBack' | 'handedOver' }>(
+    'giveBackFailback',
+  ),
+  checkFailbackCommit: activity<JobWorkflowInput, CheckOutcome>('checkFailbackCommit'),
+  /** Takes a new epoch and names the new replica's blobs. */
+  beginReplicaRenewal: activity<JobWorkflowInput, { kind: 'begun'; slices: CopySlice[] } | { kind: 'superseded' }>(
+    'beginReplicaRenewal',
+  ),
+  copyRenewedDisk: activity<JobWorkflowInput & { slice: CopySlice }, { finished: boolean }>('copyRenewedDisk'),
+  /** The new blobs are the replica, and the earlier ones go. */
+  adoptRenewedReplica: activity<JobWorkflowInput, ItemOutcome>('adoptRenewedReplica'),
+  deleteFailedOverVm: activity<JobWorkflowInput, ItemOutcome>('deleteFailedOverVm'),
+  checkReverseReplication: activity<JobWorkflowInput, CheckOutcome>('checkReverseReplication'),
+  beginReverseReplication: activity<JobWorkflowInput, ItemOutcome>('beginReverseReplication'),
 
   /** Disabling. */
   stopReplication: activity<JobWorkflowInput, ItemOutcome>('stopReplication'),

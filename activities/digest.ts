@@ -4,6 +4,7 @@ import type { ProtectedItem, ReplicaDisk } from '../core/domain/protected-item/p
 import { digestBlobName, transferStorageAccountId } from '../core/domain/replication/blob-names.js';
 import { isInScope, resyncRegionBytes, type GroupMap } from '../core/domain/replication/resync-geometry.js';
 import { isBlocked } from '../core/domain/replication/next-step.js';
+import type { DiskSource } from '../core/ports/cloud-compute.js';
 import { FencedError, type ReplicaStore } from '../core/ports/replica-store.js';
 import type { StateTable } from '../core/ports/state-table.js';
 import { read } from '../core/records/access.js';
@@ -24,7 +25,7 @@ export const makeReadDigestWork =
   ({ table }: Pick<ActivityDependencies, 'table'>): Activity<typeof activities.readDigestWork> =>
   async (input) => {
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
-    if (!owned(stored, input) || stored.value.replication.phase !== 'resynchronization') return superseded;
+    if (!owned(stored, input) || !isCompared(stored.value)) return superseded;
     const item = stored.value;
     if (isBlocked(item)) return { kind: 'idle' };
     // Which regions matter is known when the relay has its checkpoint.
@@ -36,6 +37,10 @@ export const makeReadDigestWork =
     const regionsMax = resync?.checksumsOf === undefined ? regionsInRoundMax : keptRegionsInRoundMax;
     return { kind: 'digest', diskIndex, ...planRegions(disk, await readScope(table, input, diskIndex), regionsMax) };
   };
+
+/** The relay compares its disks with the cloud's: to send what differs, or to fetch it. */
+const isCompared = ({ replication: { phase }, failback }: ProtectedItem): boolean =>
+  phase === 'resynchronization' || (phase === 'failback' && failback?.round !== undefined);
 
 function planRegions(
   disk: ReplicaDisk,
@@ -63,22 +68,36 @@ export const makeDigestRegion =
     const disk = stored?.value.disks[input.diskIndex];
     if (!owned(stored, input) || !disk || disk.digestedThroughBytes > input.fromBytes) return superseded;
     const item = stored.value;
-    try {
-      // Before anything is read on whose word chunks are not sent: no writer of an earlier epoch may reach the disk any more.
-      await replicas.raiseFence(disk.replica, { epoch: input.epoch, cycle: item.replication.baseCycle });
-    } catch (error) {
-      if (error instanceof FencedError) return superseded;
-      throw error;
-    }
+    const source = await sourceOf(replicas, item, disk);
+    if (source === undefined) return superseded;
     const scope = await readScope(table, input, input.diskIndex);
     const region = regionOf(item, disk, input.fromBytes);
     const kept = await keptFor({ table, replicas }, { ...input, item }, region);
-    const content = encodeDigestFile(region, await digestChunks(replicas, disk, region, { scope, kept }));
+    const content = encodeDigestFile(region, await digestChunks(replicas, source, region, { scope, kept }));
     const blobName = digestBlobName(item.protectionId, input.epoch, disk.diskId, input.fromBytes);
     // What was written first stays: a run that comes late would see chunks that the relay has sent meanwhile.
     await transfers.putOnce(transferStorageAccountId(item), blobName, content);
     return done;
   };
+
+/** What is compared with: a failback's round holds it still; the replica is fenced. */
+async function sourceOf(
+  replicas: ReplicaStore,
+  item: ProtectedItem,
+  disk: ReplicaDisk,
+): Promise<DiskSource | undefined> {
+  if (item.replication.phase === 'failback') {
+    return item.failback?.round?.sources.find(({ diskId }) => diskId === disk.diskId);
+  }
+  try {
+    // Before anything is read on whose word chunks are not sent: no writer of an earlier epoch may reach the disk any more.
+    await replicas.raiseFence(disk.replica, { epoch: item.replication.epoch, cycle: item.replication.baseCycle });
+  } catch (error) {
+    if (error instanceof FencedError) return undefined;
+    throw error;
+  }
+  return { blob: disk.replica };
+}
 
 /** What the base before tells of the region, where it may be believed. */
 async function keptFor(

@@ -7,7 +7,7 @@ import type { DiskId, JobName } from '../core/domain/ids.js';
 import type { Fence } from '../core/domain/replication/fence.js';
 import type { SiteVm } from '../core/domain/site/inventory.js';
 import { replicaBlobLengthBytes } from '../core/dataplane/vhd/fixed-vhd.js';
-import type { CloudVmSpecification } from '../core/ports/cloud-compute.js';
+import type { CloudVmSpecification, DiskSource } from '../core/ports/cloud-compute.js';
 import { FencedError, pageWriteMaxBytes, type ReplicaStore } from '../core/ports/replica-store.js';
 import type { JobWorkflowInput } from '../core/domain/workflows/workflows.js';
 import type { StateTable } from '../core/ports/state-table.js';
@@ -44,7 +44,6 @@ async function failingOver(
 /** Page copies under way at once within one activity. */
 const copiesAtOnce = 4;
 
-/** A true copy of a stretch of the point's snapshot: by the store itself where its copies share nothing, else page by page. */
 export const makeCopyFailoverDisk =
   ({
     table,
@@ -82,15 +81,27 @@ export async function copySlice(
       recommendedAction: 'Fail over again to another recovery point.',
     });
   }
+  const from = { blob: disk.replica, snapshotId };
+  return copyStretch(replicas, { from, to: target, fence, sizeBytes: disk.sourceSizeBytes }, slice);
+}
+
+/**
+ * A true copy of a stretch of a disk that holds still: by the store itself where its copies share nothing, else page by page.
+ * A copier that is shut out by a higher fence comes late: every slice was copied, and the copy has another owner.
+ */
+export async function copyStretch(
+  replicas: ReplicaStore,
+  { from, to, fence, sizeBytes }: PageCopy & { sizeBytes: number },
+  slice: CopySlice,
+): Promise<{ finished: boolean }> {
   if (replicas.capabilities.copiesFromSnapshotsAreIndependent) {
-    return replicas.copySnapshot(disk.replica, snapshotId, target);
+    return replicas.copySnapshot(from.blob, from.snapshotId, to);
   }
   try {
-    await replicas.createDisk(target, replicaBlobLengthBytes(disk.sourceSizeBytes));
-    await replicas.raiseFence(target, fence);
-    await copyPages(replicas, { from: disk.replica, snapshotId, to: target, fence }, slice);
+    await replicas.createDisk(to, replicaBlobLengthBytes(sizeBytes));
+    await replicas.raiseFence(to, fence);
+    await copyPages(replicas, { from, to, fence }, slice);
   } catch (error) {
-    // Shut out: every slice was copied, and the virtual machine has the disk.
     if (!(error instanceof FencedError)) throw error;
   }
   return { finished: true };
@@ -103,8 +114,7 @@ export const copyFence = (item: ProtectedItem & { failover: NonNullable<Protecte
 });
 
 interface PageCopy {
-  from: ReplicaBlob;
-  snapshotId: string;
+  from: DiskSource;
   to: ReplicaBlob;
   fence: Fence;
 }
@@ -112,7 +122,7 @@ interface PageCopy {
 /** Only what was ever written is read and written: the copy takes as long as there is data. */
 async function copyPages(replicas: ReplicaStore, copy: PageCopy, slice: CopySlice): Promise<void> {
   await forEachBounded(stretches(replicas, copy, slice), copiesAtOnce, async ({ offsetBytes, lengthBytes }) => {
-    const data = await replicas.readPages(copy.from, offsetBytes, lengthBytes, copy.snapshotId);
+    const data = await replicas.readPages(copy.from.blob, offsetBytes, lengthBytes, copy.from.snapshotId);
     await replicas.writePages(copy.to, offsetBytes, data, copy.fence);
   });
 }
@@ -120,10 +130,10 @@ async function copyPages(replicas: ReplicaStore, copy: PageCopy, slice: CopySlic
 /** The allocated ranges within the slice, cut to what one page write takes. */
 async function* stretches(
   replicas: ReplicaStore,
-  { from, snapshotId }: PageCopy,
+  { from }: PageCopy,
   slice: CopySlice,
 ): AsyncGenerator<{ offsetBytes: number; lengthBytes: number }> {
-  for await (const range of replicas.allocatedRanges(from, snapshotId)) {
+  for await (const range of replicas.allocatedRanges(from.blob, from.snapshotId)) {
     const end = Math.min(range.offsetBytes + range.lengthBytes, slice.toBytes);
     for (let at = Math.max(range.offsetBytes, slice.fromBytes); at < end; at += pageWriteMaxBytes) {
       yield { offsetBytes: at, lengthBytes: Math.min(pageWriteMaxBytes, end - at) };

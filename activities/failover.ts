@@ -5,6 +5,7 @@ import type { RecoveryPoint } from '../core/domain/recovery-point/recovery-point
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
 import type { JobName } from '../core/domain/ids.js';
 import { failoverBlob } from '../core/domain/replication/blob-names.js';
+import type { SiteVm } from '../core/domain/site/inventory.js';
 import { failureOf, type WorkflowFailure } from '../core/domain/workflows/failure.js';
 import type { JobWorkflowInput, RecoveryPointChoice } from '../core/domain/workflows/workflows.js';
 import { replicaBlobLengthBytes } from '../core/dataplane/vhd/fixed-vhd.js';
@@ -16,7 +17,7 @@ import { rows, vaultPartition } from '../core/records/rows.js';
 import { superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities, CopySlice } from './contract.js';
 import { refusals } from './failures.js';
-import { findOrUndefined } from './prerequisites.js';
+import { findOrUndefined, readSourceVm } from './prerequisites.js';
 
 /** The points of the item's present life, newest first. */
 export async function readPoints(table: StateTable, input: JobWorkflowInput): Promise<Stored<RecoveryPoint>[]> {
@@ -180,6 +181,7 @@ export const makeChooseRecoveryPoint =
   async (input) => {
     const ownsItem = (item: ProtectedItem): boolean =>
       item.replication.ownedBy === input.jobName && mayWork(item, input.jobName);
+    const source = await readSourceOf(table, input);
     const change = await changeItem(table, { ...input, epoch: input.epoch }, async (item) => {
       if (!ownsItem(item)) return { kind: 'superseded' };
       if (item.failover?.jobName === input.jobName) return { kind: 'unchanged' };
@@ -199,6 +201,7 @@ export const makeChooseRecoveryPoint =
             recoveryPointId: chosen.recoveryPointId,
             recoveryPointAt: chosen.takenAt,
             cycle: chosen.cycle,
+            ...(source === undefined ? {} : { source }),
             disks: item.disks.map(({ diskId }) => ({
               diskId,
               blob: failoverBlob(storageAccountId, item.protectionId, input.jobName, diskId),
@@ -214,6 +217,12 @@ export const makeChooseRecoveryPoint =
     const onStoresSide = replicas.capabilities.copiesFromSnapshotsAreIndependent;
     return { kind: 'chosen', slices: stored.value.disks.flatMap((disk, index) => planCopy(disk, index, onStoresSide)) };
   };
+
+/** The VM as the site has it now: after the loss of the site nobody else would know it. */
+async function readSourceOf(table: StateTable, input: JobWorkflowInput): Promise<SiteVm | undefined> {
+  const stored = await read(table, rows.item(input.vaultId, input.itemId));
+  return stored && readSourceVm(table, input.vaultId, stored.value);
+}
 
 export function planCopy(disk: { sourceSizeBytes: number }, diskIndex: number, onStoresSide: boolean): CopySlice[] {
   const lengthBytes = replicaBlobLengthBytes(disk.sourceSizeBytes);

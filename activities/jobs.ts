@@ -77,6 +77,7 @@ const failuresOf = (outcome: JobOutcome): WorkflowFailure[] => (outcome.kind ===
 /** What became of the item where a late run of the undoing took back what the job had just done. */
 function undoneEvent({ replication }: ProtectedItem, finished: ProtectionEvent): ProtectionEvent {
   if (finished === 'plannedFailoverFinished') return 'plannedFailoverGivenBack';
+  if (finished === 'failbackFinished') return 'failbackGivenBack';
   return replication.phase === 'stopped' ? 'unplannedFailoverFailed' : 'unplannedFailoverRefused';
 }
 

@@ -1,5 +1,6 @@
 import { hasRelayContact } from '../core/domain/health/contact.js';
 import { mayWork } from '../core/domain/protected-item/active-job.js';
+import type { VaultId } from '../core/domain/ids.js';
 import type { ProtectedItem, ReplicationProgress } from '../core/domain/protected-item/protected-item.js';
 import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
 import { read } from '../core/records/access.js';
@@ -96,9 +97,14 @@ function givenBack(replication: ReplicationProgress, jobName: string): Replicati
   return { ...rest, phase: 'delta' };
 }
 
-async function hasContact({ table, clock }: Needs, vaultId: Parameters<typeof rows.item>[0], item: ProtectedItem) {
+export async function hasContact(
+  { table, clock }: Needs,
+  vaultId: VaultId,
+  item: ProtectedItem,
+  silenceSeconds?: number,
+): Promise<boolean> {
   const fabric = await read(table, rows.fabric(vaultId, item.fabricName));
-  return hasRelayContact(item, fabric?.value.lastHeartbeatAt, await clock.now());
+  return hasRelayContact(item, fabric?.value.lastHeartbeatAt, await clock.now(), silenceSeconds);
 }
 
 /** What stands in the way of the source's last writes. */
@@ -137,11 +143,11 @@ function hindrances({ vmName, replication }: ProtectedItem): WorkflowFailure[] {
   return failures;
 }
 
-const noContact = ({ vmName }: ProtectedItem): WorkflowFailure => ({
+export const noContact = ({ vmName }: ProtectedItem): WorkflowFailure => ({
   code: 'US4015',
   message: `the relay of ${vmName} has not been heard of for five minutes`,
   possibleCauses: 'The relay is stopped, its machine is down, or the line between the site and Azure is cut.',
   recommendedAction:
-    'Bring the relay back and run the planned failover again; or, where the site is lost, run an unplanned failover.',
+    'Bring the relay back and run the operation again; for a failover, where the site is lost, run an unplanned one.',
   retry: 'never',
 });

@@ -4,6 +4,15 @@ import { makeApplyCycleSlices, makeApplySegments } from './apply.js';
 import { makeCommitDigests, makeDigestRegion, makeReadDigestWork } from './digest.js';
 import { makeBeginPointChange, makeCopyChangedDisk, makeDropPointChange, makeSwitchPoint } from './change-point.js';
 import { makeCheckCommit, makeDropReplicationLeftovers } from './commit.js';
+import {
+  makeAdoptRenewedReplica,
+  makeBeginReplicaRenewal,
+  makeBeginReverseReplication,
+  makeCheckFailbackCommit,
+  makeCheckReverseReplication,
+  makeCopyRenewedDisk,
+  makeDeleteFailedOverVm,
+} from './commit-failback.js';
 import { activities } from './contract.js';
 import { makeDropReplica, makeStopReplication } from './disable.js';
 import {
@@ -14,6 +23,19 @@ import {
   makeStartInitialReplication,
   makeUndoEnableProtection,
 } from './enable.js';
+import {
+  makeBeginFailback,
+  makeBeginFailbackRound,
+  makeCheckFailback,
+  makeGiveBackFailback,
+  makeHandOver,
+  makeOrderReplacement,
+  makeReadCompletion,
+  makeReadFailback,
+  makeReadSiteStart,
+  makeStopFailedOverVm,
+  makeSuspendFailback,
+} from './failback.js';
 import { makeCopyFailoverDisk, makeCreateFailoverVm, makeStartFailoverVm } from './failover-vm.js';
 import {
   makeBeginFailover,
@@ -119,6 +141,24 @@ const implement = (dependencies: ActivityDependencies): Implementations => ({
   takeBackTest: makeTakeBackTest(dependencies),
   cleanUpTest: makeCleanUpTest(dependencies),
   giveUpCleanUp: makeGiveUpCleanUp(dependencies),
+  checkFailback: makeCheckFailback(dependencies),
+  beginFailback: makeBeginFailback(dependencies),
+  stopFailedOverVm: makeStopFailedOverVm(dependencies),
+  beginFailbackRound: makeBeginFailbackRound(dependencies),
+  readFailback: makeReadFailback(dependencies),
+  suspendFailback: makeSuspendFailback(dependencies),
+  readCompletion: makeReadCompletion(dependencies),
+  orderReplacement: makeOrderReplacement(dependencies),
+  handOver: makeHandOver(dependencies),
+  readSiteStart: makeReadSiteStart(dependencies),
+  giveBackFailback: makeGiveBackFailback(dependencies),
+  checkFailbackCommit: makeCheckFailbackCommit(dependencies),
+  beginReplicaRenewal: makeBeginReplicaRenewal(dependencies),
+  copyRenewedDisk: makeCopyRenewedDisk(dependencies),
+  adoptRenewedReplica: makeAdoptRenewedReplica(dependencies),
+  deleteFailedOverVm: makeDeleteFailedOverVm(dependencies),
+  checkReverseReplication: makeCheckReverseReplication(dependencies),
+  beginReverseReplication: makeBeginReverseReplication(dependencies),
   stopReplication: makeStopReplication(dependencies),
   dropReplica: makeDropReplica(dependencies),
   checkCommit: makeCheckCommit(dependencies),

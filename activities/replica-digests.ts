@@ -18,6 +18,7 @@ import {
   resyncRegionBytes,
   type GroupMap,
 } from '../core/domain/replication/resync-geometry.js';
+import type { DiskSource } from '../core/ports/cloud-compute.js';
 import type { ReplicaStore } from '../core/ports/replica-store.js';
 import type { StateTable } from '../core/ports/state-table.js';
 import type { TransferStore } from '../core/ports/transfer-store.js';
@@ -94,7 +95,7 @@ const whole = { readBytes: 16 * 1024 * 1024, readsAtOnce: 2, gapBytes: 4 * 1024 
  */
 export async function digestChunks(
   replicas: ReplicaStore,
-  disk: ReplicaDisk,
+  source: DiskSource,
   region: DigestRegion,
   { scope, kept }: { scope: GroupMap | undefined; kept: Buffer | undefined },
 ): Promise<Buffer> {
@@ -103,10 +104,10 @@ export async function digestChunks(
   const isWanted = wantedChunks(region, chunkTable, scope);
   if (!isWanted.includes(1)) return chunkTable;
   const reading: Reading = scope !== undefined || !isZero(chunkTable) ? scattered : whole;
-  const pieces = piecesToRead(replicas, disk, region, isWanted, reading);
+  const pieces = piecesToRead(replicas, source, region, isWanted, reading);
   const contents = mapInOrder(pieces, reading.readsAtOnce, async (piece) => ({
     fromBytes: piece.fromBytes,
-    content: await replicas.readPages(disk.replica, piece.fromBytes, piece.toBytes - piece.fromBytes),
+    content: await replicas.readPages(source.blob, piece.fromBytes, piece.toBytes - piece.fromBytes, source.snapshotId),
   }));
   for await (const { fromBytes, content } of contents) {
     const firstChunk = (fromBytes - region.fromBytes) / resyncChunkBytes;
@@ -134,7 +135,7 @@ function wantedChunks(region: DigestRegion, chunkTable: Buffer, scope: GroupMap 
 /** Stretches of whole chunks that hold what is wanted and was ever written, none longer than one read. */
 async function* piecesToRead(
   replicas: ReplicaStore,
-  disk: ReplicaDisk,
+  source: DiskSource,
   region: DigestRegion,
   isWanted: Uint8Array,
   { gapBytes, readBytes }: Reading,
@@ -143,7 +144,7 @@ async function* piecesToRead(
   let open: { fromBytes: number; toBytes: number } | undefined;
   let nextChunk = 0;
   const within = { fromBytes: region.fromBytes, toBytes: endBytes };
-  for await (const range of replicas.allocatedRanges(disk.replica, undefined, within)) {
+  for await (const range of replicas.allocatedRanges(source.blob, source.snapshotId, within)) {
     const from = range.offsetBytes - region.fromBytes;
     const end = Math.ceil((from + range.lengthBytes) / resyncChunkBytes);
     for (let chunk = Math.max(nextChunk, Math.floor(from / resyncChunkBytes)); chunk < end; chunk++) {

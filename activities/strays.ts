@@ -24,7 +24,7 @@ export async function dropStrays(
   item: ProtectedItem,
 ): Promise<void> {
   // A failover applies under its own epoch what an earlier one received: there, an earlier epoch is not over.
-  if (item.replication.phase === 'stopped') return;
+  if (item.replication.phase === 'stopped' || item.replication.phase === 'failback') return;
   await dropStrayIntents(table, input, item);
   await dropStraySnapshots(table, replicas, input, item);
   const { phase, checksums, epoch } = item.replication;

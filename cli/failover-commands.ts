@@ -1,8 +1,11 @@
 import type {
+  HyperVReplicaAzureFailbackProviderInput,
   HyperVReplicaAzureTestFailoverInput,
   HyperVReplicaAzureUnplannedFailoverInput,
+  Job,
   ReplicationProtectedItem,
 } from '@azure/arm-recoveryservices-siterecovery';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { CommandLine } from './replication-commands.js';
 import type { Vault } from './vault-client.js';
@@ -22,11 +25,13 @@ const pointOption = [
   'Latest',
 ] as const;
 
-/** `failover test | cleanup | planned | unplanned | change-point | commit`. */
+/** `failover test | cleanup | planned | unplanned | change-point | commit | back | reprotect`. */
 export function addFailoverCommands(program: Command, { vault, say, show }: CommandLine): void {
   const failover = program
     .command('failover')
-    .description('fail a VM over to Azure: as a test, planned, or after the loss of the site; and commit a failover');
+    .description(
+      'fail a VM over to Azure: as a test, planned, or after the loss of the site; commit that; and fail it back',
+    );
   const command = (name: string, description: string): Command =>
     failover.command(name).description(description).requiredOption('--item <name>', 'the item’s name or its VM’s');
 
@@ -73,6 +78,49 @@ export function addFailoverCommands(program: Command, { vault, say, show }: Comm
     }),
   );
 
+  command('back', 'bring a failed-over VM back to its site; what is asked next is to commit that, then to reprotect')
+    .option('--downtime', 'copy everything with the VM off in Azure, instead of synchronizing while it runs', false)
+    .option('--create-on <host id>', 'make the VM on this host where the site has it no more')
+    .action(async ({ item: itemName, downtime, createOn }: { item: string; downtime: boolean; createOn?: string }) => {
+      const connected = vault();
+      const { fabricName, containerName, itemName: name, item } = await connected.item(itemName);
+      say(`failing ${itemName} back${downtime ? '' : ': synchronizing its data while it runs in Azure'}`);
+      const providerSpecificDetails: HyperVReplicaAzureFailbackProviderInput = {
+        instanceType: 'HyperVReplicaAzureFailback',
+        dataSyncOption: downtime ? 'ForDownTime' : 'ForSynchronization',
+        recoveryVmCreationOption: createOn === undefined ? 'NoAction' : 'CreateVmIfNotFound',
+        ...(createOn !== undefined && { providerIdForAlternateRecovery: createOn }),
+      };
+      const properties = { failoverDirection: 'RecoveryToPrimary', providerSpecificDetails };
+      const address: Address = [...connected.scope, fabricName, containerName, name];
+      const poller = await connected.sdk.replicationProtectedItems.beginPlannedFailover(...address, { properties });
+      const { friendlyName: vm } = item.properties ?? {};
+      while (!poller.isDone()) {
+        await sleep(polling.updateIntervalInMs);
+        await poller.poll();
+        const waiting = (await connected.jobs()).find(
+          ({ properties: job }) =>
+            job?.state === 'Suspended' && job.targetObjectName === vm && job.scenarioName === 'PlannedFailover',
+        );
+        if (waiting === undefined) continue;
+        show(waiting, [{ vm, state: 'synchronized', job: waiting.name }], ['vm', 'state', 'job']);
+        say(`complete the failback: understudy job resume --job ${waiting.name}`);
+        return;
+      }
+      const { protectionStateDescription: state } = poller.getResult()?.properties ?? {};
+      show(poller.getResult(), [{ vm, state }], ['vm', 'state']);
+    });
+
+  command('reprotect', 'replicate a VM that was failed back from its site again').action(({ item }: { item: string }) =>
+    run(item, `replicating ${item} from its site again`, (operations, address) =>
+      operations.beginReprotectAndWait(
+        ...address,
+        { properties: { failoverDirection, providerSpecificDetails: { instanceType } } },
+        polling,
+      ),
+    ),
+  );
+
   command('unplanned', 'start the VM in Azure from a recovery point')
     .option(...pointOption)
     .option('--shutdown-source', 'try to shut the source VM down first', false)
@@ -97,9 +145,36 @@ export function addFailoverCommands(program: Command, { vault, say, show }: Comm
       }),
     );
 
-  command('commit', 'keep the failover’s recovery point and give up the others').action(({ item }: { item: string }) =>
-    run(item, `committing the failover of ${item}`, (operations, address) =>
+  command(
+    'commit',
+    'keep a failover’s recovery point and give up the others; after a failback, give up the VM in Azure',
+  ).action(({ item }: { item: string }) =>
+    run(item, `committing the failover, or failback, of ${item}`, (operations, address) =>
       operations.beginFailoverCommitAndWait(...address, polling),
     ),
   );
+}
+
+/** `job resume | cancel`. */
+export function addJobCommands(program: Command, { vault, show }: CommandLine): void {
+  const job = program
+    .command('job')
+    .description('let a job go on that waits for you, or have it take back what it did');
+  const command = (name: string, description: string): Command =>
+    job.command(name).description(description).requiredOption('--job <name>', 'the job, as "jobs" lists it');
+  const showJob = (changed: Job): void => {
+    const { friendlyName: what, targetObjectName: target, state } = changed.properties ?? {};
+    show(changed, [{ job: changed.name, what, target, state }], ['job', 'what', 'target', 'state']);
+  };
+
+  command('resume', 'let it go on: complete a failback, or go past a manual action')
+    .option('--comments <text>', 'what was done, for the record', '')
+    .action(async ({ job: name, comments }: { job: string; comments: string }) => {
+      const { sdk, scope } = vault();
+      showJob(await sdk.replicationJobs.beginResumeAndWait(...scope, name, { properties: { comments } }, polling));
+    });
+  command('cancel', 'have it take back what it did and end').action(async ({ job: name }: { job: string }) => {
+    const { sdk, scope } = vault();
+    showJob(await sdk.replicationJobs.beginCancelAndWait(...scope, name, polling));
+  });
 }

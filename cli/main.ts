@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { exportPoint } from './export.js';
-import { addFailoverCommands } from './failover-commands.js';
+import { addFailoverCommands, addJobCommands } from './failover-commands.js';
 import { protect } from './protect.js';
 import { addReplicationCommands } from './replication-commands.js';
 import { formatTable, time } from './table.js';
@@ -177,6 +177,7 @@ program
 
 addReplicationCommands(program, { vault, say, show });
 
+addJobCommands(program, { vault, say, show });
 addFailoverCommands(program, { vault, say, show });
 
 program

@@ -19,6 +19,8 @@ export const leaveWork: ReadonlySet<string> = new Set([
   activities.beginResynchronization.name,
   activities.finishResynchronization.name,
   activities.giveBackPlannedFailover.name,
+  activities.beginFailbackRound.name,
+  activities.beginReverseReplication.name,
 ]);
 
 /** Activities after which an item's health is another: it is told at once. */

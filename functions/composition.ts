@@ -19,7 +19,7 @@ import type { Settings } from './settings.js';
 /** The app's state, in its own storage account. */
 export const stateTableName = 'UnderstudyState';
 /** The local cloud's own record of its VMs, apart from the app's state. */
-const localVmsTableName = 'UnderstudyLocalVms';
+export const localVmsTableName = 'UnderstudyLocalVms';
 
 /** Seconds between polls of a long-running operation: on a laptop no one else asks. */
 const retryAfterSeconds = { loopback: 1, entra: 10 } as const;

@@ -14,6 +14,9 @@ export class JobFailedError extends Error {
   }
 }
 
+/** An operator wants the job to end: it takes back what it did, and ends as cancelled. */
+export class JobCancelledError extends JobFailedError {}
+
 export function failuresOf(error: unknown): WorkflowFailure[] {
   if (error instanceof JobFailedError) return [...error.failures];
   return [error instanceof ActivityFailedError ? error.failure : failureOf(error)];
@@ -30,13 +33,14 @@ export function* conclude(
   input: JobWorkflowInput,
   failures: WorkflowFailure[],
   event: ProtectionEvent,
+  how: 'failed' | 'cancelled' = 'failed',
 ): Steps<{ succeeded: boolean }> {
   const { vaultId, jobName, itemId, protectionId } = input;
   yield* insist(context, () =>
     call(context, activities.concludeJob, {
       vaultId,
       jobName,
-      outcome: failures.length === 0 ? { kind: 'succeeded' } : { kind: 'failed', failures },
+      outcome: failures.length === 0 ? { kind: 'succeeded' } : { kind: how, failures },
       item: { itemId, protectionId, event },
     }),
   );

@@ -5,6 +5,7 @@ import {
   assignmentsResponse,
   cycleResponse,
   digestResponse,
+  diskResponse,
   registerResponse,
   relayError,
   segmentResponse,
@@ -12,6 +13,7 @@ import {
   type AssignmentsResponse,
   type CommandResult,
   type CycleManifest,
+  type FailbackReport,
   type ItemReport,
   type ResyncScope,
   type SegmentAnnouncement,
@@ -63,6 +65,12 @@ export interface AppClient {
     request: Epoch & { diskId: string; fromBytes: number },
     signal?: AbortSignal,
   ): Promise<z.infer<typeof digestResponse>>;
+  requestDisk(
+    itemId: string,
+    request: Epoch & { diskId: string },
+    signal?: AbortSignal,
+  ): Promise<z.infer<typeof diskResponse>>;
+  reportFailback(itemId: string, report: FailbackReport): Promise<void>;
   announceSegment(itemId: string, segment: SegmentAnnouncement): Promise<z.infer<typeof segmentResponse>>;
   announceCycle(itemId: string, manifest: CycleManifest): Promise<z.infer<typeof cycleResponse>>;
   reportResyncRequired(itemId: string, report: Epoch & { reason: string; message: string; at: string }): Promise<void>;
@@ -123,6 +131,11 @@ export function openAppClient(endpoint: string, caller: Caller): AppClient {
         digestResponse,
         signal,
       ),
+    requestDisk: (itemId, request, signal) =>
+      post(`asking for disk ${request.diskId} in Azure`, item(itemId, 'disks'), request, diskResponse, signal),
+    reportFailback: async (itemId, report) => {
+      await post(`reporting that the failback is ${report.state}`, item(itemId, 'failback'), report, anything);
+    },
     announceSegment: (itemId, segment) =>
       post(
         `announcing bytes ${segment.fromBytes} to ${segment.toBytes} of disk ${segment.diskId}`,

@@ -229,6 +229,19 @@ export class LockNotWantedError extends UnderstudyError {
   }
 }
 
+/** Never written: what was fetched is not what the disk in Azure holds there. */
+export class FetchedChunkDamagedError extends UnderstudyError {
+  constructor(diskId: string, offsetBytes: number) {
+    super({
+      code: 'US5127',
+      message: `Disk ${diskId} arrived damaged at byte ${offsetBytes}: it has not the checksum that the app made of it.`,
+      possibleCauses: 'The data was damaged on its way or in storage.',
+      recommendedAction: 'Nothing was written; it is fetched again by itself. If it lasts, run the failback anew.',
+      retry: 'later',
+    });
+  }
+}
+
 /** A bug or a failure that nobody foresaw; tried again, since most of what nobody foresees passes. */
 export class UnexpectedRelayError extends UnderstudyError {
   constructor(cause: unknown) {

@@ -133,7 +133,8 @@ export class ItemCycles {
       ...(this.#unusableLog && { unusableLog: this.#unusableLog }),
       ...(lost && { lostBase: lost }),
     };
-    if (assignment.phase === 'idle') return { ...base, tracking: { kind: 'notReplicated' }, closedCycles: [] };
+    if (assignment.phase === 'idle' || assignment.phase === 'failback')
+      return { ...base, tracking: { kind: 'notReplicated' }, closedCycles: [] };
     const vmId = asVmId(assignment.vmId);
     if (assignment.phase === 'stopped') {
       // Only for a checkpoint that still stands; a site that was lost is no failure any more.

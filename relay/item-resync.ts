@@ -2,17 +2,14 @@ import type { Logger } from 'pino';
 import type { DiskReader } from '../core/dataplane/random-access.js';
 import { openDigestFile, type DigestFile, type DigestRegion } from '../core/dataplane/resync/digest-file.js';
 import { writeTransferLog } from '../core/dataplane/transfer-log/writer.js';
-import { UnderstudyError } from '../core/domain/errors.js';
 import type { Assignment, TransferLogRef } from '../core/domain/relay-protocol/wire.js';
 import type { BaseCheckpoint } from './base-checkpoint.js';
+import { grantedReader } from './granted-reader.js';
 import type { ItemView } from './item-view.js';
 import { regionAfter, type DiskRegion } from './plan-base-step.js';
 import { differingChunks, hashRegion, readChunks, type HashedRegion } from './region-comparison.js';
 import type { RelayContext } from './relay-context.js';
 import { uploadTransferLog } from './upload-transfer-log.js';
-
-/** The store's code for a SAS that it does not take (docs/errors.md). */
-const grantRefused = 'US6021';
 
 /** How far the source's side runs ahead of what is compared: 64 KiB of digests each. */
 const regionsAheadMax = 16;
@@ -113,27 +110,9 @@ export class ItemResync {
     const { client, blobs } = this.#context;
     const request = { protectionId, epoch, diskId, fromBytes };
     const grant = async () => (await client.requestDigests(itemId, request, signal)).url;
-    let url = await grant();
-    let readBytes = 0;
-    const read = async (offsetBytes: number, lengthBytes: number) => {
-      const data = await blobs.readRange(url, offsetBytes, lengthBytes, signal);
-      readBytes += data.length;
-      return data;
-    };
-    const reader = {
-      read: async (offsetBytes: number, lengthBytes: number) => {
-        try {
-          return await read(offsetBytes, lengthBytes);
-        } catch (error) {
-          if (!(error instanceof UnderstudyError) || error.code !== grantRefused) throw error;
-          // It may have run out meanwhile; a fresh one that is refused too is a failure.
-          url = await grant();
-          return read(offsetBytes, lengthBytes);
-        }
-      },
-    };
+    const reader = grantedReader(blobs, grant, signal);
     const file = await openDigestFile(reader, digestRegion(assignment, region));
-    return { file, readBytes: () => readBytes };
+    return { file, readBytes: reader.readBytes };
   }
 
   /** The regions after this one are read and hashed, one after the other, while it is compared and travels, or waits. */

@@ -8,6 +8,7 @@ import { classify } from '../core/domain/retry/classification.js';
 import { SourceStillRunsError } from './errors.js';
 import { BaseCheckpoint } from './base-checkpoint.js';
 import { ItemBase } from './item-base.js';
+import { ItemFailback } from './item-failback.js';
 import { ItemCycles } from './item-cycles.js';
 import { ItemView } from './item-view.js';
 import { Lane, type LaneFailure } from './lane.js';
@@ -25,8 +26,10 @@ export class ItemRunner {
   readonly #view: ItemView;
   readonly #cycles: ItemCycles;
   readonly #base: ItemBase;
+  readonly #failback: ItemFailback;
   readonly #cycleLane: Lane;
   readonly #baseLane: Lane;
+  readonly #failbackLane: Lane;
   #tracking: TrackingStatus = { kind: 'notReplicated' };
   #observedAt: Temporal.Instant | undefined;
   #sourceRuns: { error: SourceStillRunsError; at: string } | undefined;
@@ -49,6 +52,9 @@ export class ItemRunner {
         this.#cycleLane.wake();
       },
     });
+    this.#failback = new ItemFailback(context, this.#log, this.#view, () => {
+      this.#onFetched();
+    });
     const events = {
       onFailure: (failure: LaneFailure) => {
         this.#onFailure(failure);
@@ -61,10 +67,14 @@ export class ItemRunner {
     this.#log.info({ epoch: assignment.epoch }, describeOrder(assignment));
     this.#cycleLane = new Lane(context.clock, () => this.#cycles.plan(), events);
     this.#baseLane = new Lane(context.clock, () => this.#base.plan(), events);
+    this.#failbackLane = new Lane(context.clock, () => this.#failback.plan(), events);
   }
 
   get protectionId(): string {
     return this.#view.assignment.protectionId;
+  }
+  get #lanes(): Lane[] {
+    return [this.#cycleLane, this.#baseLane, this.#failbackLane];
   }
   get vmId(): string {
     return this.#view.assignment.vmId;
@@ -74,7 +84,7 @@ export class ItemRunner {
   update(assignment: Assignment): void {
     const before = this.#view.assignment;
     const isNews = this.#view.update(assignment);
-    const lanes = [this.#cycleLane, this.#baseLane];
+    const lanes = this.#lanes;
     // Each answer of the app names all its items: planning every one for the news of another would grow with their square.
     if (!isNews && !lanes.some(wasRefused)) return;
     const isOtherOrder =
@@ -83,6 +93,7 @@ export class ItemRunner {
       before.paused !== assignment.paused ||
       before.resyncRequired !== assignment.resyncRequired ||
       before.sourceLock !== assignment.sourceLock ||
+      JSON.stringify(before.failback) !== JSON.stringify(assignment.failback) ||
       before.resumedCount < assignment.resumedCount;
     // Only an order that stops, or starts another epoch, makes the step under way worthless.
     const isWorthless = before.epoch !== assignment.epoch || assignment.paused || assignment.phase === 'stopped';
@@ -94,7 +105,7 @@ export class ItemRunner {
     }
     if (!isOtherOrder) return;
     this.#log.info({ epoch: assignment.epoch }, describeOrder(assignment));
-    if (!sendsBase(assignment.phase)) this.#context.progress.drop(assignment.itemId);
+    if (!sendsBase(assignment.phase) && assignment.phase !== 'failback') this.#context.progress.drop(assignment.itemId);
     this.#context.reportSoon();
   }
 
@@ -103,7 +114,7 @@ export class ItemRunner {
    * app did not trust this relay, for example because of a wrong clock. What else an operator must mend waits on.
    */
   retryNow(): void {
-    for (const lane of [this.#cycleLane, this.#baseLane]) {
+    for (const lane of this.#lanes) {
       if (lane.failure === undefined) continue;
       const isTrustRestored = classify(lane.failure.error).cause === 'authentication';
       if (lane.failure.nextAttemptAt !== undefined || isTrustRestored) lane.retryNow();
@@ -161,6 +172,13 @@ export class ItemRunner {
       ...(phase === 'resynchronization' && {
         resynchronization: { comparedBytes: doneBytes, totalBytes, sentBytes: this.#differingBytes() },
       }),
+      ...(phase === 'failback' && {
+        resynchronization: {
+          comparedBytes: this.#failback.progress().comparedBytes,
+          totalBytes,
+          sentBytes: this.#failback.progress().fetchedBytes,
+        },
+      }),
       missedCycleCount: this.#missedCycleCount(),
       ...(lastError && { lastError }),
     };
@@ -173,7 +191,7 @@ export class ItemRunner {
   }
 
   async stop(): Promise<void> {
-    await Promise.all([this.#cycleLane.stop(), this.#baseLane.stop()]);
+    await Promise.all(this.#lanes.map((lane) => lane.stop()));
     await this.#base.close();
     this.#context.progress.drop(this.#view.assignment.itemId);
   }
@@ -186,7 +204,13 @@ export class ItemRunner {
   /** Since the last cycle was announced: before one that is closed, and since then. */
   #missedCycleCount(): number {
     const { known, assignment } = this.#view;
-    if (known === undefined || this.#observedAt === undefined || assignment.phase === 'stopped') return 0;
+    if (
+      known === undefined ||
+      this.#observedAt === undefined ||
+      assignment.phase === 'stopped' ||
+      assignment.phase === 'failback'
+    )
+      return 0;
     return (known.lateCycle?.missedCycleCount ?? 0) + missedCycleCount(assignment, known, this.#observedAt);
   }
 
@@ -195,13 +219,14 @@ export class ItemRunner {
     if (assignment.phase === 'stopped') return 'stopped';
     if (assignment.paused) return 'paused';
     if (this.#cycles.isResyncReported || assignment.resyncRequired) return 'resyncRequired';
-    if (this.#cycleLane.failure ?? this.#baseLane.failure) return 'waitingToRetry';
+    if (this.#lanes.some(({ failure }) => failure !== undefined)) return 'waitingToRetry';
+    if (assignment.phase === 'failback') return 'failback';
     if (sendsBase(assignment.phase) && !isBaseReceived(assignment)) return assignment.phase;
     return this.#cycleLane.attempt?.startsWith('send') === true ? 'sending' : 'idle';
   }
 
   #lastError(): ItemReport['lastError'] {
-    const failures = [this.#baseLane.failure, this.#cycleLane.failure].filter((failure) => failure !== undefined);
+    const failures = this.#lanes.map(({ failure }) => failure).filter((failure) => failure !== undefined);
     // What waits for an operator must not hide behind what passes by itself.
     const failure = failures.find(({ nextAttemptAt }) => nextAttemptAt === undefined) ?? failures[0];
     if (failure === undefined) return this.#sourceRuns && errorFields(this.#sourceRuns.error, this.#sourceRuns.at);
@@ -236,6 +261,14 @@ export class ItemRunner {
     }
     // With the last piece received, the cycle that completes the base is due at once.
     this.#cycleLane.wake();
+  }
+
+  #onFetched(): void {
+    const { resynchronization } = this.report();
+    const { itemId, vmName } = this.#view.assignment;
+    if (resynchronization === undefined) return;
+    const { comparedBytes, totalBytes } = resynchronization;
+    this.#context.progress.show({ itemId, vmName, what: 'failback' }, comparedBytes, totalBytes);
   }
 
   #onFailure({ error, failedAttempts, nextAttemptAt }: LaneFailure): void {

@@ -42,6 +42,10 @@ const itemState = z.object({
   closingCycle: z.number().int().optional(),
   /** The final cycle of a planned failover's lock: chosen when the VM was off, before its logs are switched. */
   final: z.object({ lockId: z.string(), cycle: z.number().int() }).optional(),
+  /** Of this epoch's failback round: side images that equal the cloud's disks below, flushed, and what was fetched for it. */
+  failback: z
+    .object({ comparedThroughBytes: z.record(z.string(), z.number().int()), fetchedBytes: z.number().int() })
+    .optional(),
   /** Intervals that passed without a cycle of their own, of all cycles announced so far. */
   missedCycleCount: z.number().int(),
   /** A manifest whose logs are uploaded: on disk before it is announced, so that a repeat is identical. */

@@ -127,6 +127,14 @@ export function overFaultyLine(
         remember(itemId, granted.url);
         return granted;
       },
+      requestDisk: async (itemId, request, signal) => {
+        const send = (both: AbortSignal) => client.requestDisk(itemId, request, both);
+        const granted = await call('asking for a disk in Azure', itemId, send, signal);
+        remember(itemId, granted.url);
+        return granted;
+      },
+      reportFailback: (itemId, report) =>
+        call('reporting on the failback', itemId, () => client.reportFailback(itemId, report)),
       announceSegment: (itemId, segment) =>
         call('announcing a segment', itemId, () => client.announceSegment(itemId, segment)),
       announceCycle: (itemId, manifest) =>

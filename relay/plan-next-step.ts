@@ -67,7 +67,8 @@ export function planNextStep(facts: ItemFacts): ItemStep {
     const again = facts.isSiteSilent === true ? { until: now.add({ minutes: silentSiteMinutes }) } : {};
     return releaseStanding(tracking) ?? { kind: 'rest', why: 'stopped', ...again };
   }
-  if (assignment.phase === 'idle') return { kind: 'rest', why: 'idle' };
+  // A failback has a lane of its own.
+  if (assignment.phase === 'idle' || assignment.phase === 'failback') return { kind: 'rest', why: 'idle' };
   const unlock = planUnlock(facts);
   if (unlock !== undefined) return unlock;
   const isStartDue = sendsBase(assignment.phase) && !isBaseStarted(local) && !isBaseApplied(assignment);

@@ -1,6 +1,6 @@
-import type { DiskReader, RandomReader } from '../dataplane/random-access.js';
+import type { DiskReader, DiskWriter, RandomReader } from '../dataplane/random-access.js';
 import type { ChunkMap } from '../domain/replication/chunk-map.js';
-import type { SiteInventory } from '../domain/site/inventory.js';
+import type { SiteInventory, SiteVm } from '../domain/site/inventory.js';
 import type { DiskId, VmId } from '../domain/ids.js';
 
 /**
@@ -92,7 +92,42 @@ export interface HypervisorHost {
   lockSource(vmId: VmId, options: { protectionId: string; lockId: string }): Promise<void>;
   /** Starts the VM if it ran when it was locked, then lifts the lock. Absent is no error; another lock is left alone. */
   unlockSource(vmId: VmId, options: { protectionId: string; lockId: string }): Promise<void>;
+  /**
+   * Readies a VM for a failback (docs/architecture.md, rule 9): it is locked against start under `lockId`, and each of its
+   * replicated disks gets a side image, a whole copy beside it. A VM that runs is refused with US5023, a disk of another size
+   * with US5021, too little room with US5024; nothing has changed then. With `create`, a VM that the site does not have is made
+   * first, off and with empty disks, under its old ids; without it the site refuses with US5005. A failback under another lock
+   * is given up.
+   */
+  prepareFailback(
+    vmId: VmId,
+    options: { protectionId: string; lockId: string; create?: { hostId: string; vm: SiteVm } },
+  ): Promise<void>;
+  /** The disk's side image as the guest of the VM would see it. Rejects with US5026 where there is none under this lock. Close it. */
+  openSideImage(
+    vmId: VmId,
+    options: { lockId: string; diskId: DiskId },
+  ): Promise<Omit<DiskWriter, 'close'> & { close(): Promise<void> }>;
+  /**
+   * The side images take the places of all disks, and all older logs go, by one journal: before its commit nothing has changed,
+   * after it everything is carried to its end before the VM can start. Tracking starts anew, so that the first cycle to be
+   * closed follows `baseCycle`. The lock stays; with `startAfterwards` its lifting starts the VM. A disk that somebody wrote to
+   * meanwhile is refused with US5025, an unknown lock with US5026.
+   */
+  replaceDisks(
+    vmId: VmId,
+    options: { protectionId: string; lockId: string; epoch: number; baseCycle: number; startAfterwards: boolean },
+  ): Promise<void>;
+  /**
+   * Drops the side images, gives the VM the lock back that it had before, and deletes a VM that was made for it. Absent is no
+   * error; a failback whose journal is committed is carried to its end, and the VM stays locked.
+   */
+  abandonFailback(vmId: VmId, protectionId: string): Promise<void>;
+  failbackStatus(vmId: VmId, protectionId: string): Promise<FailbackStatus>;
 }
+
+/** `preparing`: broken off, or not ended yet. `replaced`: the VM's disks come from the failback of that lock. */
+export type FailbackStatus = { kind: 'none' } | { kind: 'preparing' | 'prepared' | 'replaced'; lockId: string };
 
 export interface Checkpoint {
   checkpointId: string;

@@ -41,9 +41,10 @@ export interface ReplicaStore {
   deleteDisk(blob: ReplicaBlob): Promise<void>;
   /**
    * Starts a copy on the store's own side from a snapshot to a new blob; only where `copiesFromSnapshotsAreIndependent`.
-   * Calling it again while or after it copied is no error. Resolves with whether it is finished.
+   * Without `snapshotId` from the blob itself, which nobody writes to. Calling it again while or after it copied is no error.
+   * Resolves with whether it is finished.
    */
-  copySnapshot(from: ReplicaBlob, snapshotId: string, to: ReplicaBlob): Promise<{ finished: boolean }>;
+  copySnapshot(from: ReplicaBlob, snapshotId: string | undefined, to: ReplicaBlob): Promise<{ finished: boolean }>;
   /**
    * Starts a copy on the store's own side of a page blob that a URL reads, a disk's export from outside of the store, to a
    * new blob; only where `copiesFromSnapshotsAreIndependent`. Calling it again while or after it copied is no error, and a
@@ -52,10 +53,14 @@ export interface ReplicaStore {
    */
   copyFromUrl(grantSource: () => Promise<string>, to: ReplicaBlob): Promise<{ finished: boolean }>;
   /**
-   * A SAS for reading one snapshot and nothing else, https where the account has it, no start time, valid `ttlSeconds` of
-   * system time. It does not look whether the snapshot is there.
+   * A SAS for reading one snapshot and nothing else, or without `snapshotId` the blob, https where the account has it, no
+   * start time, valid `ttlSeconds` of system time. It does not look whether the snapshot is there.
    */
-  grantRead(blob: ReplicaBlob, snapshotId: string, ttlSeconds: number): Promise<{ url: string; expiresAt: string }>;
+  grantRead(
+    blob: ReplicaBlob,
+    snapshotId: string | undefined,
+    ttlSeconds: number,
+  ): Promise<{ url: string; expiresAt: string }>;
 }
 
 export interface ReplicaStoreCapabilities {

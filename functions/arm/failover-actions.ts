@@ -1,6 +1,7 @@
 import type {
   ApplyRecoveryPointInputProperties,
   HyperVReplicaAzureApplyRecoveryPointInput,
+  HyperVReplicaAzureFailbackProviderInput,
   HyperVReplicaAzurePlannedFailoverProviderInput,
   HyperVReplicaAzureUnplannedFailoverInput,
   PlannedFailoverInputProperties,
@@ -12,6 +13,8 @@ import type { RecoveryPoint } from '../../core/domain/recovery-point/recovery-po
 import {
   workflowNames,
   type ChangeRecoveryPointInput,
+  type FailbackInput,
+  type JobWorkflowInput,
   type RecoveryPointChoice,
   type UnplannedFailoverInput,
 } from '../../core/domain/workflows/workflows.js';
@@ -19,7 +22,7 @@ import { lastSegment } from './arm-id.js';
 import { badReference } from './cloud-resources.js';
 import { act } from './item-operation.js';
 import { vaultOperation, vaultOperationWithBody } from './operation.js';
-import { itemPath } from './protected-items.js';
+import { itemOf, itemPath } from './protected-items.js';
 import { readyPoints } from './recovery-points.js';
 import type { ShapeOf } from './wire.js';
 
@@ -36,17 +39,58 @@ const failoverBody = z.object({
   } satisfies ShapeOf<UnplannedFailoverInputProperties>),
 });
 
-/** A planned failover goes to what the source wrote last: it takes no other point. */
+/** A planned failover goes to what the source wrote last: it takes no other point. Its other direction is the failback. */
 const plannedFailoverBody = z.object({
   properties: z.object({
-    failoverDirection: z.literal('PrimaryToRecovery').optional(),
+    failoverDirection: z.enum(['PrimaryToRecovery', 'RecoveryToPrimary']).optional(),
     providerSpecificDetails: z
-      .object({
-        instanceType: z.literal('HyperVReplicaAzure'),
-        recoveryPointId: z.literal(['', 'Latest']).nullish(),
-      } satisfies ShapeOf<HyperVReplicaAzurePlannedFailoverProviderInput>)
+      .discriminatedUnion('instanceType', [
+        z.object({
+          instanceType: z.literal('HyperVReplicaAzure'),
+          recoveryPointId: z.literal(['', 'Latest']).nullish(),
+        } satisfies ShapeOf<HyperVReplicaAzurePlannedFailoverProviderInput>),
+        z.object({
+          instanceType: z.literal('HyperVReplicaAzureFailback'),
+          dataSyncOption: z.enum(['ForSynchronization', 'ForDownTime']).nullish(),
+          recoveryVmCreationOption: z.enum(['CreateVmIfNotFound', 'NoAction']).nullish(),
+          providerIdForAlternateRecovery: z.string().nullish(),
+        } satisfies ShapeOf<HyperVReplicaAzureFailbackProviderInput>),
+      ])
       .nullish(),
   } satisfies ShapeOf<PlannedFailoverInputProperties>),
+});
+type PlannedFailoverBody = z.output<typeof plannedFailoverBody>;
+
+/** What a failback asks for; undefined for a failover. By default the data is synchronized while the VM runs in Azure. */
+function failbackOf({ properties }: PlannedFailoverBody): Omit<FailbackInput, keyof JobWorkflowInput> | undefined {
+  const { failoverDirection, providerSpecificDetails: details } = properties;
+  const isFailback = details?.instanceType === 'HyperVReplicaAzureFailback';
+  if ((failoverDirection ?? (isFailback ? 'RecoveryToPrimary' : 'PrimaryToRecovery')) === 'PrimaryToRecovery') {
+    if (!isFailback) return undefined;
+    const advice = 'Give RecoveryToPrimary as the direction of a failback.';
+    throw badReference('$.properties.failoverDirection', 'direction', 'PrimaryToRecovery', advice);
+  }
+  if (!isFailback) return { synchronizeFirst: true };
+  const createOnHostId = details.providerIdForAlternateRecovery?.toLowerCase();
+  const creates = details.recoveryVmCreationOption === 'CreateVmIfNotFound';
+  if (creates && !createOnHostId) {
+    const advice = 'Name the host of the site that the VM is to be made on, by its id.';
+    const target = '$.properties.providerSpecificDetails.providerIdForAlternateRecovery';
+    throw badReference(target, 'host', createOnHostId ?? '', advice);
+  }
+  return {
+    synchronizeFirst: details.dataSyncOption !== 'ForDownTime',
+    ...(creates && createOnHostId ? { createOnHostId } : {}),
+  };
+}
+
+const reprotectBody = z.object({
+  properties: z
+    .object({
+      failoverDirection: z.enum(['PrimaryToRecovery', 'RecoveryToPrimary']).nullish(),
+      providerSpecificDetails: z.object({ instanceType: z.literal('HyperVReplicaAzure') }).nullish(),
+    })
+    .nullish(),
 });
 
 const pointTarget = '$.properties.providerSpecificDetails.recoveryPointId';
@@ -122,18 +166,47 @@ export const failoverActions = [
     'POST',
     `${itemPath}/plannedFailover`,
     {
-      summary: 'Shuts the source down and fails the VM over without losing a write',
+      summary: 'Shuts the source down and fails the VM over, or back, without losing a write',
       request: 'PlannedFailoverInput',
       response: 'ReplicationProtectedItem',
       longRunning: true,
       role: 'operator',
       body: plannedFailoverBody,
     },
+    (call, body) => {
+      const failback = failbackOf(body);
+      return failback === undefined
+        ? act(call, {
+            operation: 'PlannedFailover',
+            kind: jobKinds.plannedFailover,
+            orchestrator: workflowNames.plannedFailover,
+            input: async (base) => base,
+          })
+        : act(call, {
+            operation: 'Failback',
+            kind: failback.synchronizeFirst ? jobKinds.failbackAfterSynchronization : jobKinds.failback,
+            orchestrator: workflowNames.failback,
+            input: async (base): Promise<FailbackInput> => ({ ...base, ...failback }),
+          });
+    },
+  ),
+  vaultOperationWithBody(
+    'replicationProtectedItems.beginReprotect',
+    'POST',
+    `${itemPath}/reProtect`,
+    {
+      summary: 'Replicates a VM that was failed back from the primary site again',
+      request: 'ReverseReplicationInput',
+      response: 'ReplicationProtectedItem',
+      longRunning: true,
+      role: 'operator',
+      body: reprotectBody,
+    },
     (call) =>
       act(call, {
-        operation: 'PlannedFailover',
-        kind: jobKinds.plannedFailover,
-        orchestrator: workflowNames.plannedFailover,
+        operation: 'ReverseReplicate',
+        kind: jobKinds.reverseReplicate,
+        orchestrator: workflowNames.reverseReplicate,
         input: async (base) => base,
       }),
   ),
@@ -169,17 +242,19 @@ export const failoverActions = [
     'POST',
     `${itemPath}/failoverCommit`,
     {
-      summary: 'Commits a failover: other recovery points are given up',
+      summary: 'Commits a failover: other recovery points are given up; or a failback: the VM in Azure is',
       response: 'ReplicationProtectedItem',
       longRunning: true,
       role: 'operator',
     },
-    (call) =>
-      act(call, {
+    async (call) => {
+      const isFailback = (await itemOf(call)).value.state === 'FailbackCommitPending';
+      return act(call, {
         operation: 'Commit',
-        kind: jobKinds.commitFailover,
-        orchestrator: workflowNames.commitFailover,
+        kind: isFailback ? jobKinds.commitFailback : jobKinds.commitFailover,
+        orchestrator: isFailback ? workflowNames.commitFailback : workflowNames.commitFailover,
         input: async (base) => base,
-      }),
+      });
+    },
   ),
 ];

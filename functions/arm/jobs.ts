@@ -1,12 +1,30 @@
-import type { Job as SdkJob, TaskTypeDetails } from '@azure/arm-recoveryservices-siterecovery';
+import type {
+  Job as SdkJob,
+  ResumeJobParamsProperties,
+  TaskTypeDetails,
+} from '@azure/arm-recoveryservices-siterecovery';
 import { Temporal } from 'temporal-polyfill';
-import { list } from '../../core/records/access.js';
+import { z } from 'zod';
+import { asJobName } from '../../core/domain/ids.js';
+import { allowedJobActions, requestCancel, resumeJob } from '../../core/domain/jobs/transitions.js';
+import { decideAndCommit, list, read, replace } from '../../core/records/access.js';
 import { rows } from '../../core/records/rows.js';
 import type { Job, JobError } from '../../core/domain/jobs/job.js';
 import { instantOf, parseFilter, type FilterTerm } from './filter.js';
 import { jobOf } from './long-running.js';
-import { collection, ok, param, vaultOperation, type VaultCall } from './operation.js';
-import type { Wire } from './wire.js';
+import {
+  collection,
+  notFound,
+  ok,
+  param,
+  vaultOperation,
+  vaultOperationWithBody,
+  type VaultCall,
+} from './operation.js';
+import type { AppInvocation } from '../app.js';
+import { ApiError } from '../http/api-error.js';
+import type { ApiResponse } from '../http/exchange.js';
+import type { ShapeOf, Wire } from './wire.js';
 
 /** What clients expect in place of a time that has not come. */
 const noTime = '0001-01-01T00:00:00Z';
@@ -38,6 +56,9 @@ const descriptions: Record<Job['state'], string> = {
   Suspended: 'WaitingForFinalizeProtection',
 };
 
+const describe = (job: Job): string =>
+  job.suspendedFor === 'failbackCompletion' ? 'WaitingForFailbackCompletion' : descriptions[job.state];
+
 function targetType(job: Job): string {
   if (job.itemId !== undefined) return 'ProtectionEntity';
   return job.targetResourceId.includes('/replicationPolicies/') ? 'ProtectionProfile' : 'ProtectionContainer';
@@ -53,7 +74,7 @@ export function jobToWire(call: VaultCall, job: Job): Wire<SdkJob> {
       scenarioName: job.scenarioName,
       friendlyName: job.friendlyName,
       state: job.state,
-      stateDescription: descriptions[job.state],
+      stateDescription: describe(job),
       tasks: job.tasks.map((task) => ({
         taskId: task.taskId,
         name: task.name,
@@ -70,7 +91,7 @@ export function jobToWire(call: VaultCall, job: Job): Wire<SdkJob> {
       errors: job.errors.map((error) => errorToWire(job, error)),
       startTime: job.startedAt ?? job.createdAt,
       endTime: job.endedAt ?? noTime,
-      allowedActions: [],
+      allowedActions: allowedJobActions(job),
       targetObjectId: job.itemId ?? job.targetObjectName,
       targetObjectName: job.targetObjectName,
       targetInstanceType: targetType(job),
@@ -78,6 +99,12 @@ export function jobToWire(call: VaultCall, job: Job): Wire<SdkJob> {
     },
   };
 }
+
+const resumeBody = z.object({
+  properties: z
+    .object({ comments: z.string().max(4096).nullish() } satisfies ShapeOf<ResumeJobParamsProperties>)
+    .nullish(),
+});
 
 const filterNames = ['jobStatus', 'jobName', 'startTime', 'endTime', 'affectedObjectTypes'] as const;
 
@@ -119,4 +146,70 @@ export const jobOperations = [
     { summary: 'One job', response: 'Job' },
     async (call) => ok(jobToWire(call, await jobOf(call, param(call, 'jobName')))),
   ),
+  vaultOperation(
+    'replicationJobs.beginCancel',
+    'POST',
+    '~/replicationJobs/{jobName}/cancel',
+    { summary: 'Has a job take back what it did and end', response: 'Job', longRunning: true, role: 'operator' },
+    (call) => changeJob(call, 'Cancel', (job, now) => requestCancel(job, now)),
+  ),
+  vaultOperationWithBody(
+    'replicationJobs.beginResume',
+    'POST',
+    '~/replicationJobs/{jobName}/resume',
+    {
+      summary: 'Lets a job go on that waits for an operator',
+      request: 'ResumeJobParams',
+      response: 'Job',
+      longRunning: true,
+      role: 'operator',
+      body: resumeBody,
+    },
+    (call, { properties }) => changeJob(call, 'Resume', (job) => resumeJob(job, properties?.comments ?? '')),
+  ),
 ];
+
+/** The job goes on in its own workflow: this is done with the row, and says how the job stands. */
+async function changeJob(
+  call: VaultCall,
+  action: 'Cancel' | 'Resume',
+  change: (job: Job, now: string) => Job,
+): Promise<ApiResponse> {
+  const ref = rows.job(call.vaultId, asJobName(param(call, 'jobName')));
+  const now = (await call.app.clock.now()).toString();
+  const job = await decideAndCommit(call.app.table, ref.partition, async () => {
+    const stored = await read(call.app.table, ref);
+    if (stored === undefined) throw notFound('job', param(call, 'jobName'));
+    const allowed = allowedJobActions(stored.value);
+    if (!allowed.includes(action)) throw actionRefused(stored.value, action, allowed);
+    const changed = change(stored.value, now);
+    return { operations: changed === stored.value ? [] : [replace(stored, changed)], result: changed };
+  });
+  await ringJob(call.app, job.jobName);
+  return ok(jobToWire(call, job));
+}
+
+/** The row is committed: a workflow that does not hear of it now reads it within a minute. */
+async function ringJob(app: AppInvocation, jobName: string): Promise<void> {
+  try {
+    await app.workflows.ring(jobName);
+  } catch (error) {
+    app.log(`job ${jobName} could not be woken now; it looks again by itself`, error);
+  }
+}
+
+function actionRefused(job: Job, action: string, allowed: readonly string[]): ApiError {
+  const what = allowed.length === 0 ? 'nothing can be asked of it' : `it allows ${allowed.join(' and ')}`;
+  return new ApiError({
+    code: 'US1025',
+    httpStatus: 409,
+    target: job.jobName,
+    message: `${action} is not allowed for job ${job.jobName}, which is ${job.state}: ${what}`,
+    possibleCauses: 'The job has ended, or is of a kind that goes on by itself.',
+    recommendedAction:
+      job.suspendedFor === 'testFailover'
+        ? 'Clean the test failover up: that ends its job.'
+        : 'See the job’s state and allowedActions.',
+    details: { state: job.state, allowedActions: allowed },
+  });
+}

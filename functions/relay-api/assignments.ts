@@ -29,10 +29,25 @@ const phases: Record<ReplicationPhase, Assignment['phase']> = {
   delta: 'delta',
   resynchronization: 'resynchronization',
   stopped: 'stopped',
+  failback: 'failback',
 };
+
+/** What a failback asks of the relay; undefined where none does. */
+function failbackOf({ replication, failback, failover }: ProtectedItem): Assignment['failback'] {
+  if (replication.phase !== 'failback' || failback === undefined) return undefined;
+  const { jobName, createOnHostId, round, swap, vmRan } = failback;
+  return {
+    lockId: jobName,
+    ...(createOnHostId !== undefined &&
+      failover?.source !== undefined && { create: { hostId: createOnHostId, vm: failover.source } }),
+    isCopying: round !== undefined && round.copied === undefined,
+    ...(swap === 'ordered' && { replace: { startAfterwards: vmRan } }),
+  };
+}
 
 export function assignmentOf(item: ProtectedItem, policy: StoredPolicy | undefined): Assignment {
   const { replication } = item;
+  const failback = failbackOf(item);
   return {
     itemId: item.itemId,
     protectionId: item.protectionId,
@@ -45,6 +60,7 @@ export function assignmentOf(item: ProtectedItem, policy: StoredPolicy | undefin
     resyncRequired: replication.resyncRequired !== undefined,
     resumedCount: replication.resumedCount,
     ...(replication.sourceLock === undefined ? {} : { sourceLock: replication.sourceLock }),
+    ...(failback === undefined ? {} : { failback }),
     ...(replication.phase === 'resynchronization' && replication.resync?.changedSince !== undefined
       ? { changedSince: replication.resync.changedSince }
       : {}),

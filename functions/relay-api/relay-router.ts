@@ -3,6 +3,8 @@ import {
   commandResult,
   cycleManifest,
   digestRequest,
+  diskRequest,
+  failbackReport,
   heartbeatRequest,
   baseStartedRequest,
   inventoryRequest,
@@ -19,6 +21,7 @@ import type { ApiRequest, ApiResponse } from '../http/exchange.js';
 import { checkShape, parseJson } from '../http/json-body.js';
 import { assignmentsQuery, awaitAssignments } from './assignments.js';
 import { registerRelay } from './register.js';
+import { grantDisk, reportFailback } from './failback.js';
 import { NonceCache, relayCaller } from './relay-caller.js';
 import { storeCommandResult, storeHeartbeat, storeInventory } from './reports.js';
 import {
@@ -85,6 +88,18 @@ export const relayOperations: readonly RelayOperation[] = [
     path: '/items/{id}/digests',
     summary: 'A SAS to read the checksums of one region of a replica disk',
     handle: ({ app, relay, id, json }) => grantDigests(app, relay, id, checkShape(digestRequest, json())),
+  },
+  {
+    method: 'POST',
+    path: '/items/{id}/disks',
+    summary: 'A SAS to read a disk of the VM in Azure, as a failback holds it',
+    handle: ({ app, relay, id, json }) => grantDisk(app, relay, id, checkShape(diskRequest, json())),
+  },
+  {
+    method: 'POST',
+    path: '/items/{id}/failback',
+    summary: 'How far the site has come with a failback',
+    handle: ({ app, relay, id, json }) => reportFailback(app, relay, id, checkShape(failbackReport, json())),
   },
   {
     method: 'POST',

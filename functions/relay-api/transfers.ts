@@ -43,7 +43,7 @@ import { wake } from '../wake.js';
 const cyclesAheadMax = 1000;
 
 /** The item, if it stands on a host that this relay speaks for; what others own does not exist for it. */
-async function ownItem(app: App, relay: RegisteredRelay, itemId: string): Promise<ProtectedItem> {
+export async function ownItem(app: App, relay: RegisteredRelay, itemId: string): Promise<ProtectedItem> {
   const item = await read(app.table, rows.item(relay.vaultId, asItemId(itemId)));
   if (item?.value.relayId === relay.relayId) return item.value;
   throw new ApiError({
@@ -111,7 +111,8 @@ export async function grantDigests(
   const superseded = checkEpoch(item, request);
   if (superseded !== undefined) throw conflictError(superseded);
   const { phase, stopReason } = item.replication;
-  if (phase !== 'resynchronization') throw conflictError({ kind: 'notReplicating', phase, stopReason });
+  if (phase !== 'resynchronization' && phase !== 'failback')
+    throw conflictError({ kind: 'notReplicating', phase, stopReason });
   const { diskId, fromBytes } = request;
   const disk = item.disks.find((each) => each.diskId === diskId);
   if (disk === undefined) throw conflictError({ kind: 'diskMismatch', missing: [], unexpected: [diskId] });

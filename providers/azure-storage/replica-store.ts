@@ -192,7 +192,11 @@ class PageBlobReplicaStore implements ReplicaStore {
     this.knownLengths.delete(keyOf(blob));
   }
 
-  async copySnapshot(from: ReplicaBlob, snapshotId: string, to: ReplicaBlob): Promise<{ finished: boolean }> {
+  async copySnapshot(
+    from: ReplicaBlob,
+    snapshotId: string | undefined,
+    to: ReplicaBlob,
+  ): Promise<{ finished: boolean }> {
     const isSameAccount = from.storageAccountId.toLowerCase() === to.storageAccountId.toLowerCase();
     return this.copy('copying a snapshot to', to, async () =>
       isSameAccount
@@ -207,7 +211,7 @@ class PageBlobReplicaStore implements ReplicaStore {
 
   async grantRead(
     blob: ReplicaBlob,
-    snapshotId: string,
+    snapshotId: string | undefined,
     ttlSeconds: number,
   ): Promise<{ url: string; expiresAt: string }> {
     const { storageAccountId, container, blobName } = blob;

@@ -34,6 +34,8 @@ const conflictRoundsMax = 20;
 const recordSchema = z.object({
   specification: cloudVmSpecificationSchema,
   powerState: z.enum(['created', 'running', 'stopped']),
+  /** Snapshots that hold a disk still for a reader. */
+  exports: z.array(z.object({ exportName: z.string(), lun: z.number(), snapshotId: z.string() })).default([]),
   placement: z
     .object({
       subnetName: z.string(),
@@ -62,7 +64,7 @@ class LocalCompute implements CloudCompute {
       }
       await this.checkDisks(specification);
       const placement = await this.place(specification);
-      const record: VmRecord = { specification, powerState: 'created', ...(placement && { placement }) };
+      const record: VmRecord = { specification, powerState: 'created', exports: [], ...(placement && { placement }) };
       try {
         await this.records.transact(partition, [
           { kind: 'insert', rowKey: vmRowKey(specification.vmArmId), value: record },
@@ -114,34 +116,58 @@ class LocalCompute implements CloudCompute {
     }
   }
 
-  /** Read in its own place: a snapshot of it holds still. */
+  /** Read in its own place: a snapshot of it holds still. Recorded, so that a repeat gives the same one. */
   async exportDisk(
     vmArmId: string,
-    { lun }: { exportName: string; lun: number },
+    { exportName, lun }: { exportName: string; lun: number },
   ): Promise<{ finished: true; source: DiskSource }> {
-    const stored = await this.find(vmArmId);
-    const blob = stored?.record.specification.disks.find((disk) => disk.lun === lun)?.blob;
-    const found = blob && (await this.replicas.properties(blob));
-    if (!blob || !found) throw noSuchVm(blob ? `${vmArmId}, disk ${lun}` : vmArmId);
-    const { snapshotId } = await this.snapshot(blob);
-    return { finished: true, source: { blob, snapshotId } };
-  }
-
-  async endExport(vmArmId: string, { disks }: { disks: readonly { lun: number }[] }): Promise<void> {
-    const stored = await this.find(vmArmId);
-    for (const { lun, blob } of stored?.record.specification.disks ?? []) {
-      if (!disks.some((disk) => disk.lun === lun)) continue;
-      for (const { snapshotId } of await this.replicas.listSnapshots(blob)) {
+    for (let round = 1; ; round++) {
+      const stored = await this.find(vmArmId);
+      const blob = stored?.record.specification.disks.find((disk) => disk.lun === lun)?.blob;
+      if (!stored || !blob) throw noSuchVm(`${vmArmId} with a disk at ${lun}`);
+      const { record, row } = stored;
+      const known = record.exports.find((each) => each.exportName === exportName && each.lun === lun);
+      if (known) return { finished: true, source: { blob, snapshotId: known.snapshotId } };
+      const { snapshotId } = await this.snapshot(vmArmId, blob);
+      const changed: VmRecord = { ...record, exports: [...record.exports, { exportName, lun, snapshotId }] };
+      try {
+        await this.replaceRecord(row, changed);
+        return { finished: true, source: { blob, snapshotId } };
+      } catch (error) {
         await this.replicas.deleteSnapshot(blob, snapshotId);
+        if (!(error instanceof StateConflictError) || round >= conflictRoundsMax) throw error;
       }
     }
   }
 
+  async endExport(vmArmId: string, { exportName }: { exportName: string }): Promise<void> {
+    for (let round = 1; ; round++) {
+      const stored = await this.find(vmArmId);
+      const ended = stored?.record.exports.filter((each) => each.exportName === exportName) ?? [];
+      if (!stored || ended.length === 0) return;
+      const { record, row } = stored;
+      for (const { lun, snapshotId } of ended) {
+        const blob = record.specification.disks.find((disk) => disk.lun === lun)?.blob;
+        if (blob) await this.replicas.deleteSnapshot(blob, snapshotId);
+      }
+      try {
+        await this.replaceRecord(row, { ...record, exports: record.exports.filter((each) => !ended.includes(each)) });
+        return;
+      } catch (error) {
+        if (!(error instanceof StateConflictError) || round >= conflictRoundsMax) throw error;
+      }
+    }
+  }
+
+  private async replaceRecord({ rowKey, etag }: StateRow, value: VmRecord): Promise<void> {
+    await this.records.transact(partition, [{ kind: 'replace', rowKey, value, etag }]);
+  }
+
   /** The guest goes on writing: the ETag that the snapshot asks for may have moved since it was read. */
-  private async snapshot(blob: ReplicaBlob): Promise<{ snapshotId: string }> {
+  private async snapshot(vmArmId: string, blob: ReplicaBlob): Promise<{ snapshotId: string }> {
     for (let round = 1; ; round++) {
       const found = await this.replicas.properties(blob);
-      if (!found) throw noSuchVm(`with the disk ${blob.blobName}`);
+      if (!found) throw noSuchVm(`${vmArmId} with the disk ${blob.blobName}`);
       try {
         return await this.replicas.createSnapshot(blob, { ifMatch: found.etag, fence: found.fence });
       } catch (error) {
@@ -159,9 +185,7 @@ class LocalCompute implements CloudCompute {
       if (powerState === 'running') await this.checkDisks(record.specification);
       const changed: VmRecord = { ...record, powerState };
       try {
-        await this.records.transact(partition, [
-          { kind: 'replace', rowKey: row.rowKey, value: changed, etag: row.etag },
-        ]);
+        await this.replaceRecord(row, changed);
         return toVm(changed);
       } catch (error) {
         if (!(error instanceof StateConflictError) || round >= conflictRoundsMax) throw error;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { asDiskId } from '../../core/domain/ids.js';
-import { siteInventory } from '../../core/domain/site/inventory.js';
+import { siteInventory, siteVm } from '../../core/domain/site/inventory.js';
 import { faultKind, siteFault } from './faults.js';
 import { guestSettings } from './site-file.js';
 
@@ -21,6 +21,8 @@ const ofDisk = byName.extend({ diskIndex: count });
 /** One piece of a write; longer ones are cut by the client. */
 export const writePieceMaxBytes = 1024 * 1024;
 const pieceBase64 = z.base64().max(Math.ceil(writePieceMaxBytes / 3) * 4);
+
+const ofSideImage = ofVm.extend({ lockId: z.string().min(1), diskId: z.string() });
 
 const checkpoint = z.object({
   checkpointId: z.string(),
@@ -65,6 +67,11 @@ const trackingStatus = z.discriminatedUnion('kind', [
   }),
 ]);
 
+const failbackStatus = z.union([
+  z.object({ kind: z.literal('none') }),
+  z.object({ kind: z.enum(['preparing', 'prepared', 'replaced']), lockId: z.string() }),
+]);
+
 const vmListing = z.object({
   vmId: z.string(),
   name: z.string(),
@@ -105,6 +112,21 @@ export const siteOperations = {
   shutDown: { request: ofVm, response: nothing },
   lockSource: { request: ofLock, response: nothing },
   unlockSource: { request: ofLock, response: nothing },
+  prepareFailback: {
+    request: ofLock.extend({ create: z.object({ hostId: z.string(), vm: siteVm }).optional() }),
+    response: nothing,
+  },
+  writeSideImage: {
+    request: ofSideImage.extend({ offsetBytes: count, dataBase64: pieceBase64 }),
+    response: nothing,
+  },
+  flushSideImage: { request: ofSideImage, response: nothing },
+  replaceDisks: {
+    request: ofLock.extend({ epoch: z.number().int().min(1), baseCycle: count, startAfterwards: z.boolean() }),
+    response: nothing,
+  },
+  abandonFailback: { request: ofProtection, response: nothing },
+  failbackStatus: { request: ofProtection, response: failbackStatus },
 
   list: { request: nothing, response: z.object({ vms: z.array(vmListing), faults: z.array(siteFault) }) },
   read: {
@@ -121,6 +143,7 @@ export const siteOperations = {
     response: nothing,
   },
   power: { request: byName.extend({ powerState: z.enum(['running', 'off']) }), response: nothing },
+  removeVm: { request: byName, response: nothing },
   saveDisks: { request: byName, response: nothing },
   revert: { request: byName, response: nothing },
   resize: { request: ofDisk.extend({ sizeBytes: z.number().int().positive() }), response: nothing },

@@ -5,13 +5,13 @@ import type { ChunkMap } from '../../core/domain/replication/chunk-map.js';
 import type { DiskId, VmId } from '../../core/domain/ids.js';
 import type { ClosedCycle, HypervisorHost } from '../../core/ports/hypervisor-host.js';
 import { openFileReader } from '../local-files/random-access-file.js';
-import type { SiteResponse } from './api.js';
+import { writePieceMaxBytes, type SiteResponse } from './api.js';
 import { SiteConnection } from './connection.js';
 import { readChanges } from './change-record.js';
 import { openClosedLog } from './closed-log.js';
 import { readCycleFile } from './cycle-file.js';
 import { isAbsent } from './durable-file.js';
-import { checkpointGone, closedLogGone, notFound, siteUnreachable } from './errors.js';
+import { checkpointGone, closedLogGone, noSuchFailback, notFound, siteUnreachable } from './errors.js';
 import { Faults } from './faults.js';
 import { readSiteFile, sitePaths, vmPaths } from './site-file.js';
 import { readVmState } from './vm-state.js';
@@ -71,6 +71,17 @@ export function openSimulatedSite(options: {
     unlockSource: async (vmId, { protectionId, lockId }) => {
       await site.call('unlockSource', { vmId, protectionId, lockId });
     },
+    prepareFailback: async (vmId, options) => {
+      await site.call('prepareFailback', { vmId, ...options });
+    },
+    openSideImage: (vmId, options) => openSideImage(siteFolder, site, vmId, options),
+    replaceDisks: async (vmId, options) => {
+      await site.call('replaceDisks', { vmId, ...options });
+    },
+    abandonFailback: async (vmId, protectionId) => {
+      await site.call('abandonFailback', { vmId, protectionId });
+    },
+    failbackStatus: (vmId, protectionId) => site.call('failbackStatus', { vmId, protectionId }),
   };
 }
 
@@ -197,6 +208,43 @@ async function openCheckpointDisk(
           yield range;
         }
         await stillFrozen();
+      },
+      close: () => file.close(),
+    };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** Read straight from the folder, written through the site: the only writer of it. */
+async function openSideImage(
+  siteFolder: string,
+  site: Pick<SiteConnection, 'call'>,
+  vmId: VmId,
+  { lockId, diskId }: { lockId: string; diskId: DiskId },
+): ReturnType<HypervisorHost['openSideImage']> {
+  const vm = await findVm(siteFolder, vmId);
+  const { name } = vm.disk(diskId);
+  if ((await readVmState(vm.folder))?.failback?.lockId !== lockId) throw noSuchFailback(vm.name);
+  const file = await openFileReader(vmPaths.sideImage(vm.folder, name)).catch((error: unknown) => {
+    throw isAbsent(error) ? noSuchFailback(vm.name) : error;
+  });
+  try {
+    const disk = await openVhdxReader(file);
+    return {
+      sizeBytes: disk.sizeBytes,
+      logicalSectorBytes: disk.logicalSectorBytes,
+      read: (offsetBytes, lengthBytes, into) => disk.read(offsetBytes, lengthBytes, into),
+      allocatedRanges: (fromBytes) => disk.allocatedRanges(fromBytes),
+      write: async (offsetBytes, data) => {
+        for (let at = 0; at < data.length; at += writePieceMaxBytes) {
+          const dataBase64 = data.subarray(at, at + writePieceMaxBytes).toString('base64');
+          await site.call('writeSideImage', { vmId, lockId, diskId, offsetBytes: offsetBytes + at, dataBase64 });
+        }
+      },
+      flush: async () => {
+        await site.call('flushSideImage', { vmId, lockId, diskId });
       },
       close: () => file.close(),
     };

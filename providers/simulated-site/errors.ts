@@ -181,10 +181,59 @@ export const operationFailed = (operation: string, cause: unknown): UnderstudyEr
 export const vmLocked = (vm: string): UnderstudyError =>
   new UnderstudyError({
     code: 'US5022',
-    message: `${vm} is locked against start by a planned failover`,
-    possibleCauses: 'The virtual machine is being failed over, or runs in Azure after its planned failover.',
+    message: `${vm} is locked against start by a failover or a failback`,
+    possibleCauses: 'The virtual machine is being failed over or back, or runs in Azure after its planned failover.',
     recommendedAction:
-      'Wait for the failover’s job: if it fails, the lock is lifted by itself. Fail back to run it here.',
+      'Wait for the job: if it fails, what it locked is unlocked by itself. Fail back to run the VM here.',
+    httpStatus: 409,
+  });
+
+export const sourceRuns = (vm: string): UnderstudyError =>
+  new UnderstudyError({
+    code: 'US5023',
+    message: `${vm} runs at the site: it cannot be failed back to while it does`,
+    possibleCauses: 'It was started here after the failover; what it wrote since is not in Azure.',
+    recommendedAction:
+      'Save what it wrote since the failover if that is wanted, shut it down, and run the failback again: its disks are replaced.',
+    httpStatus: 409,
+  });
+
+export const noRoomForFailback = (vm: string, neededBytes: number, freeBytes: number): UnderstudyError =>
+  new UnderstudyError({
+    code: 'US5024',
+    message: `A failback of ${vm} needs ${neededBytes} bytes beside its disks, and ${freeBytes} are free`,
+    possibleCauses: 'The volume that holds the disks is nearly full.',
+    recommendedAction: 'Free room on the volume, then run the failback again. The VM’s disks were not touched.',
+    httpStatus: 507,
+    details: { neededBytes, freeBytes },
+  });
+
+export const sourceChanged = (vm: string, disk: string): UnderstudyError =>
+  new UnderstudyError({
+    code: 'US5025',
+    message: `Disk ${disk} of ${vm} was written to while it was being failed back`,
+    possibleCauses: 'Somebody mounted the disk, or another program wrote to it.',
+    recommendedAction:
+      'The disk was left as it is. Save what was written if that is wanted, then run the failback again.',
+    httpStatus: 409,
+    details: { disk },
+  });
+
+export const vmNameTaken = (vm: string): UnderstudyError =>
+  new UnderstudyError({
+    code: 'US5027',
+    message: `The site has another VM with the name ${vm}`,
+    possibleCauses: 'A VM of that name was made after the one that failed over was lost.',
+    recommendedAction: 'Rename or remove that VM, then run the failback again.',
+    httpStatus: 409,
+  });
+
+export const noSuchFailback = (vm: string): UnderstudyError =>
+  new UnderstudyError({
+    code: 'US5026',
+    message: `${vm} has no such failback under way`,
+    possibleCauses: 'It was given up, another one took its place, or its side images were deleted.',
+    recommendedAction: 'Run the failback again.',
     httpStatus: 409,
   });
 

@@ -117,7 +117,7 @@ export class Replication {
       await this.tracker.forgetLogs(replication);
       this.tracker.dropRecord();
       // A lock of this replication goes with it.
-      const { replication: _, lock: _lock, ...state } = this.machine.state;
+      const { replication: _, lock: _lock, replacedBy: _replaced, ...state } = this.machine.state;
       await this.machine.replaceState(state);
       if (this.options.journalFolder !== undefined) await Journal.clear(this.options.journalFolder);
     });
@@ -226,6 +226,11 @@ export class Replication {
 
   async releaseCheckpoint(checkpointId: string): Promise<void> {
     if (this.machine.state.replication?.checkpoint?.checkpointId === checkpointId) await this.merge.run();
+  }
+
+  /** Resolves when no checkpoint is there: its writes are in the disks. */
+  mergeCheckpoint(): Promise<void> {
+    return this.merge.run();
   }
 
   // ---- cycles ----
@@ -387,7 +392,7 @@ export class Replication {
     if (this.options.faults.has('low-memory', this.machine.config.vmId)) throw lowMemory(this.machine.config.name);
   }
 
-  private refuseResized(replication: ReplicationState): void {
+  refuseResized(replication: ReplicationState): void {
     for (const { diskId, name, sizeBytes } of replication.disks) {
       const now = this.machine.config.disks.find((disk) => disk.diskId === diskId);
       if (now?.sizeBytes !== sizeBytes) throw diskResized(this.machine.config.name, name, sizeBytes, now?.sizeBytes);

@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { openVhdxWriter } from '../../core/dataplane/vhdx/writer.js';
 import { openFileWriter } from '../local-files/random-access-file.js';
 import { flushFolder } from './durable-file.js';
@@ -45,6 +45,16 @@ async function makeDisks(siteFolder: string, vm: VmInFile, fillFraction: number)
     await fillDisk(path, Math.floor((sizeBytes * fillFraction) / mib) * mib, isOsDisk);
   }
   await writeVmState(folder, { version: 1, powerState: 'running' });
+}
+
+/** A VM that is off, with empty disks. site.json comes to name it last: what lies there before was never made, or is removed. */
+export async function makeEmptyVm(siteFolder: string, vm: VmInFile): Promise<void> {
+  const folder = sitePaths.vmFolder(siteFolder, vm.name);
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { recursive: true });
+  for (const { name, diskId, sizeBytes } of vm.disks) await createDisk(vmPaths.disk(folder, name), diskId, sizeBytes);
+  await writeVmState(folder, { version: 1, powerState: 'off' });
+  await flushFolder(siteFolder);
 }
 
 /** Compressible data from the start of the disk on; an OS disk begins with a boot sector's signature. */

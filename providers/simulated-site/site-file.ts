@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { siteDisk, siteInventory, siteVm } from '../../core/domain/site/inventory.js';
-import { readJson, writeJsonWhole } from './durable-file.js';
+import { readJson, temporarySuffix, writeJsonWhole } from './durable-file.js';
 
 /** site.json: what the site is. Its GUIDs are drawn when it is seeded and never change; what happens to VMs stands in their state files. */
 const fileName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'a plain file name');
@@ -20,6 +20,8 @@ const vmInFile = siteVm.omit({ powerState: true }).extend({
   name: fileName,
   disks: z.array(diskInFile).min(1),
   guest: guestSettings,
+  /** From its making until its failback is prepared. */
+  madeForFailback: z.literal(true).optional(),
 });
 export type VmInFile = z.infer<typeof vmInFile>;
 
@@ -36,6 +38,8 @@ export const sitePaths = {
   vmFolder: (site: string, vm: string) => join(site, vm),
 };
 
+const sideImageSuffix = '.failback.vhdx';
+
 /** Where things lie in a VM's folder. */
 export const vmPaths = {
   stateFile: (folder: string) => join(folder, 'state.json'),
@@ -51,6 +55,10 @@ export const vmPaths = {
     join(folder, `${disk}.${checkpointId}.changed`),
   /** Between a clean stop and the next start: which chunks changed while the VM waits for its resync. */
   waitingChanges: (folder: string, disk: string) => join(folder, `${disk}.waiting`),
+  /** A failback's image of the disk, until it takes its place. */
+  sideImage: (folder: string, disk: string) => join(folder, `${disk}${sideImageSuffix}`),
+  isSideImage: (file: string) =>
+    file.endsWith(sideImageSuffix) || file.endsWith(`${sideImageSuffix}${temporarySuffix}`),
   savedDisk: (folder: string, disk: string) => join(folder, `${disk}.saved.vhdx`),
   cycles: (folder: string) => join(folder, 'cycles'),
   cycleFile: (folder: string, cycle: number) => join(folder, 'cycles', `${cycle}.json`),

@@ -1,8 +1,9 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import type { Clock } from '../../core/ports/clock.js';
 import type { SiteInventory } from '../../core/domain/site/inventory.js';
-import type { SiteHandlers, VmListing } from './api.js';
-import { notFound, vmLocked } from './errors.js';
+import type { SiteHandlers, SiteRequest, VmListing } from './api.js';
+import { notFound, vmLocked, vmNameTaken } from './errors.js';
+import { Failback } from './failback.js';
 import { Faults } from './faults.js';
 import { rebuildDisks } from './journal.js';
 import type { StepObserver } from './log-set.js';
@@ -10,7 +11,7 @@ import { Machine } from './machine.js';
 import { addDisk, dropHalfMade, offlineWrite, resizeDisk, revert, saveDisks } from './maintenance.js';
 import { Replication } from './replication.js';
 import { Serial } from './serial.js';
-import { seedSite, type SeedOptions } from './seed.js';
+import { makeEmptyVm, seedSite, type SeedOptions } from './seed.js';
 import { sitePaths, writeSiteFile, type GuestSettings, type SiteFile, type VmInFile } from './site-file.js';
 import { SiteTime } from './site-time.js';
 
@@ -26,6 +27,7 @@ export interface SiteOptions {
 interface Vm {
   readonly machine: Machine;
   readonly replication: Replication;
+  readonly failback: Failback;
 }
 
 /** The whole site: VMM server, hosts, VMs and their guests. The only writer of its folder. */
@@ -36,7 +38,8 @@ export class Site {
     private readonly options: SiteOptions,
     private file: SiteFile,
     private readonly faults: Faults,
-    private readonly vms: readonly Vm[],
+    private readonly time: SiteTime,
+    private vms: readonly Vm[],
   ) {}
 
   /** Seeds an empty folder, takes up what was there, starts the guests. */
@@ -48,26 +51,33 @@ export class Site {
     const time = new SiteTime(options.clock);
     // A clock that does not answer yet must not keep the VMs from running; system time stands in for stamps.
     await time.now().catch(() => undefined);
-    const vms: Vm[] = [];
-    for (const config of file.vms) {
-      const folder = sitePaths.vmFolder(siteFolder, config.name);
-      await dropHalfMade(
-        folder,
-        config.disks.map((disk) => disk.name),
-      );
-      const machine = await Machine.open(siteFolder, config);
-      const replication = new Replication({
-        machine,
-        time,
-        faults,
-        ...(options.journal && { journalFolder: sitePaths.journalFolder(siteFolder, config.name) }),
-        ...(options.observe && { observe: options.observe }),
-      });
-      await replication.recover();
-      vms.push({ machine, replication });
-    }
-    for (const { machine } of vms) machine.startGuest();
-    return new Site(options, file, faults, vms);
+    const site = new Site(options, file, faults, time, []);
+    for (const config of file.vms) await site.open(config);
+    for (const { machine } of site.vms) machine.startGuest();
+    return site;
+  }
+
+  private async open(config: VmInFile): Promise<Vm> {
+    const { siteFolder, journal, observe } = this.options;
+    const folder = sitePaths.vmFolder(siteFolder, config.name);
+    await dropHalfMade(
+      folder,
+      config.disks.map((disk) => disk.name),
+    );
+    const machine = await Machine.open(siteFolder, config);
+    const options = {
+      machine,
+      time: this.time,
+      faults: this.faults,
+      ...(journal && { journalFolder: sitePaths.journalFolder(siteFolder, config.name) }),
+      ...(observe && { observe }),
+    };
+    const replication = new Replication(options);
+    await replication.recover();
+    const vm = { machine, replication, failback: new Failback(options, replication) };
+    await vm.failback.recover();
+    this.vms = [...this.vms, vm];
+    return vm;
   }
 
   /** Long orders end early, so that a stop need not wait for them. */
@@ -78,7 +88,8 @@ export class Site {
   /** Guests stop, logs and disks are closed: the next start goes on without resync. */
   async stop(): Promise<void> {
     await Promise.all(this.vms.map(({ machine }) => machine.guest.stop()));
-    for (const { machine, replication } of this.vms) {
+    for (const { machine, replication, failback } of this.vms) {
+      await failback.close();
       await replication.close();
       await machine.lock.run(() => machine.close());
     }
@@ -100,7 +111,7 @@ export class Site {
     return {
       ...inventory,
       vms: this.vms.map(({ machine }) => {
-        const { guest: _guest, ...vm } = machine.config;
+        const { guest: _guest, madeForFailback: _made, ...vm } = machine.config;
         return { ...vm, powerState: machine.state.powerState };
       }),
     };
@@ -125,14 +136,16 @@ export class Site {
   }
 
   /** site.json first, then what runs. */
-  private storeVm(machine: Machine, vm: VmInFile): Promise<void> {
-    return this.siteFileLock.run(async () => {
-      const vms = this.file.vms.map((other) => (other.vmId === vm.vmId ? vm : other));
-      const file = { ...this.file, vms };
-      await writeSiteFile(this.options.siteFolder, file);
-      this.file = file;
-      machine.config = vm;
-    });
+  private async storeVm(machine: Machine, vm: VmInFile): Promise<void> {
+    await this.siteFileLock.run(() =>
+      this.storeFile({ ...this.file, vms: this.file.vms.map((other) => (other.vmId === vm.vmId ? vm : other)) }),
+    );
+    machine.config = vm;
+  }
+
+  private async storeFile(file: SiteFile): Promise<void> {
+    await writeSiteFile(this.options.siteFolder, file);
+    this.file = file;
   }
 
   private async changeGuest(machine: Machine, change: Partial<GuestSettings>): Promise<void> {
@@ -178,6 +191,55 @@ export class Site {
       await machine.setRunning();
       machine.startGuest();
     });
+  }
+
+  /** The VM is made before the failback is prepared, so that a death in between leaves one that is made no second time. */
+  private async prepareFailback({ vmId, protectionId, lockId, create }: SiteRequest<'prepareFailback'>): Promise<void> {
+    const isThere = this.vms.some(({ machine }) => machine.config.vmId === vmId);
+    if (!isThere && create !== undefined) await this.createVm(create);
+    const vm = this.byId(vmId);
+    if (create !== undefined) await vm.replication.createRelationship(protectionId);
+    await vm.failback.prepare(protectionId, lockId, vm.machine.config.madeForFailback === true);
+    // From here on its failback says so.
+    const { madeForFailback, ...config } = vm.machine.config;
+    if (madeForFailback === true) await this.storeVm(vm.machine, config);
+  }
+
+  private async createVm({ hostId, vm }: NonNullable<SiteRequest<'prepareFailback'>['create']>): Promise<void> {
+    const host = this.file.hosts.find((each) => each.hostId === hostId);
+    if (host === undefined) throw notFound(`host with the id ${hostId}`);
+    const { powerState: _, ...described } = vm;
+    const config: VmInFile = {
+      ...described,
+      hostId,
+      cloudId: host.cloudId,
+      guest: { kind: 'idle', writesPerSecond: 0 },
+      madeForFailback: true,
+    };
+    if (this.vms.some(({ machine }) => machine.config.name === config.name)) throw vmNameTaken(config.name);
+    await makeEmptyVm(this.options.siteFolder, config);
+    await this.storeFile({ ...this.file, vms: [...this.file.vms, config] });
+    await this.open(config);
+  }
+
+  /** site.json first: without it the VM is no more, whatever is left of its folder. */
+  private async removeVm(vm: Vm): Promise<void> {
+    const { machine, replication, failback } = vm;
+    const { vmId, name } = machine.config;
+    await machine.guest.stop();
+    await failback.close();
+    await replication.close();
+    await this.storeFile({ ...this.file, vms: this.file.vms.filter((other) => other.vmId !== vmId) });
+    this.vms = this.vms.filter((other) => other !== vm);
+    await machine.lock.run(() => machine.close());
+    await rm(sitePaths.vmFolder(this.options.siteFolder, name), { recursive: true, force: true });
+  }
+
+  private async abandonFailback(vmId: string, protectionId: string): Promise<void> {
+    const vm = this.vms.find(({ machine }) => machine.config.vmId === vmId);
+    if (vm === undefined) return;
+    const { removeVm } = await vm.failback.abandon(protectionId);
+    if (removeVm) await this.removeVm(vm);
   }
 
   private async addFault(kind: Parameters<Faults['add']>[0]['kind'], vm: string | undefined): Promise<void> {
@@ -227,6 +289,34 @@ export class Site {
     },
     unlockSource: async ({ vmId, protectionId, lockId }) => {
       await this.unlockSource(this.byId(vmId), protectionId, lockId);
+      return {};
+    },
+    prepareFailback: async (request) => {
+      await this.prepareFailback(request);
+      return {};
+    },
+    writeSideImage: async ({ vmId, lockId, diskId, offsetBytes, dataBase64 }) => {
+      await this.byId(vmId).failback.write(lockId, diskId, offsetBytes, Buffer.from(dataBase64, 'base64'));
+      return {};
+    },
+    flushSideImage: async ({ vmId, lockId, diskId }) => {
+      await this.byId(vmId).failback.flush(lockId, diskId);
+      return {};
+    },
+    replaceDisks: async ({ vmId, lockId, epoch, baseCycle, startAfterwards }) => {
+      await this.byId(vmId).failback.replaceDisks(lockId, { epoch, baseCycle, startAfterwards });
+      return {};
+    },
+    abandonFailback: async ({ vmId, protectionId }) => {
+      await this.abandonFailback(vmId, protectionId);
+      return {};
+    },
+    failbackStatus: async ({ vmId, protectionId }) => {
+      const vm = this.vms.find(({ machine }) => machine.config.vmId === vmId);
+      return vm === undefined ? { kind: 'none' } : vm.failback.status(protectionId);
+    },
+    removeVm: async ({ vm }) => {
+      await this.removeVm(this.find(vm));
       return {};
     },
     list: async () => ({ vms: this.list(), faults: [...this.faults.list()] }),

@@ -293,9 +293,10 @@ export class Tracker implements WriteObserver {
 
   /** The disks were just opened: refuses what changed offline, else records this opening's data write GUIDs. Lock held. */
   async acceptDisks(): Promise<void> {
-    const replication = this.machine.state.replication;
+    const { replication, failback } = this.machine.state;
     if (replication === undefined || (this.logs === undefined && this.record === undefined)) return;
-    if (await this.foundOfflineChange()) return;
+    // A failback holds the disks against the GUIDs that they had at its start: nobody draws others meanwhile.
+    if (failback !== undefined || (await this.foundOfflineChange())) return;
     const dataWriteGuids = await this.drawDataWriteGuids(replication);
     await this.machine.save({ replication: { ...replication, dataWriteGuids } });
   }

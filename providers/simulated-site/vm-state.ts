@@ -49,12 +49,38 @@ const replicationState = z.object({
 });
 export type ReplicationState = z.infer<typeof replicationState>;
 
+const sourceLock = z.object({ protectionId: z.string(), lockId: z.string(), wasRunning: z.boolean() });
+
+const failbackState = z.object({
+  protectionId: z.string(),
+  lockId: z.string(),
+  /** With the data write GUIDs that they had when it began: another one means that somebody wrote to the disk since. */
+  disks: z.array(z.object({ diskId: z.string(), name: z.string(), dataWriteGuid: z.string() })),
+  /** Of before: a failback that is given up gives it back. */
+  lockBefore: sourceLock.optional(),
+  /** The VM was made for this failback. */
+  createdHere: z.literal(true).optional(),
+  /** The commit point: the images take the disks' places, whatever dies. */
+  swap: z
+    .object({
+      epoch: z.number().int().min(1),
+      baseCycle: z.number().int().min(0),
+      startAfterwards: z.boolean(),
+    })
+    .optional(),
+});
+export type FailbackState = z.infer<typeof failbackState>;
+
 const vmState = z.object({
   version: z.literal(1),
   powerState: z.enum(['running', 'off']),
   replication: replicationState.optional(),
-  /** Locked against every start by a planned failover; on disk before the guest is asked to shut down. */
-  lock: z.object({ protectionId: z.string(), lockId: z.string(), wasRunning: z.boolean() }).optional(),
+  /** Locked against every start by a planned failover or a failback; on disk before the guest is asked to shut down. */
+  lock: sourceLock.optional(),
+  /** From its preparation until the disks are replaced or it is given up. */
+  failback: failbackState.optional(),
+  /** The failback, by its lock, that the present disks come from. */
+  replacedBy: z.string().optional(),
 });
 export type VmState = z.infer<typeof vmState>;
 

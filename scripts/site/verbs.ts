@@ -80,6 +80,9 @@ export function addVerbs(program: Command): void {
         'random',
       ]),
     );
+  verb('remove', 'Delete a VM with its disks, as if the site had lost it.', (site, options) =>
+    quietly(site.call('removeVm', { vm: options.vm })),
+  ).addOption(vm());
   verb('power', 'Start a VM or shut it down.', (site, options, state) =>
     quietly(site.call('power', { vm: options.vm, powerState: state === 'on' ? 'running' : 'off' })),
   )

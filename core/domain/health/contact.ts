@@ -20,7 +20,8 @@ export function hasRelayContact(
   item: Pick<ProtectedItem, 'replication'>,
   relayHeardAt: string | undefined,
   now: Temporal.Instant,
+  silenceSeconds = silenceMaxSeconds,
 ): boolean {
   const at = lastContactAt(item, relayHeardAt);
-  return at !== undefined && secondsSince(at, now) <= silenceMaxSeconds;
+  return at !== undefined && secondsSince(at, now) <= silenceSeconds;
 }

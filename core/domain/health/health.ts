@@ -13,7 +13,7 @@ import { secondsSince } from './seconds-since.js';
  */
 export function replicationHealth(item: ProtectedItem, context: HealthContext, now: Temporal.Instant): Health {
   const { phase } = item.replication;
-  if (phase === 'none' || phase === 'stopped') return { level: 'None', reasons: [] };
+  if (phase === 'none' || phase === 'stopped' || phase === 'failback') return { level: 'None', reasons: [] };
   const found = [
     ...hindranceReasons(item, context, now),
     ...diskReasons(item, context),

@@ -39,8 +39,10 @@ export interface Job {
   targetResourceId: string;
   targetObjectName: string;
   itemId?: ItemId;
-  /** What a suspended job waits for: a test failover for its clean-up. */
-  suspendedFor?: 'testFailover';
+  /** What a suspended job waits for: a test failover for its clean-up, a failback for its completion. */
+  suspendedFor?: 'testFailover' | 'failbackCompletion';
+  /** An operator wants it to end: it takes back what it did at its next look. */
+  cancelRequestedAt?: string;
   /** The operator's, of the clean-up that ended it. */
   comments?: string;
   /** What the client gets at the end: GET on Location answers 200 with the resource, or 204. */
@@ -123,6 +125,49 @@ export const jobKinds = {
       { name: 'VmPitPrepare', friendlyName: 'Copying the recovery point' },
       { name: 'VmPitReplace', friendlyName: 'Replacing the virtual machine' },
       { name: 'VmFoStartVmOnSecondary', friendlyName: 'Start the replica virtual machine' },
+    ],
+  },
+  /** Task names of failbacks, their commit and reverse replication are ours. */
+  failback: {
+    scenarioName: 'PlannedFailover',
+    friendlyName: 'Planned failover to the primary site',
+    tasks: [
+      { name: 'VmFailbackPrerequisitesCheck', friendlyName: 'Prerequisites check for failback' },
+      { name: 'VmFailbackShutdownVmOnRecovery', friendlyName: 'Shut down the virtual machine in Azure' },
+      { name: 'VmFailbackFinalSync', friendlyName: 'Bringing the last changes to the primary site' },
+      { name: 'VmFailbackReplaceDisks', friendlyName: 'Replacing the disks at the primary site' },
+      { name: 'VmFailbackStartVmOnPrimary', friendlyName: 'Start the virtual machine at the primary site' },
+    ],
+  },
+  failbackAfterSynchronization: {
+    scenarioName: 'PlannedFailover',
+    friendlyName: 'Planned failover to the primary site, with data synchronized before',
+    tasks: [
+      { name: 'VmFailbackPrerequisitesCheck', friendlyName: 'Prerequisites check for failback' },
+      { name: 'VmFailbackSynchronize', friendlyName: 'Synchronizing data while the virtual machine runs in Azure' },
+      { name: 'VmFailbackShutdownVmOnRecovery', friendlyName: 'Shut down the virtual machine in Azure' },
+      { name: 'VmFailbackFinalSync', friendlyName: 'Bringing the last changes to the primary site' },
+      { name: 'VmFailbackReplaceDisks', friendlyName: 'Replacing the disks at the primary site' },
+      { name: 'VmFailbackStartVmOnPrimary', friendlyName: 'Start the virtual machine at the primary site' },
+    ],
+  },
+  commitFailback: {
+    scenarioName: 'CommitFailover',
+    friendlyName: 'Commit',
+    tasks: [
+      { name: 'VmCommitPrerequisitesCheck', friendlyName: 'Prerequisites check for commit' },
+      {
+        name: 'VmCommitRenewReplica',
+        friendlyName: 'Bringing the replica to the virtual machine’s last state in Azure',
+      },
+      { name: 'VmCommitDeleteRecoveryVm', friendlyName: 'Deleting the virtual machine in Azure' },
+    ],
+  },
+  reverseReplicate: {
+    scenarioName: 'ReverseReplicate',
+    friendlyName: 'Reverse replicate',
+    tasks: [
+      { name: 'VmReverseReplicate', friendlyName: 'Replicating the virtual machine from the primary site again' },
     ],
   },
   testFailover: {

@@ -1,4 +1,5 @@
 import type { JobName } from '../ids.js';
+import { workflowNames } from '../workflows/workflows.js';
 import type { WorkflowFailure } from '../workflows/failure.js';
 import type { Job, JobKind, JobState, JobTask } from './job.js';
 
@@ -54,6 +55,31 @@ export function succeedJob(job: Job, now: string): Job {
 export function suspendJob(job: Job, suspendedFor: NonNullable<Job['suspendedFor']>, now: string): Job {
   if (hasEnded(job)) return job;
   return { ...job, state: 'Suspended', suspendedFor, tasks: job.tasks.map((task) => succeeded(task, now)) };
+}
+
+/** It waits for an operator with the tasks that run; those that have not started are still to come. */
+export function suspendAtTask(job: Job, suspendedFor: NonNullable<Job['suspendedFor']>): Job {
+  return hasEnded(job) ? job : { ...job, state: 'Suspended', suspendedFor };
+}
+
+/** An operator wants it to end; it takes back what it did at its next look. */
+export const requestCancel = (job: Job, now: string): Job =>
+  hasEnded(job) || job.cancelRequestedAt !== undefined ? job : { ...job, cancelRequestedAt: now };
+
+/** What an operator may ask of the job now, by the words of the ARM surface. */
+export function allowedJobActions(job: Job): ('Cancel' | 'Resume')[] {
+  if (hasEnded(job) || job.cancelRequestedAt !== undefined || job.suspendedFor === 'testFailover') return [];
+  const isCancellable = cancellableWorkflows.includes(job.intent.orchestrator);
+  return [...(isCancellable ? (['Cancel'] as const) : []), ...(job.state === 'Suspended' ? (['Resume'] as const) : [])];
+}
+/** Those that look for it while they wait. */
+const cancellableWorkflows: readonly string[] = [workflowNames.failback];
+
+/** An operator lets it go on. */
+export function resumeJob(job: Job, comments: string): Job {
+  if (job.state !== 'Suspended') return job;
+  const { suspendedFor: _, ...resumed } = job;
+  return { ...resumed, state: 'InProgress', ...(comments === '' ? {} : { comments }) };
 }
 
 /** The running task failed, or was cancelled, with the job; what had not started stays so. */

@@ -24,10 +24,13 @@ const state = (
 });
 
 /** A failover's virtual machine stays where it runs. */
-const locationOf = ({ failover }: Pick<ProtectedItem, 'failover'>): ArmState['activeLocation'] =>
-  failover?.vmArmId === undefined ? 'Primary' : 'Recovery';
+const locationOf = ({
+  failover,
+  failback,
+}: Pick<ProtectedItem, 'failover' | 'failback'>): ArmState['activeLocation'] =>
+  failover?.vmArmId === undefined || failback?.swap === 'done' ? 'Primary' : 'Recovery';
 
-export function armState(item: Pick<ProtectedItem, 'state' | 'disks' | 'failover'>): ArmState {
+export function armState(item: Pick<ProtectedItem, 'state' | 'disks' | 'failover' | 'failback'>): ArmState {
   switch (item.state) {
     case 'EnablingProtection':
       return state('UnprotectedStatesBegin', 'Enabling protection', 'Primary');
@@ -61,9 +64,27 @@ export function armState(item: Pick<ProtectedItem, 'state' | 'disks' | 'failover
       return state('DisablingProtection', 'Disabling replication', locationOf(item));
     case 'DisablingFailed': // ours
       return state('DisableProtectionFailed', 'Disabling replication failed', locationOf(item));
+    case 'FailbackInProgress': // ours
+      return state('FailbackInProgress', failbackWords(item), locationOf(item));
+    case 'FailbackCommitPending': // ours
+      return state('FailbackCommitRequired', 'Failback finished', 'Primary');
+    case 'FailbackCommitInProgress': // ours
+      return state('CommitFailbackInProgress', 'Commit is in progress', 'Primary');
+    case 'FailbackCommitted': // ours
+      return state('FailbackCommitted', 'Failback committed', 'Primary');
+    case 'ReverseReplicationInProgress': // ours
+      return state('ReverseReplicationInProgress', 'Reverse replication is in progress', 'Primary');
     case 'FailoverCommitted': // recorded after a planned failover; an unplanned one's name was seen for Azure to Azure
       return item.failover?.kind === 'planned'
         ? state('PlannedFailoverStatesBegin', 'Planned failover committed', 'Recovery')
         : state('UnplannedFailoverCommitted', 'Failover committed', 'Recovery');
   }
 }
+
+/** While the data is synchronized the VM goes on in Azure: whoever asks wants to know which of the two it is. */
+const failbackWords = ({ failback }: Pick<ProtectedItem, 'failback'>): string => {
+  if (failback?.round?.isFinal === true) return 'Failback is in progress';
+  return failback?.round?.copied === undefined
+    ? 'Data is being synchronized for failback'
+    : 'Data is synchronized; waiting for the failback to be completed';
+};

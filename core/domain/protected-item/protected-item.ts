@@ -1,6 +1,7 @@
 import type { ToldHealth } from '../health/health-reason.js';
 import type { StatisticsBucket } from '../health/statistics-bucket.js';
 import type { DiskId, ItemId, JobName, ProtectionId, RelayId, VmId } from '../ids.js';
+import type { SiteVm } from '../site/inventory.js';
 import type { WorkflowFailure } from '../workflows/failure.js';
 import type { ProtectionState } from './state-table.js';
 
@@ -36,10 +37,48 @@ export interface ReplicaDisk {
 }
 
 /**
- * initialReplication and resynchronization send a base, closing and sending cycles meanwhile; delta sends cycles. `stopped`:
- * the cloud took over, or protection ends.
+ * A failback, from its start until replication goes on from the site (docs/architecture.md, rules 9 and 10). Its round is the
+ * copying of the VM's disks in Azure, as they stood at one time, to the site: one while the VM runs there, if data is
+ * synchronized first, and the final one when it is off.
  */
-export type ReplicationPhase = 'none' | 'initialReplication' | 'delta' | 'resynchronization' | 'stopped';
+export interface Failback {
+  jobName: JobName;
+  startedAt: string;
+  /** Where the site has the VM no more, it is made anew on this host. */
+  createOnHostId?: string;
+  /** The VM ran in Azure when the failback began: it runs again if that is given up, and at the site if not. */
+  vmRan: boolean;
+  round?: FailbackRound;
+  /** `ordered`: the site may replace the VM's disks. `done`: it has; the VM is the site's, and may start there. */
+  swap?: 'ordered' | 'done';
+  /** Business time from which the VM may start at the site. */
+  handedOverAt?: string;
+  /** Of the commit: the blobs that become the replica, with the VM's last state in Azure, and those that it has until then. */
+  renewal?: {
+    jobName: JobName;
+    disks: { diskId: DiskId; blob: ReplicaBlob }[];
+    replaced: ReplicaBlob[];
+    adopted?: true;
+  };
+  /** The relay has lifted the VM's lock, with which the VM started there. */
+  startedAtSite?: true;
+}
+
+export interface FailbackRound {
+  epoch: number;
+  isFinal: boolean;
+  /** The name under which the cloud holds the disks still. */
+  exportName: string;
+  sources: { diskId: DiskId; blob: ReplicaBlob; snapshotId?: string }[];
+  /** Every side image at the site equals its source; so many bytes were fetched for it. */
+  copied?: { fetchedBytes: number };
+}
+
+/**
+ * initialReplication and resynchronization send a base, closing and sending cycles meanwhile; delta sends cycles. `stopped`:
+ * the cloud took over, or protection ends. `failback`: the relay fetches what differs in Azure.
+ */
+export type ReplicationPhase = 'none' | 'initialReplication' | 'delta' | 'resynchronization' | 'stopped' | 'failback';
 
 /** A resynchronization, from the job that asked for it until its first recovery point. */
 export interface Resynchronization {
@@ -204,6 +243,8 @@ export interface ProtectedItem {
     recoveryPointAt: string;
     cycle: number;
     vmArmId?: string;
+    /** The VM as the site had it: what it is made of where a failback finds it no more. */
+    source?: SiteVm;
     disks: { diskId: DiskId; blob: ReplicaBlob }[];
     /** Another point that the VM is to run from: its disks are being copied. */
     change?: {
@@ -216,4 +257,5 @@ export interface ProtectedItem {
     /** What ran before the last change of the point, and is to be deleted. */
     replaced?: { jobName: JobName; disks: { diskId: DiskId; blob: ReplicaBlob }[] }[];
   };
+  failback?: Failback;
 }

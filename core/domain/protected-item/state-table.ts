@@ -16,6 +16,11 @@ export const protectionStates = [
   'PointChangeInProgress',
   'CommitInProgress',
   'FailoverCommitted',
+  'FailbackInProgress',
+  'FailbackCommitPending',
+  'FailbackCommitInProgress',
+  'FailbackCommitted',
+  'ReverseReplicationInProgress',
   'DisablingProtection',
   'DisablingFailed',
 ] as const;
@@ -51,6 +56,13 @@ export const protectionEvents = [
   'commitStarted',
   'commitFinished',
   'commitFailed',
+  'failbackStarted',
+  'failbackFinished',
+  /** Given up: the VM goes on in Azure, and the site's disks are as they were. */
+  'failbackGivenBack',
+  'reverseReplicationStarted',
+  'reverseReplicationFinished',
+  'reverseReplicationFailed',
   /** Its end is that the item is no more. */
   'disablingStarted',
   'migrationCompletionStarted',
@@ -67,6 +79,8 @@ export type ProtectionOperation =
   | 'UnplannedFailover'
   | 'Commit'
   | 'ChangePit'
+  | 'Failback'
+  | 'ReverseReplicate'
   | 'RepairReplication'
   | 'CompleteMigration'
   | 'DisableProtection';
@@ -80,6 +94,8 @@ export const operationStarts: Readonly<Record<ProtectionOperation, ProtectionEve
   UnplannedFailover: 'unplannedFailoverStarted',
   Commit: 'commitStarted',
   ChangePit: 'pointChangeStarted',
+  Failback: 'failbackStarted',
+  ReverseReplicate: 'reverseReplicationStarted',
   RepairReplication: 'resyncStarted',
   CompleteMigration: 'migrationCompletionStarted',
   DisableProtection: 'disablingStarted',
@@ -137,9 +153,21 @@ const transitions: Readonly<Record<ProtectionState, Partial<Record<ProtectionEve
   PointChangeInProgress: { pointChangeEnded: 'FailoverCommitPending' },
   CommitInProgress: { commitFinished: 'FailoverCommitted', commitFailed: 'FailoverCommitPending' },
   FailoverCommitted: {
+    failbackStarted: 'FailbackInProgress',
     testFailoverCleanUpStarted: 'FailoverCommitted',
     migrationCompletionStarted: 'DisablingProtection',
     disablingStarted: 'DisablingProtection',
+  },
+  FailbackInProgress: { failbackFinished: 'FailbackCommitPending', failbackGivenBack: 'FailoverCommitted' },
+  FailbackCommitPending: { commitStarted: 'FailbackCommitInProgress', disablingStarted: 'DisablingProtection' },
+  FailbackCommitInProgress: { commitFinished: 'FailbackCommitted', commitFailed: 'FailbackCommitPending' },
+  FailbackCommitted: {
+    reverseReplicationStarted: 'ReverseReplicationInProgress',
+    disablingStarted: 'DisablingProtection',
+  },
+  ReverseReplicationInProgress: {
+    reverseReplicationFinished: 'Protected',
+    reverseReplicationFailed: 'FailbackCommitted',
   },
   DisablingProtection: { disablingFailed: 'DisablingFailed' },
   DisablingFailed: { disablingStarted: 'DisablingProtection' },

@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { siteInventory } from '../site/inventory.js';
+import { siteInventory, siteVm } from '../site/inventory.js';
 
 /**
- * Relay protocol, version 3: what the relay sends to /relay/v1 and what it gets back. JSON; times are ISO-8601 instants
+ * Relay protocol, version 4: what the relay sends to /relay/v1 and what it gets back. JSON; times are ISO-8601 instants
  * of business time; byte counts are integers.
  *
  * Versions:
@@ -10,8 +10,9 @@ import { siteInventory } from '../site/inventory.js';
  *   2  resynchronization (phase, baseStarted with scopes, digests, segments without a log), resumedCount and resyncRequired
  *      in assignments, missed cycles and failed freezes in manifests, blocking errors and progress in reports
  *   3  planned failover: sourceLock in assignments, the order prepareFailover, finalOf in manifests instead of final
+ *   4  failback: phase, failback in assignments, disks and failback of items
  */
-export const relayProtocolVersion = 3;
+export const relayProtocolVersion = 4;
 
 const epoch = z.number().int().min(1);
 const cycle = z.number().int().min(0);
@@ -43,6 +44,7 @@ export const itemReport = z.object({
     'idle',
     'initialReplication',
     'resynchronization',
+    'failback',
     'sending',
     'waitingToRetry',
     'paused',
@@ -52,7 +54,7 @@ export const itemReport = z.object({
   /** Logged on-premises and not acknowledged yet, the open logs included. */
   backlogBytes: bytes,
   initialReplication: z.object({ sentBytes: bytes, totalBytes: bytes }).optional(),
-  /** `comparedBytes` of `totalBytes` are done; `sentBytes` of them differed. */
+  /** `comparedBytes` of `totalBytes` are done; `sentBytes` of them differed. Of a failback: were fetched. */
   resynchronization: z.object({ comparedBytes: bytes, totalBytes: bytes, sentBytes: bytes }).optional(),
   /** Intervals that passed without a cycle of their own since the last one was announced. */
   missedCycleCount: z.number().int().min(0).optional(),
@@ -88,9 +90,10 @@ export const assignment = z.object({
   /**
    * idle: the relationship may exist, nothing is sent. initialReplication: send the base, closing and sending cycles meanwhile.
    * resynchronization: the same, but of the base only what differs from the replica. delta: send cycles. stopped: the cloud
-   * took over or protection ends; keep logs, send nothing.
+   * took over or protection ends; keep logs, send nothing. failback: fetch what differs in Azure, as `failback` says.
+   * stopped, by `failedBack`: the VM is the site's again; its lock is lifted, which starts it if it is to run.
    */
-  phase: z.enum(['idle', 'initialReplication', 'resynchronization', 'delta', 'stopped']),
+  phase: z.enum(['idle', 'initialReplication', 'resynchronization', 'delta', 'stopped', 'failback']),
   stopReason: z.string().optional(),
   paused: z.boolean(),
   /** The app takes no cycle until the item is resynchronized: close and send nothing, go on tracking. */
@@ -102,6 +105,17 @@ export const assignment = z.object({
    * VM started if it ran before; but not after a failover, when the VM runs in Azure.
    */
   sourceLock: z.string().optional(),
+  /** The VM is locked under `lockId` all the time. A failback that stands at the site and is not named here is given up. */
+  failback: z
+    .object({
+      lockId: z.string(),
+      create: z.object({ hostId: z.string(), vm: siteVm }).optional(),
+      /** A round is under way, of this epoch: `digestedThroughBytes` of the disks are to be compared and fetched. */
+      isCopying: z.boolean(),
+      /** Every side image is what it is to be: the disks are replaced, and cycles follow `receivedCycle`. */
+      replace: z.object({ startAfterwards: z.boolean() }).optional(),
+    })
+    .optional(),
   /** Of a resynchronization: what the replica holds whole, where the site's record of changed chunks may be used. */
   changedSince: z.object({ epoch, cycle }).optional(),
   replicationIntervalSeconds: z.number().int().positive(),
@@ -213,6 +227,22 @@ export type TransferLogRef = z.infer<typeof transferLogRef>;
  */
 export const digestRequest = z.object({ protectionId: z.string(), epoch, diskId: z.string(), fromBytes: bytes });
 export const digestResponse = z.object({ url: z.string(), expiresAt: instant });
+
+/** POST /relay/v1/items/{itemId}/disks: a SAS to read a disk of the VM in Azure as a failback's round holds it, a fixed VHD. */
+export const diskRequest = z.object({ protectionId: z.string(), epoch, diskId: z.string() });
+export const diskResponse = z.object({ url: z.string(), expiresAt: instant });
+
+/**
+ * POST /relay/v1/items/{itemId}/failback: `copied`: the side images equal the disks of this epoch's round, so many bytes of which
+ * were fetched. `replaced`: they took the disks' places. `started`: the VM's lock is lifted, and with it the VM was started.
+ */
+export const failbackReport = z.object({
+  protectionId: z.string(),
+  epoch,
+  state: z.enum(['copied', 'replaced', 'started']),
+  fetchedBytes: bytes,
+});
+export type FailbackReport = z.infer<typeof failbackReport>;
 
 /**
  * POST /relay/v1/items/{itemId}/segments: a piece of a disk's base, in ascending order without gaps, one disk after the other.

@@ -83,10 +83,16 @@ export const transferStorageAccountId = (item: ProtectedItem): string =>
 export const replicaContainer = 'understudy-replicas';
 const failoverContainer = 'understudy-vms';
 
-export const replicaBlob = (storageAccountId: string, protectionId: ProtectionId, diskId: DiskId): ReplicaBlob => ({
+/** `epoch`: of a failback's commit, which makes the replica anew from the VM's disks; the first one has none in its name. */
+export const replicaBlob = (
+  storageAccountId: string,
+  protectionId: ProtectionId,
+  diskId: DiskId,
+  epoch?: number,
+): ReplicaBlob => ({
   storageAccountId,
   container: replicaContainer,
-  blobName: `${protectionId}/${checked(diskId, diskIdPattern, 'disk')}.vhd`,
+  blobName: `${protectionId}/${checked(diskId, diskIdPattern, 'disk')}${epoch === undefined ? '' : `.${epoch}`}.vhd`,
 });
 
 /** The kept checksums of a replica disk: never in a premium account, where each page blob costs as much as a whole disk. */
@@ -106,8 +112,22 @@ export const failoverBlob = (
   protectionId: ProtectionId,
   jobName: JobName,
   diskId: DiskId,
+): ReplicaBlob => vmDiskBlob(storageAccountId, protectionId, jobName, diskId);
+/** Where a failback copies a VM's disk to, if the cloud cannot have it read in its own place. */
+export const exportBlob = (
+  storageAccountId: string,
+  protectionId: ProtectionId,
+  exportName: string,
+  diskId: DiskId,
+): ReplicaBlob => vmDiskBlob(storageAccountId, protectionId, exportName, diskId);
+
+const vmDiskBlob = (
+  storageAccountId: string,
+  protectionId: ProtectionId,
+  folder: string,
+  diskId: DiskId,
 ): ReplicaBlob => ({
   storageAccountId,
   container: failoverContainer,
-  blobName: `${protectionId}/${jobName}/${checked(diskId, diskIdPattern, 'disk')}.vhd`,
+  blobName: `${protectionId}/${folder}/${checked(diskId, diskIdPattern, 'disk')}.vhd`,
 });

@@ -58,6 +58,7 @@ export function planNextStep(
       return cycleStep(item, rows.nextManifest);
     case 'none':
     case 'stopped':
+    case 'failback':
       return { kind: 'superseded' };
   }
 }

@@ -115,6 +115,11 @@ export const classificationByCode: Readonly<Record<string, Classification>> = {
   US5020: recoverable('hostUnreachable', 'relay'),
   US5021: unrecoverable('diskMismatch', 'relay'),
   US5022: unrecoverable('configuration', 'relay'),
+  US5023: unrecoverable('configuration', 'relay'),
+  US5024: unrecoverable('lowDiskSpace', 'relay'),
+  US5025: unrecoverable('diskMismatch', 'relay'),
+  US5026: unrecoverable('invalidReplicaState', 'relay'),
+  US5027: unrecoverable('configuration', 'relay'),
 
   US5110: recoverable('network', 'relay'),
   US5111: unrecoverable('authentication', 'relay'),
@@ -126,6 +131,7 @@ export const classificationByCode: Readonly<Record<string, Classification>> = {
   US5124: unrecoverable('invalidReplicaState', 'relay'),
   US5125: recoverable('network', 'relay'),
   US5126: recoverable('outOfStep', 'relay'),
+  US5127: recoverable('damagedOnTheWay', 'relay'),
   US5190: recoverable('unforeseen', 'relay'),
 
   US6001: unrecoverable('defect', 'app'),

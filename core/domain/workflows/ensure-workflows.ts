@@ -28,6 +28,11 @@ export function ensureWorkflows(vaultId: VaultId, item: ProtectedItem): Workflow
     case 'none':
     case 'stopped':
       return [];
+    case 'failback': {
+      // Only the cloud's side of the round that is under way.
+      const { round } = item.failback ?? {};
+      return round === undefined || round.copied !== undefined ? [] : [digestOf(item, input)];
+    }
     case 'initialReplication':
       // Before the checkpoint there is nothing to apply; enable protection waits for it.
       return checkpointAt === undefined
@@ -41,11 +46,7 @@ export function ensureWorkflows(vaultId: VaultId, item: ProtectedItem): Workflow
           ];
     case 'resynchronization':
       return [
-        {
-          orchestrator: workflowNames.digestReplica,
-          instanceId: digestReplicaInstanceId(item.protectionId, epoch),
-          input,
-        },
+        digestOf(item, input),
         {
           orchestrator: workflowNames.applyResynchronization,
           instanceId: applyResynchronizationInstanceId(item.protectionId, epoch),
@@ -62,6 +63,12 @@ export function ensureWorkflows(vaultId: VaultId, item: ProtectedItem): Workflow
       ];
   }
 }
+
+const digestOf = (item: ProtectedItem, input: EpochWorkflowInput): WorkflowToRun => ({
+  orchestrator: workflowNames.digestReplica,
+  instanceId: digestReplicaInstanceId(item.protectionId, input.epoch),
+  input,
+});
 
 /** The instance that a job's row asks for: its intent, until the job has ended. */
 export function ensureJobWorkflow(job: Job): WorkflowToRun | undefined {

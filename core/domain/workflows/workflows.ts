@@ -39,6 +39,15 @@ export interface ChangeRecoveryPointInput extends JobWorkflowInput {
   recoveryPoint: RecoveryPointChoice;
 }
 
+export interface FailbackInput extends JobWorkflowInput {
+  /** Synchronize while the VM runs in Azure, and complete when the operator says so; else all at once, with the VM off. */
+  synchronizeFirst: boolean;
+  /** Where the site has the VM no more, it is made anew on this host. */
+  createOnHostId?: string;
+  /** How far it has come: carried over from run to run. */
+  stage?: 'synchronizing' | 'synchronized' | 'finalRound' | 'replacing' | 'starting';
+}
+
 export interface TestFailoverInput extends JobWorkflowInput {
   recoveryPoint: RecoveryPointChoice;
 }
@@ -86,6 +95,9 @@ export const workflowNames = {
   unplannedFailover: 'unplannedFailover',
   applyReceived: 'applyReceived',
   commitFailover: 'commitFailover',
+  failback: 'failback',
+  commitFailback: 'commitFailback',
+  reverseReplicate: 'reverseReplicate',
   disableProtection: 'disableProtection',
   changeRecoveryPoint: 'changeRecoveryPoint',
   testFailover: 'testFailover',

@@ -86,7 +86,7 @@ export class Harness {
     replicas: {
       ...unused<ReplicaStore>('ReplicaStore'),
       grantRead: async (blob, snapshotId) => ({
-        url: `http://127.0.0.1:1/${blob.blobName}?snapshot=${encodeURIComponent(snapshotId)}&sig=x`,
+        url: `http://127.0.0.1:1/${blob.blobName}?snapshot=${encodeURIComponent(snapshotId ?? '')}&sig=x`,
         expiresAt: this.systemNow.add({ minutes: 15 }).toString(),
       }),
     },

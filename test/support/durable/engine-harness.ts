@@ -61,7 +61,7 @@ export class EngineHarness {
         clock: options.hostClock ?? this.clock,
         modes: { ...noModes, ...options.modes },
         hubName: 'TestHub',
-        store: this.store,
+        store: this.#aliveStore(),
         log,
         ...(options.maxConcurrentActivities === undefined
           ? {}
@@ -75,6 +75,33 @@ export class EngineHarness {
     const harness = new EngineHarness(options);
     await harness.engine.start();
     return harness;
+  }
+
+  #kill: () => void = () => undefined;
+
+  /** The store as one engine reaches it: once that is dead, nothing of it comes there any more. */
+  #aliveStore(): DurableStore {
+    let isDead = false;
+    this.#kill = () => {
+      isDead = true;
+    };
+    return new Proxy(this.store, {
+      get: (store, property) => {
+        const member: unknown = Reflect.get(store, property);
+        if (typeof member !== 'function') return member;
+        return (...args: unknown[]): unknown =>
+          isDead ? new Promise(() => undefined) : (Reflect.apply(member, store, args) as unknown);
+      },
+    });
+  }
+
+  /** The host is killed, and starts again on what it had stored. */
+  async die(): Promise<void> {
+    this.#kill();
+    const dead = this.engine;
+    this.engine = this.#create();
+    await this.engine.start();
+    void dead.stop();
   }
 
   /** A new engine on the same store, as after a restart of the host. */

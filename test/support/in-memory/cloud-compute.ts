@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { UnderstudyError } from '../../../core/domain/errors.js';
 import type { CloudCompute, CloudVm, CloudVmSpecification, DiskSource } from '../../../core/ports/cloud-compute.js';
+import type { ReplicaBlob } from '../../../core/domain/protected-item/protected-item.js';
 import type { ReplicaStore } from '../../../core/ports/replica-store.js';
 import { Faults } from './faults.js';
 
@@ -8,6 +9,7 @@ import { Faults } from './faults.js';
 export class InMemoryCloudCompute implements CloudCompute {
   readonly faults = new Faults();
   readonly vms = new Map<string, CloudVm>();
+  readonly exports = new Map<string, { blob: ReplicaBlob; snapshotId: string }>();
 
   constructor(private readonly replicas?: ReplicaStore) {}
 
@@ -47,22 +49,30 @@ export class InMemoryCloudCompute implements CloudCompute {
     });
   }
 
-  async exportDisk(vmArmId: string, { lun }: { lun: number }): Promise<{ finished: true; source: DiskSource }> {
+  async exportDisk(
+    vmArmId: string,
+    { exportName, lun }: { exportName: string; lun: number },
+  ): Promise<{ finished: true; source: DiskSource }> {
     return this.faults.around('exportDisk', async () => {
       const blob = this.vms.get(vmArmId)?.disks.find((disk) => disk.lun === lun)?.blob;
       const found = blob && (await this.replicas?.properties(blob));
       if (!blob || !found || !this.replicas) throw noSuchVm(vmArmId);
+      const key = `${vmArmId}!${exportName}!${lun}`;
+      const known = this.exports.get(key);
+      if (known) return { finished: true, source: known };
       const { snapshotId } = await this.replicas.createSnapshot(blob, { ifMatch: found.etag, fence: found.fence });
-      return { finished: true, source: { blob, snapshotId } };
+      const source = { blob, snapshotId };
+      this.exports.set(key, source);
+      return { finished: true, source };
     });
   }
 
-  async endExport(vmArmId: string): Promise<void> {
+  async endExport(vmArmId: string, { exportName }: { exportName: string }): Promise<void> {
     return this.faults.around('endExport', async () => {
-      for (const { blob } of this.vms.get(vmArmId)?.disks ?? []) {
-        for (const { snapshotId } of (await this.replicas?.listSnapshots(blob)) ?? []) {
-          await this.replicas?.deleteSnapshot(blob, snapshotId);
-        }
+      for (const [key, { blob, snapshotId }] of this.exports) {
+        if (!key.startsWith(`${vmArmId}!${exportName}!`)) continue;
+        await this.replicas?.deleteSnapshot(blob, snapshotId);
+        this.exports.delete(key);
       }
     });
   }

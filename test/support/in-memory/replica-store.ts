@@ -175,12 +175,20 @@ export class InMemoryReplicaStore implements ReplicaStore {
     });
   }
 
-  async copySnapshot(from: ReplicaBlob, snapshotId: string, to: ReplicaBlob): Promise<{ finished: boolean }> {
+  async copySnapshot(
+    from: ReplicaBlob,
+    snapshotId: string | undefined,
+    to: ReplicaBlob,
+  ): Promise<{ finished: boolean }> {
     return this.faults.around('copySnapshot', () => this.copy(async () => ({ from, snapshotId }), to));
   }
 
   async copyFromUrl(grantSource: () => Promise<string>, to: ReplicaBlob): Promise<{ finished: boolean }> {
     return this.faults.around('copyFromUrl', () => this.copy(async () => granted(await grantSource()), to));
+  }
+
+  blobNames(): string[] {
+    return [...this.disks.keys()].map((key) => key.slice(key.lastIndexOf('\n') + 1));
   }
 
   /** Changes one byte of a snapshot, as nothing that the port offers could. */
@@ -196,18 +204,18 @@ export class InMemoryReplicaStore implements ReplicaStore {
   /** A name for the snapshot, which nothing but `copyFromUrl` answers to. */
   async grantRead(
     blob: ReplicaBlob,
-    snapshotId: string,
+    snapshotId: string | undefined,
     ttlSeconds: number,
   ): Promise<{ url: string; expiresAt: string }> {
     return this.faults.around('grantRead', () => ({
-      url: `memory://blobs?${new URLSearchParams({ ...blob, snapshotId }).toString()}`,
+      url: `memory://blobs?${new URLSearchParams({ ...blob, ...(snapshotId !== undefined && { snapshotId }) }).toString()}`,
       expiresAt: new Date(Date.now() + ttlSeconds * 1000).toISOString(),
     }));
   }
 
   /** Takes two calls, as a copy in the cloud does: started, then found finished. */
   private async copy(
-    grant: () => Promise<{ from: ReplicaBlob; snapshotId: string }>,
+    grant: () => Promise<{ from: ReplicaBlob; snapshotId: string | undefined }>,
     to: ReplicaBlob,
   ): Promise<{ finished: boolean }> {
     assert(this.capabilities.copiesFromSnapshotsAreIndependent, 'this store makes no independent copies');
@@ -275,14 +283,15 @@ function* slices(
   }
 }
 
-function granted(url: string): { from: ReplicaBlob; snapshotId: string } {
-  const read = (name: string): string => new URL(url).searchParams.get(name) ?? '';
+function granted(url: string): { from: ReplicaBlob; snapshotId: string | undefined } {
+  const { searchParams } = new URL(url);
+  const read = (name: string): string => searchParams.get(name) ?? '';
   const from = {
     storageAccountId: read('storageAccountId'),
     container: read('container'),
     blobName: read('blobName'),
   };
-  return { from, snapshotId: read('snapshotId') };
+  return { from, snapshotId: searchParams.get('snapshotId') ?? undefined };
 }
 
 const keyOf = (blob: ReplicaBlob): string =>

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Temporal } from 'temporal-polyfill';
-import { activityRegistrations } from '../../../activities/registration.js';
+import { activityRegistrations, type RegisteredActivity } from '../../../activities/registration.js';
 import type { ActivityDependencies } from '../../../activities/activity.js';
 import type { HostModes, Worker } from '../../../devhost/contract.js';
 import { asJobName, type JobName } from '../../../core/domain/ids.js';
@@ -46,7 +46,7 @@ export class WorkflowWorld {
   readonly table = new InMemoryStateTable();
   readonly replicas: InMemoryReplicaStore;
   readonly transfers = new InMemoryTransferStore();
-  readonly compute = new InMemoryCloudCompute();
+  readonly compute: InMemoryCloudCompute;
   readonly time = new ManualClock();
   readonly clock: Clock = {
     now: async () => Temporal.Instant.fromEpochMilliseconds(this.time.now()),
@@ -64,6 +64,7 @@ export class WorkflowWorld {
     this.replicas = new InMemoryReplicaStore({
       copiesFromSnapshotsAreIndependent: options.copiesFromSnapshotsAreIndependent ?? false,
     });
+    this.compute = new InMemoryCloudCompute(this.replicas);
     this.harness = new EngineHarness({
       clock: this.time,
       modes: options.modes ?? {},
@@ -74,7 +75,29 @@ export class WorkflowWorld {
       this.item,
       this.vm.disks.map(({ sizeBytes }) => sizeBytes),
     );
-    lendActivities(activityRegistrations(unreliable(this.dependencies, () => this.fault())));
+    lendActivities(this.mortal(activityRegistrations(unreliable(this.dependencies, () => this.fault()))));
+  }
+
+  /** The host dies when an activity has had its effect and before that is recorded: once for each one that runs. */
+  diesAtEveryActivity = false;
+  /** How often it has died so far. */
+  deaths = 0;
+
+  private mortal(registrations: readonly RegisteredActivity[]): RegisteredActivity[] {
+    const died = new Set<string>();
+    return registrations.map(({ name, handler }) => ({
+      name,
+      handler: async (input) => {
+        const output = await handler(input);
+        const run = `${name} ${JSON.stringify(input)} ${JSON.stringify(output)}`;
+        if (!this.diesAtEveryActivity || died.has(run)) return output;
+        died.add(run);
+        this.deaths++;
+        await this.harness.die();
+        // Nobody is left to hear of it.
+        return new Promise(() => undefined);
+      },
+    }));
   }
 
   get dependencies(): ActivityDependencies {

@@ -20,12 +20,14 @@ export async function judgePoint(
   vmName: string,
   point: RecoveryPoint,
   use: (judged: JudgedPoint) => Promise<void> = () => Promise.resolve(),
+  /** Under which the site tracks: after a failback it is an earlier one than the app's. */
+  siteEpoch: number = point.epoch,
 ): Promise<void> {
   const item = await system.item(vmName);
   const out = join(system.folder, 'judge', `${vmName}-${point.cycle}`);
   await mkdir(out, { recursive: true });
-  const { cycle, epoch } = point;
-  await system.site('disk-at', '--vm', vmName, '--cycle', String(cycle), '--epoch', String(epoch), '--out', out);
+  const { cycle } = point;
+  await system.site('disk-at', '--vm', vmName, '--cycle', String(cycle), '--epoch', String(siteEpoch), '--out', out);
   const images: string[] = [];
   for (const disk of item.disks) {
     const snapshot = point.disks.find(({ diskId }) => diskId === disk.diskId);

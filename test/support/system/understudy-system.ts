@@ -7,15 +7,18 @@ import { Vault } from '../../../cli/vault-client.js';
 import { asVaultId } from '../../../core/domain/ids.js';
 import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
 import type { RecoveryPoint } from '../../../core/domain/recovery-point/recovery-point.js';
+import type { CloudCompute } from '../../../core/ports/cloud-compute.js';
 import type { ReplicaStore } from '../../../core/ports/replica-store.js';
 import type { StateTable } from '../../../core/ports/state-table.js';
 import type { TransferStore } from '../../../core/ports/transfer-store.js';
 import { list } from '../../../core/records/access.js';
 import { rows } from '../../../core/records/rows.js';
-import { stateTableName } from '../../../functions/composition.js';
+import { localVmsTableName, stateTableName } from '../../../functions/composition.js';
 import { openReplicaStore } from '../../../providers/azure-storage/replica-store.js';
 import { openTableStateTable } from '../../../providers/azure-storage/state-table.js';
 import { openTransferStore } from '../../../providers/azure-storage/transfer-store.js';
+import { openLocalGuest, type LocalGuest } from '../../../providers/local-compute/guest.js';
+import { openLocalCompute } from '../../../providers/local-compute/local-compute.js';
 import { openLocalAzure } from '../../../providers/local-azure/local-azure.js';
 import { runSite } from '../../../scripts/demo/run-site.js';
 import { freePort } from '../../../scripts/supervisor/free-port.js';
@@ -35,6 +38,9 @@ export interface UnderstudySystem {
   readonly table: StateTable;
   readonly replicas: ReplicaStore;
   readonly transfers: TransferStore;
+  readonly compute: CloudCompute;
+  /** The guests of the VMs in the local cloud. */
+  readonly guest: LocalGuest;
   readonly folder: string;
   readonly siteFolder: string;
   /** What the supervisor told, e.g. of crashes and restarts. */
@@ -88,6 +94,15 @@ export async function startSystem(options: SystemOptions = {}): Promise<Understu
   });
   const vaultId = asVaultId(localVaultId);
   const inventory = openLocalAzure(join(dataFolder, 'azure.json'));
+  const replicas = await openReplicaStore({ inventory });
+  const compute = openLocalCompute({
+    inventory,
+    replicas,
+    records: openTableStateTable({
+      connectionString: environment.azurite.connectionString,
+      tableName: localVmsTableName,
+    }),
+  });
   const itemRow = async (vmName: string): Promise<ProtectedItem> => {
     const found = (await list(table, rows.items(vaultId))).find(({ value }) => value.vmName === vmName);
     if (!found) throw new Error(`${vmName} is not replicated`);
@@ -97,7 +112,9 @@ export async function startSystem(options: SystemOptions = {}): Promise<Understu
     environment,
     vault,
     table,
-    replicas: await openReplicaStore({ inventory }),
+    replicas,
+    compute,
+    guest: openLocalGuest({ compute, replicas }),
     transfers: openTransferStore({ inventory }),
     folder,
     siteFolder,

@@ -10,6 +10,16 @@ import { rows, vaultPartition } from '../../../core/records/rows.js';
 import { HistoryRecorder, replay, type RecordedTurn } from '../../support/durable/history-recorder.js';
 import { sampleVaultId } from '../../support/sample-item.js';
 import { requireResync, submitResync, untilDigested } from '../../support/replication/resync-scene.js';
+import {
+  beginFailback,
+  commitAndReprotect,
+  complete,
+  failedOver,
+  report,
+  say,
+  untilRound,
+  untilSuspended,
+} from '../../support/replication/failback-scene.js';
 import { inWorld } from '../../support/replication/in-world.js';
 
 /**
@@ -122,6 +132,17 @@ async function record(): Promise<ReadonlyMap<string, RecordedTurn>> {
       await new Promise((resolve) => setTimeout(resolve, 5));
       world.time.advance(1000);
     }
+    await world.untilQuiet();
+  });
+  await inWorld({ worker: recorder }, async (world) => {
+    await failedOver(world);
+    const jobName = await beginFailback(world);
+    await untilRound(world, false);
+    await report(world, 'copied');
+    await untilSuspended(world, jobName);
+    await say(world, jobName, 'resume');
+    await complete(world, jobName);
+    await commitAndReprotect(world);
     await world.untilQuiet();
   });
   return recorder.longest;

@@ -48,6 +48,8 @@ const allowed: [ProtectionState, ProtectionEvent, ProtectionState][] = [
       'UnplannedFailoverFailed',
       'FailoverCommitPending',
       'FailoverCommitted',
+      'FailbackCommitPending',
+      'FailbackCommitted',
       'DisablingFailed',
     ] as const
   ).map((from): [ProtectionState, ProtectionEvent, ProtectionState] => [
@@ -62,6 +64,15 @@ const allowed: [ProtectionState, ProtectionEvent, ProtectionState][] = [
   ['FailoverCommitPending', 'migrationCompletionStarted', 'DisablingProtection'],
   ['FailoverCommitted', 'migrationCompletionStarted', 'DisablingProtection'],
   ['DisablingProtection', 'disablingFailed', 'DisablingFailed'],
+  ['FailoverCommitted', 'failbackStarted', 'FailbackInProgress'],
+  ['FailbackInProgress', 'failbackFinished', 'FailbackCommitPending'],
+  ['FailbackInProgress', 'failbackGivenBack', 'FailoverCommitted'],
+  ['FailbackCommitPending', 'commitStarted', 'FailbackCommitInProgress'],
+  ['FailbackCommitInProgress', 'commitFinished', 'FailbackCommitted'],
+  ['FailbackCommitInProgress', 'commitFailed', 'FailbackCommitPending'],
+  ['FailbackCommitted', 'reverseReplicationStarted', 'ReverseReplicationInProgress'],
+  ['ReverseReplicationInProgress', 'reverseReplicationFinished', 'Protected'],
+  ['ReverseReplicationInProgress', 'reverseReplicationFailed', 'FailbackCommitted'],
   ['CommitInProgress', 'commitFinished', 'FailoverCommitted'],
   ['CommitInProgress', 'commitFailed', 'FailoverCommitPending'],
 ];

@@ -1,0 +1,155 @@
+import type { OrchestrationContext } from 'durable-functions';
+import { activities } from '../activities/contract.js';
+import { cancelledByOperator, siteStartLate } from '../core/domain/failover/failback-failures.js';
+import { workflowNames, type FailbackInput, type JobWorkflowInput } from '../core/domain/workflows/workflows.js';
+import { waitForDoorbell } from './doorbell.js';
+import {
+  conclude,
+  failuresOf,
+  JobCancelledError,
+  JobFailedError,
+  require,
+  requireOwned,
+  startTask,
+  supersededError,
+} from './job.js';
+import { call, insist, orchestrator, sleep, type Steps } from './orchestrator.js';
+
+/** Rows are read this often where no doorbell rang. */
+const lookSeconds = 60;
+const exportPollSeconds = 5;
+
+/** Either the stage that the next run begins with, or the end. */
+type RunEnd = { kind: 'again'; stage: NonNullable<FailbackInput['stage']> } | { kind: 'ended' };
+
+/**
+ * Brings a VM back to its site. While the relay copies, and an operator takes his time, each look that finds nothing is a run of
+ * its own: history stays short for days. Until the VM is handed over everything is taken back: it runs in Azure again, and the
+ * site's disks are as they were. From there on nothing is.
+ */
+export const failback = orchestrator<FailbackInput, { succeeded: boolean } | undefined>(
+  workflowNames.failback,
+  function* (context, input) {
+    const { vaultId, itemId, protectionId, jobName } = input;
+    const job = { vaultId, itemId, protectionId, jobName };
+    try {
+      const end = yield* run(context, input, job);
+      if (end.kind === 'again') {
+        context.df.continueAsNew({ ...input, stage: end.stage });
+        return undefined;
+      }
+    } catch (error) {
+      const failures = failuresOf(error);
+      const { kind } = yield* insist(context, () => call(context, activities.giveBackFailback, { ...job, failures }));
+      if (kind === 'givenBack') {
+        const how = error instanceof JobCancelledError ? 'cancelled' : 'failed';
+        return yield* conclude(context, job, failures, 'failbackGivenBack', how);
+      }
+    }
+    return yield* conclude(context, job, [], 'failbackFinished');
+  },
+);
+
+function* run(context: OrchestrationContext, input: FailbackInput, job: JobWorkflowInput): Steps<RunEnd> {
+  let { stage } = input;
+  if (stage === undefined) {
+    yield* begin(context, input, job);
+    stage = input.synchronizeFirst ? 'synchronizing' : 'finalRound';
+    if (stage === 'synchronizing') {
+      yield* startTask(context, job, 'VmFailbackSynchronize');
+      yield* beginRound(context, job, false);
+    } else yield* beginFinalRound(context, job);
+  }
+  if (stage === 'synchronizing') {
+    if (!(yield* isDone(context, job, 'copied'))) return { kind: 'again', stage };
+    yield* insist(context, () => call(context, activities.suspendFailback, job));
+    stage = 'synchronized';
+  }
+  if (stage === 'synchronized') {
+    if (!(yield* isCompletionWanted(context, job))) return { kind: 'again', stage };
+    yield* beginFinalRound(context, job);
+    stage = 'finalRound';
+  }
+  if (stage === 'finalRound') {
+    if (!(yield* isDone(context, job, 'copied'))) return { kind: 'again', stage };
+    yield* startTask(context, job, 'VmFailbackReplaceDisks');
+    requireOwned(yield* insist(context, () => call(context, activities.orderReplacement, job)), job);
+    stage = 'replacing';
+  }
+  if (stage === 'replacing') {
+    if (!(yield* isDone(context, job, 'replaced'))) return { kind: 'again', stage };
+    requireOwned(yield* insist(context, () => call(context, activities.handOver, job)), job);
+    yield* startTask(context, job, 'VmFailbackStartVmOnPrimary');
+    stage = 'starting';
+  }
+  return yield* awaitSiteStart(context, job);
+}
+
+function* begin(context: OrchestrationContext, input: FailbackInput, job: JobWorkflowInput): Steps<void> {
+  const { createOnHostId } = input;
+  const asked = { ...job, ...(createOnHostId === undefined ? {} : { createOnHostId }) };
+  yield* startTask(context, job, 'VmFailbackPrerequisitesCheck');
+  require(yield* insist(context, () => call(context, activities.checkFailback, asked)));
+  requireOwned(yield* insist(context, () => call(context, activities.beginFailback, asked)), job);
+}
+
+function* beginFinalRound(context: OrchestrationContext, job: JobWorkflowInput): Steps<void> {
+  yield* startTask(context, job, 'VmFailbackShutdownVmOnRecovery');
+  requireOwned(yield* insist(context, () => call(context, activities.stopFailedOverVm, job)), job);
+  yield* startTask(context, job, 'VmFailbackFinalSync');
+  yield* beginRound(context, job, true);
+}
+
+function* beginRound(context: OrchestrationContext, job: JobWorkflowInput, isFinal: boolean): Steps<void> {
+  for (;;) {
+    const { kind } = yield* insist(context, () => call(context, activities.beginFailbackRound, { ...job, isFinal }));
+    if (kind === 'begun') return;
+    if (kind === 'superseded') throw supersededError(job);
+    yield* sleep(context, exportPollSeconds);
+  }
+}
+
+/** Whether the relay has done it, looked at again when the doorbell rings; false once nothing came of that for a while. */
+function* isDone(context: OrchestrationContext, job: JobWorkflowInput, awaited: 'copied' | 'replaced'): Steps<boolean> {
+  for (let look = 0; look < looksOfRunMax; look++) {
+    const read = yield* insist(context, () => call(context, activities.readFailback, { ...job, awaited }));
+    switch (read.kind) {
+      case 'done':
+        return true;
+      case 'cancelled':
+        throw new JobCancelledError([cancelledByOperator]);
+      case 'failed':
+        throw new JobFailedError(read.failures);
+      case 'waiting':
+        if ((yield* waitForDoorbell(context, lookSeconds)) === 'elapsed') return false;
+    }
+  }
+  return false;
+}
+/** Each report of the relay rings. */
+const looksOfRunMax = 30;
+
+function* isCompletionWanted(context: OrchestrationContext, job: JobWorkflowInput): Steps<boolean> {
+  for (let look = 0; look < looksOfRunMax; look++) {
+    const { kind } = yield* insist(context, () => call(context, activities.readCompletion, job));
+    if (kind === 'completed') return true;
+    if (kind === 'cancelled') throw new JobCancelledError([cancelledByOperator]);
+    if ((yield* waitForDoorbell(context, lookSeconds)) === 'elapsed') return false;
+  }
+  return false;
+}
+
+/** The VM is the site's by now: one that is late to start is a warning, and no failure. */
+function* awaitSiteStart(context: OrchestrationContext, job: JobWorkflowInput): Steps<RunEnd> {
+  for (let look = 0; look < looksOfRunMax; look++) {
+    const { kind } = yield* insist(context, () => call(context, activities.readSiteStart, job));
+    if (kind === 'started') return { kind: 'ended' };
+    if (kind === 'late') {
+      const { vaultId, jobName } = job;
+      yield* insist(context, () => call(context, activities.warnInJob, { vaultId, jobName, warning: siteStartLate }));
+      return { kind: 'ended' };
+    }
+    if ((yield* waitForDoorbell(context, lookSeconds)) === 'elapsed') break;
+  }
+  return { kind: 'again', stage: 'starting' };
+}
