@@ -1,4 +1,7 @@
 import type { ActivityDependencies } from '../activities/activity.js';
+import type { CloudCompute } from '../core/ports/cloud-compute.js';
+import type { CloudInventory } from '../core/ports/cloud-inventory.js';
+import type { ReplicaStore } from '../core/ports/replica-store.js';
 import { openTableStateTable } from '../providers/azure-storage/state-table.js';
 import { openReplicaStore } from '../providers/azure-storage/replica-store.js';
 import { openTransferStore } from '../providers/azure-storage/transfer-store.js';
@@ -28,14 +31,18 @@ export async function compose(settings: Settings): Promise<{ app: App; activitie
   const cloudInventory = openLocalAzure(settings.azureInventoryPath);
   const assignmentChanges = new AssignmentChanges(assignmentDigest);
   const table = assignmentChanges.observed(openTableStateTable({ tableName: stateTableName, connectionString }));
-  const replicas = await openReplicaStore({ inventory: cloudInventory });
-  const transfers = openTransferStore({ inventory: cloudInventory });
+  const azure = settings.compute === 'azure' ? await loadAzure() : undefined;
+  const storage = { inventory: cloudInventory, ...(azure && { identity: azure.identity }) };
+  const replicas = await openReplicaStore(storage);
+  const transfers = openTransferStore(storage);
   const clock = openBusinessClock(settings.clockUrl);
-  const compute = openLocalCompute({
-    inventory: cloudInventory,
-    replicas,
-    records: openTableStateTable({ tableName: localVmsTableName, connectionString }),
-  });
+  const compute =
+    azure?.openCompute(cloudInventory, replicas) ??
+    openLocalCompute({
+      inventory: cloudInventory,
+      replicas,
+      records: openTableStateTable({ tableName: localVmsTableName, connectionString }),
+    });
   const telemetry =
     settings.telemetryConnectionString === undefined
       ? undefined
@@ -65,5 +72,20 @@ export async function compose(settings: Settings): Promise<{ app: App; activitie
       clock,
       webhooks: openWebhooks({ allowLoopback: settings.authentication === 'loopback' }),
     },
+  };
+}
+
+/** The SDKs of Azure's management take long to load, and a local start does without. */
+async function loadAzure() {
+  const [{ DefaultAzureCredential }, { openArmClients }, { openAzureCompute }] = await Promise.all([
+    import('@azure/identity'),
+    import('../providers/azure-compute/arm-clients.js'),
+    import('../providers/azure-compute/azure-compute.js'),
+  ]);
+  const identity = new DefaultAzureCredential();
+  return {
+    identity,
+    openCompute: (inventory: CloudInventory, replicas: ReplicaStore): CloudCompute =>
+      openAzureCompute({ inventory, replicas, clients: openArmClients(identity) }),
   };
 }

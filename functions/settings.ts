@@ -9,6 +9,8 @@ const settingsSchema = z.object({
   UNDERSTUDY_BOUND_TO: z.enum(['loopback']).optional(),
   UNDERSTUDY_CLOCK_URL: z.url({ protocol: /^http$/, hostname: /^(127\.0\.0\.1|localhost|\[::1\])$/ }).optional(),
   UNDERSTUDY_AZURE_INVENTORY: z.string().min(1),
+  /** Where a failover's virtual machines run: as records on this machine, or in Azure. */
+  UNDERSTUDY_COMPUTE: z.enum(['local', 'azure']).default('local'),
   /** Present on every instance in Azure. */
   WEBSITE_INSTANCE_ID: z.string().optional(),
   APPLICATIONINSIGHTS_CONNECTION_STRING: z.string().min(1).optional(),
@@ -20,6 +22,7 @@ export interface Settings {
   /** Absent is system time. */
   clockUrl?: string;
   azureInventoryPath: string;
+  compute: 'local' | 'azure';
   telemetryConnectionString?: string;
 }
 
@@ -63,6 +66,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     storageConnectionString: settings.AzureWebJobsStorage,
     authentication: settings.UNDERSTUDY_AUTH === 'none' ? 'loopback' : 'entra',
     azureInventoryPath: settings.UNDERSTUDY_AZURE_INVENTORY,
+    compute: settings.UNDERSTUDY_COMPUTE,
     ...(settings.UNDERSTUDY_CLOCK_URL === undefined ? {} : { clockUrl: settings.UNDERSTUDY_CLOCK_URL }),
     ...(settings.APPLICATIONINSIGHTS_CONNECTION_STRING === undefined
       ? {}

@@ -13,6 +13,8 @@ export interface CloudStorageAccount {
   name: string;
   kind: 'standard' | 'premium';
   blobEndpoint: string;
+  /** The account's Azure region, e.g. `westeurope`; virtual machines made of its blobs are made there. Absent where nothing needs one. */
+  location?: string;
   credential: { kind: 'sharedKey'; accountName: string; accountKey: string } | { kind: 'managedIdentity' };
 }
 

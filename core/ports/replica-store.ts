@@ -37,7 +37,7 @@ export interface ReplicaStore {
   listSnapshots(blob: ReplicaBlob): Promise<{ snapshotId: string; fence: Fence | undefined }[]>;
   /** Absent is no error. */
   deleteSnapshot(blob: ReplicaBlob, snapshotId: string): Promise<void>;
-  /** Deletes the blob with its snapshots; absent is no error. */
+  /** Deletes the blob with its snapshots, also while it is copied to; absent is no error. */
   deleteDisk(blob: ReplicaBlob): Promise<void>;
   /**
    * Starts a copy on the store's own side from a snapshot to a new blob; only where `copiesFromSnapshotsAreIndependent`.
@@ -46,8 +46,15 @@ export interface ReplicaStore {
    */
   copySnapshot(from: ReplicaBlob, snapshotId: string | undefined, to: ReplicaBlob): Promise<{ finished: boolean }>;
   /**
-   * A SAS for reading one snapshot and nothing else, or without `snapshotId` the blob, https where the account has it, no start time, valid `ttlSeconds` of
-   * system time. It does not look whether the snapshot is there.
+   * Starts a copy on the store's own side of a page blob that a URL reads, a disk's export from outside of the store, to a
+   * new blob; only where `copiesFromSnapshotsAreIndependent`. Calling it again while or after it copied is no error, and a
+   * copy that failed is begun anew; `grantSource` is asked for the URL only where a copy is begun. Resolves with whether it
+   * is finished.
+   */
+  copyFromUrl(grantSource: () => Promise<string>, to: ReplicaBlob): Promise<{ finished: boolean }>;
+  /**
+   * A SAS for reading one snapshot and nothing else, or without `snapshotId` the blob, https where the account has it, no
+   * start time, valid `ttlSeconds` of system time. It does not look whether the snapshot is there.
    */
   grantRead(
     blob: ReplicaBlob,

@@ -177,7 +177,18 @@ class PageBlobReplicaStore implements ReplicaStore {
 
   async deleteDisk(blob: ReplicaBlob): Promise<void> {
     const client = await this.client(blob);
-    await this.run('deleting', blob, () => absentIsFine(() => client.delete({ deleteSnapshots: 'include' })));
+    const remove = () => client.delete({ deleteSnapshots: 'include' });
+    await this.run('deleting', blob, () =>
+      absentIsFine(async () => {
+        try {
+          await remove();
+        } catch (error) {
+          if (serviceAnswer(error).code !== 'PendingCopyOperation') throw error;
+          await endCopy(client);
+          await remove();
+        }
+      }),
+    );
     this.knownLengths.delete(keyOf(blob));
   }
 
@@ -186,28 +197,16 @@ class PageBlobReplicaStore implements ReplicaStore {
     snapshotId: string | undefined,
     to: ReplicaBlob,
   ): Promise<{ finished: boolean }> {
-    if (!this.capabilities.copiesFromSnapshotsAreIndependent) {
-      throw new Error('this store makes no independent copies: copy the allocated pages instead');
-    }
-    await this.accounts.ensureContainer(to.storageAccountId, to.container);
-    const target = await this.client(to);
-    return this.run('copying a snapshot to', to, async () => {
-      const found = await copyState(target);
-      if (found !== 'none') return { finished: found === 'success' };
-      const source =
-        from.storageAccountId.toLowerCase() === to.storageAccountId.toLowerCase()
-          ? (await this.client(from, snapshotId)).url
-          : (await this.grantRead(from, snapshotId, copySourceSeconds)).url;
-      try {
-        // Starts the copy; we look in on it ourselves.
-        const poller = await target.beginCopyFromURL(source, { conditions: { ifNoneMatch: '*' } });
-        poller.stopPolling();
-      } catch (error) {
-        // Another run of the same activity started it first.
-        if (serviceAnswer(error).statusCode !== 409) throw error;
-      }
-      return { finished: (await copyState(target)) === 'success' };
-    });
+    const isSameAccount = from.storageAccountId.toLowerCase() === to.storageAccountId.toLowerCase();
+    return this.copy('copying a snapshot to', to, async () =>
+      isSameAccount
+        ? (await this.client(from, snapshotId)).url
+        : (await this.grantRead(from, snapshotId, copySourceSeconds)).url,
+    );
+  }
+
+  async copyFromUrl(grantSource: () => Promise<string>, to: ReplicaBlob): Promise<{ finished: boolean }> {
+    return this.copy('copying an exported disk to', to, grantSource);
   }
 
   async grantRead(
@@ -224,6 +223,32 @@ class PageBlobReplicaStore implements ReplicaStore {
     const container = await this.accounts.container(blob.storageAccountId, blob.container);
     const client = container.getPageBlobClient(blob.blobName);
     return snapshotId === undefined ? client : client.withSnapshot(snapshotId);
+  }
+
+  private async copy(
+    tried: string,
+    to: ReplicaBlob,
+    grantSource: () => Promise<string>,
+  ): Promise<{ finished: boolean }> {
+    if (!this.capabilities.copiesFromSnapshotsAreIndependent) {
+      throw new Error('this store makes no independent copies: copy the allocated pages instead');
+    }
+    await this.accounts.ensureContainer(to.storageAccountId, to.container);
+    const target = await this.client(to);
+    return this.run(tried, to, async () => {
+      const found = await copyState(target);
+      if (found !== 'none') return { finished: found === 'success' };
+      const source = await grantSource();
+      try {
+        // Starts the copy; we look in on it ourselves.
+        const poller = await target.beginCopyFromURL(source, { conditions: { ifNoneMatch: '*' } });
+        poller.stopPolling();
+      } catch (error) {
+        // Another run of the same activity started it first.
+        if (serviceAnswer(error).statusCode !== 409) throw error;
+      }
+      return { finished: (await copyState(target)) === 'success' };
+    });
   }
 
   private async lengthOf(blob: ReplicaBlob): Promise<number> {
@@ -285,6 +310,17 @@ async function copyState(target: PageBlobClient): Promise<'none' | 'pending' | '
   } catch (error) {
     if (serviceAnswer(error).statusCode === 404) return 'none';
     throw error;
+  }
+}
+
+async function endCopy(target: PageBlobClient): Promise<void> {
+  const { copyId } = await target.getProperties();
+  if (copyId === undefined) return;
+  try {
+    await target.abortCopyFromURL(copyId);
+  } catch (error) {
+    // It finished meanwhile.
+    if (serviceAnswer(error).code !== 'NoPendingCopyOperation') throw error;
   }
 }
 

@@ -18,6 +18,7 @@ const localAzureFile = z.object({
       kind: z.enum(['standard', 'premium']),
       blobEndpoint: z.url({ protocol: /^https?$/ }),
       accountKey: base64Key,
+      location: z.string().min(1).exactOptional(),
     }),
   ),
   networks: z.array(
@@ -102,12 +103,13 @@ class LocalAzure implements CloudInventory {
   }
 
   async storageAccounts(): Promise<CloudStorageAccount[]> {
-    return (await this.file()).storageAccounts.map(({ name, kind, blobEndpoint, accountKey }) => ({
+    return (await this.file()).storageAccounts.map(({ name, kind, blobEndpoint, accountKey, location }) => ({
       armId: storageAccountId(name),
       name,
       kind,
       blobEndpoint,
       credential: { kind: 'sharedKey', accountName: name, accountKey },
+      ...(location !== undefined && { location }),
     }));
   }
 

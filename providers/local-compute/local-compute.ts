@@ -1,11 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { UnderstudyError } from '../../core/domain/errors.js';
+import { subnetNamed } from '../../core/domain/failover/placement.js';
 import type { CloudCompute, CloudVm, CloudVmSpecification, DiskSource } from '../../core/ports/cloud-compute.js';
-import type { CloudInventory, CloudNetwork } from '../../core/ports/cloud-inventory.js';
+import type { CloudInventory } from '../../core/ports/cloud-inventory.js';
 import type { ReplicaBlob } from '../../core/domain/protected-item/protected-item.js';
 import { FencedError, type ReplicaStore } from '../../core/ports/replica-store.js';
 import { StateConflictError, type StateRow, type StateTable } from '../../core/ports/state-table.js';
+import { cloudVmSpecificationSchema } from '../../core/records/cloud-vm-specification.js';
 import { usableAddresses } from './addresses.js';
 
 /**
@@ -29,29 +31,8 @@ const publicAddressPrefix = '203.0.113.0/24';
 /** Racing writers settle within a few rounds; more means that something is wrong. */
 const conflictRoundsMax = 20;
 
-const blobSchema = z.object({ storageAccountId: z.string(), container: z.string(), blobName: z.string() });
-const vmSchema = z.object({
-  vmArmId: z.string(),
-  name: z.string(),
-  size: z.string(),
-  generation: z.union([z.literal(1), z.literal(2)]),
-  osType: z.string(),
-  networkId: z.string().exactOptional(),
-  subnetName: z.string().exactOptional(),
-  publicAddress: z.boolean().exactOptional(),
-  disks: z.array(
-    z.object({
-      name: z.string(),
-      lun: z.number(),
-      isOsDisk: z.boolean(),
-      blob: blobSchema,
-      sizeBytes: z.number(),
-    }),
-  ),
-  tags: z.record(z.string(), z.string()),
-});
 const recordSchema = z.object({
-  specification: vmSchema,
+  specification: cloudVmSpecificationSchema,
   powerState: z.enum(['created', 'running', 'stopped']),
   /** Snapshots that hold a disk still for a reader. */
   exports: z.array(z.object({ exportName: z.string(), lun: z.number(), snapshotId: z.string() })).default([]),
@@ -239,7 +220,8 @@ class LocalCompute implements CloudCompute {
   private async place(specification: CloudVmSpecification): Promise<VmRecord['placement']> {
     if (specification.networkId === undefined) return undefined;
     const network = await this.inventory.network(specification.networkId);
-    const subnet = chooseSubnet(network, specification.subnetName);
+    const subnet = subnetNamed(specification.subnetName, network.subnets);
+    if (!subnet) throw new Error(`network ${network.armId} has no subnets`);
     const own = await this.freeAddress(`address!${rowKeyPart(network.armId)}!`, subnet.addressPrefix);
     const open =
       specification.publicAddress === true ? await this.freeAddress('public!', publicAddressPrefix) : undefined;
@@ -276,13 +258,6 @@ class LocalCompute implements CloudCompute {
     }
     return undefined;
   }
-}
-
-/** The named one where the network has it, else the first in the network's order. */
-function chooseSubnet(network: CloudNetwork, wanted: string | undefined): CloudNetwork['subnets'][number] {
-  const subnet = network.subnets.find(({ name }) => name.toLowerCase() === wanted?.toLowerCase()) ?? network.subnets[0];
-  if (!subnet) throw new Error(`network ${network.armId} has no subnets`);
-  return subnet;
 }
 
 function toVm(record: VmRecord): CloudVm {

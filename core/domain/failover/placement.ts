@@ -11,6 +11,12 @@ export function chooseSubnet(
   return (subnets.find(({ name }) => sourceSubnets.includes(name.toLowerCase())) ?? subnets[0])?.name;
 }
 
+/** The named one, in any case of letters, where the network has it, else the first in the network's order. */
+export const subnetNamed = <Subnet extends { name: string }>(
+  name: string | undefined,
+  subnets: readonly Subnet[],
+): Subnet | undefined => subnets.find((subnet) => subnet.name.toLowerCase() === name?.toLowerCase()) ?? subnets[0];
+
 /** In a test failover: the one named as at the source, else the first alphabetically. */
 export const chooseTestSubnet = (
   vm: Pick<SiteVm, 'nics'> | undefined,

@@ -147,6 +147,14 @@ export const classificationByCode: Readonly<Record<string, Classification>> = {
   US6025: unrecoverable('defect', 'relay'),
   US6026: unrecoverable('defect', 'relay'),
   US6040: recoverable('network', 'both'),
+  US6060: recoverable('network', 'app'),
+  US6061: unrecoverable('authorization', 'app'),
+  US6062: unrecoverable('configuration', 'app'),
+  US6063: recoverable('unforeseen', 'app'),
+  US6064: unrecoverable('configuration', 'app'),
+  US6065: recoverable('unforeseen', 'app'),
+  US6066: unrecoverable('configuration', 'app'),
+  US6067: unrecoverable('configuration', 'app'),
 };
 
 /** What nobody foresaw may pass, and is tried again. */

@@ -174,6 +174,17 @@ export function cloudComputeConformance(
     }
   });
 
+  check('once a VM is deleted with its disks, another one may take its id', async (subject) => {
+    const { compute } = subject;
+    const { vmArmId } = await compute.createVm(await specificationOf(subject));
+    await compute.startVm(vmArmId);
+    await compute.deleteVm(vmArmId, { deleteDisks: true });
+    const other = await specificationOf(subject, { vmArmId, size: 'Standard_D4s_v3' });
+    const vm = await compute.createVm(other);
+    assert.deepEqual(vm, { ...other, ...vm, powerState: 'created' });
+    assert.deepEqual(vm.disks, other.disks);
+  });
+
   check('of racing VMs no two get one address; a full subnet is refused', async (subject) => {
     const { compute } = subject;
     // 16 addresses, of which Azure keeps the first four and the last.

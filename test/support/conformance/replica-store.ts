@@ -285,4 +285,27 @@ export function replicaStoreConformance(
     assert.equal((await store.properties(target))?.lengthBytes, diskBytes);
     assert((await store.readPages(target, mib, 64 * kib)).equals(data));
   });
+
+  check('a copy of what a URL reads, where offered, is whole; the URL is asked for once', async (store, disk) => {
+    const target = { ...disk, blobName: `${disk.blobName}.copy` };
+    await withFence(store, disk);
+    const data = randomBytes(64 * kib);
+    await store.writePages(disk, mib, data, first);
+    const { url } = await store.grantRead(disk, await snapshotOf(store, disk, first), 300);
+    let asked = 0;
+    const grantSource = async () => {
+      asked++;
+      return url;
+    };
+    if (!store.capabilities.copiesFromSnapshotsAreIndependent) {
+      await assert.rejects(store.copyFromUrl(grantSource, target));
+      return;
+    }
+    let rounds = 0;
+    while (!(await store.copyFromUrl(grantSource, target)).finished) assert(++rounds < 100);
+    assert.deepEqual(await store.copyFromUrl(grantSource, target), { finished: true });
+    assert.equal(asked, 1);
+    await store.writePages(disk, mib, Buffer.alloc(64 * kib, 1), first);
+    assert((await store.readPages(target, mib, 64 * kib)).equals(data));
+  });
 }

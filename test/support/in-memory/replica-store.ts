@@ -180,20 +180,11 @@ export class InMemoryReplicaStore implements ReplicaStore {
     snapshotId: string | undefined,
     to: ReplicaBlob,
   ): Promise<{ finished: boolean }> {
-    return this.faults.around('copySnapshot', () => {
-      assert(this.capabilities.copiesFromSnapshotsAreIndependent, 'this store makes no independent copies');
-      const content = this.content(from, snapshotId);
-      // Takes two calls, as a copy in the cloud does: started, then found finished.
-      if (this.disks.has(keyOf(to))) return { finished: true };
-      this.disks.set(keyOf(to), {
-        lengthBytes: this.disk(from).lengthBytes,
-        version: ++this.versions,
-        sequenceNumber: 0,
-        content: new Map(content),
-        snapshots: new Map(),
-      });
-      return { finished: false };
-    });
+    return this.faults.around('copySnapshot', () => this.copy(async () => ({ from, snapshotId }), to));
+  }
+
+  async copyFromUrl(grantSource: () => Promise<string>, to: ReplicaBlob): Promise<{ finished: boolean }> {
+    return this.faults.around('copyFromUrl', () => this.copy(async () => granted(await grantSource()), to));
   }
 
   blobNames(): string[] {
@@ -210,16 +201,34 @@ export class InMemoryReplicaStore implements ReplicaStore {
     content.set(index, { data, allocated: old?.allocated ?? new Uint8Array(pagesPerChunk) });
   }
 
-  /** A name for the snapshot, which nothing answers under. */
+  /** A name for the snapshot, which nothing but `copyFromUrl` answers to. */
   async grantRead(
     blob: ReplicaBlob,
     snapshotId: string | undefined,
     ttlSeconds: number,
   ): Promise<{ url: string; expiresAt: string }> {
     return this.faults.around('grantRead', () => ({
-      url: `memory://${blob.container}/${blob.blobName}?snapshot=${encodeURIComponent(snapshotId ?? '')}`,
+      url: `memory://blobs?${new URLSearchParams({ ...blob, ...(snapshotId !== undefined && { snapshotId }) }).toString()}`,
       expiresAt: new Date(Date.now() + ttlSeconds * 1000).toISOString(),
     }));
+  }
+
+  /** Takes two calls, as a copy in the cloud does: started, then found finished. */
+  private async copy(
+    grant: () => Promise<{ from: ReplicaBlob; snapshotId: string | undefined }>,
+    to: ReplicaBlob,
+  ): Promise<{ finished: boolean }> {
+    assert(this.capabilities.copiesFromSnapshotsAreIndependent, 'this store makes no independent copies');
+    if (this.disks.has(keyOf(to))) return { finished: true };
+    const { from, snapshotId } = await grant();
+    this.disks.set(keyOf(to), {
+      lengthBytes: this.disk(from).lengthBytes,
+      version: ++this.versions,
+      sequenceNumber: 0,
+      content: new Map(this.content(from, snapshotId)),
+      snapshots: new Map(),
+    });
+    return { finished: false };
   }
 
   private disk(blob: ReplicaBlob): Disk {
@@ -272,6 +281,17 @@ function* slices(
     yield { index: Math.floor(at / chunkBytes), from, to, done };
     done += to - from;
   }
+}
+
+function granted(url: string): { from: ReplicaBlob; snapshotId: string | undefined } {
+  const { searchParams } = new URL(url);
+  const read = (name: string): string => searchParams.get(name) ?? '';
+  const from = {
+    storageAccountId: read('storageAccountId'),
+    container: read('container'),
+    blobName: read('blobName'),
+  };
+  return { from, snapshotId: searchParams.get('snapshotId') ?? undefined };
 }
 
 const keyOf = (blob: ReplicaBlob): string =>

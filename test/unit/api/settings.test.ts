@@ -21,6 +21,13 @@ test('without the switch the app asks for tokens', () => {
   assert.equal(readSettings(rest).authentication, 'entra');
 });
 
+test('virtual machines of a failover run here unless Azure is named', () => {
+  assert.equal(readSettings(laptop).compute, 'local');
+  assert.equal(readSettings({ ...laptop, UNDERSTUDY_COMPUTE: '' }).compute, 'local');
+  assert.equal(readSettings({ ...laptop, UNDERSTUDY_COMPUTE: 'azure' }).compute, 'azure');
+  assert.throws(() => readSettings({ ...laptop, UNDERSTUDY_COMPUTE: 'aws' }), { code: 'US1000' });
+});
+
 test('the app refuses to start open to others', () => {
   const { UNDERSTUDY_BOUND_TO: _absent, ...unbound } = laptop;
   assert.throws(() => readSettings(unbound), { code: 'US1000' });

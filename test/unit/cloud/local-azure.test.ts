@@ -54,10 +54,15 @@ test('seeding again takes up another port and keeps the networks that people edi
     await seedLocalAzure(path, seed);
     const cloud = openLocalAzure(path);
     assert.equal((await cloud.networks()).length, 2);
-    const file = JSON.parse(await readFile(path, 'utf8')) as { networks: unknown[] };
+    const file = JSON.parse(await readFile(path, 'utf8')) as { networks: unknown[]; storageAccounts: object[] };
+    Object.assign(file.storageAccounts[0] ?? {}, { location: 'westeurope' });
     file.networks.push({ name: 'dmz', subnets: [{ name: 'only', addressPrefix: '10.9.0.0/24' }] });
     await writeFile(path, JSON.stringify(file));
     assert.equal((await cloud.network(`${group}/Microsoft.Network/virtualNetworks/dmz`)).name, 'dmz');
+    assert.deepEqual(
+      (await cloud.storageAccounts()).map(({ location }) => location),
+      ['westeurope', undefined],
+    );
     await seedLocalAzure(path, { ...seed, blobEndpointBase: 'http://127.0.0.1:20000' });
     const account = await cloud.storageAccount(`${group}/Microsoft.Storage/storageAccounts/premium`);
     assert.equal(account.blobEndpoint, 'http://127.0.0.1:20000/premium');
