@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { exportPoint } from './export.js';
 import { addFailoverCommands, addJobCommands } from './failover-commands.js';
 import { protect } from './protect.js';
+import { addPlanCommands } from './plan-commands.js';
 import { addReplicationCommands } from './replication-commands.js';
 import { formatTable, time } from './table.js';
 import { Vault } from './vault-client.js';
@@ -178,6 +179,7 @@ program
 addReplicationCommands(program, { vault, say, show });
 
 addJobCommands(program, { vault, say, show });
+addPlanCommands(program, { vault, say, show });
 addFailoverCommands(program, { vault, say, show });
 
 program

@@ -132,6 +132,8 @@ export const classificationByCode: Readonly<Record<string, Classification>> = {
   US5125: recoverable('network', 'relay'),
   US5126: recoverable('outOfStep', 'relay'),
   US5127: recoverable('damagedOnTheWay', 'relay'),
+  US5128: unrecoverable('configuration', 'relay'),
+  US5129: unrecoverable('configuration', 'relay'),
   US5190: recoverable('unforeseen', 'relay'),
 
   US6001: unrecoverable('defect', 'app'),

@@ -20,6 +20,7 @@ import {
   untilRound,
   untilSuspended,
 } from '../../support/replication/failback-scene.js';
+import { manual, PlanScene, runbook, script } from '../../support/replication/plan-scene.js';
 import { inWorld } from '../../support/replication/in-world.js';
 
 /**
@@ -143,6 +144,18 @@ async function record(): Promise<ReadonlyMap<string, RecordedTurn>> {
     await say(world, jobName, 'resume');
     await complete(world, jobName);
     await commitAndReprotect(world);
+    await world.untilQuiet();
+  });
+  await inWorld({ worker: recorder }, async (world) => {
+    const plan = new PlanScene(world);
+    await plan.seed([2, 1], {
+      0: { endActions: [script('mount', 'mount.sh'), runbook('tell')] },
+      1: { startActions: [manual('check')] },
+    });
+    const jobName = await plan.begin('PlannedFailover');
+    await plan.suspended(jobName);
+    await plan.say(jobName, 'resume');
+    await plan.ended(jobName);
     await world.untilQuiet();
   });
   return recorder.longest;
