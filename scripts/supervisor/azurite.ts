@@ -105,6 +105,15 @@ async function spawnAzurite(
   return undefined;
 }
 
+/** How the Azurite of a data folder is reached, where it runs. */
+export async function readAzurite(dataFolder: string): Promise<Pick<RunningAzurite, 'connectionString'>> {
+  const run = await readRunFile(join(dataFolder, 'azurite', 'run.json'));
+  if (run?.process === undefined || !isAlive(run.process)) {
+    throw new Error(`nothing runs on the data folder ${dataFolder}: start it with "npm start"`);
+  }
+  return describe(run, run.process.pid, true);
+}
+
 async function readRunFile(path: string): Promise<RunFile | undefined> {
   let text: string;
   try {

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ItemId } from '../../../core/domain/ids.js';
 import { list } from '../../../core/records/access.js';
 import { rows } from '../../../core/records/rows.js';
 import { inWorld } from '../../support/replication/in-world.js';
@@ -209,7 +208,7 @@ test('a run that waits for an operator can be cancelled, and gives back what has
 test('an item that was deleted after the plan was made is told, and the rest is failed over', async () => {
   await inPlan(async (plan, world) => {
     await plan.seed([2]);
-    const gone = plan.items.pop() as ItemId;
+    const gone = plan.items.pop()!;
     const stored = (await list(world.table, rows.items(sampleVaultId))).find(({ value }) => value.itemId === gone);
     assert(stored);
     await world.table.transact(stored.ref.partition, [{ kind: 'delete', rowKey: stored.ref.rowKey }]);

@@ -12,7 +12,7 @@ const elsewhere = new Set([
   // Reading a VHD file; orders and jobs.
   ...['US2020', 'US2021', 'US3020', 'US3022', 'US3023', 'US3025'],
   // The cloud's network and virtual machines, which a failover needs.
-  ...['US6011', 'US6050', 'US6051', 'US6052', 'US6053', 'US6070'],
+  ...['US6011', 'US6050', 'US6051', 'US6052', 'US6053', 'US6054', 'US6070'],
   // The site's own process, what guests and judges ask of it.
   ...['US5002', 'US5006', 'US5017'],
   // Registering and starting a relay; a warning after a failover.
