@@ -13,6 +13,7 @@ import {
   startEnvironment,
   type Environment,
 } from '../supervisor/environment.js';
+import { failBack, type ReturnedDisk } from './fail-back.js';
 import { judgeFailover, type JudgedDisk } from './judge-failover.js';
 import { runSite } from './run-site.js';
 
@@ -31,7 +32,10 @@ const pointsWanted = 4;
 /** Longer than this for one stage, and something is stuck. */
 const stageTimeoutMs = 120_000;
 
-/** Protect, replicate, fail over, commit, compare. Resolves with whether every disk equals its source. */
+/**
+ * Protect, replicate, fail over, commit, compare; then fail back, commit, replicate again, and compare again. Resolves with whether
+ * every disk equals its source.
+ */
 export async function runDemo(options: DemoOptions): Promise<boolean> {
   const startedAt = Date.now();
   const tell = (message: string): void => {
@@ -75,9 +79,31 @@ export async function runDemo(options: DemoOptions): Promise<boolean> {
         'result',
       ]),
     );
-    const passed = rows.length > 0 && rows.every((row) => row.result === 'identical');
     options.tell('');
-    tell(`${passed ? 'every disk equals its source at the recovery point' : 'SOME DISKS DIFFER FROM THEIR SOURCE'}`);
+    const returned: ReturnedDisk[] = [];
+    for (const [vmName, { found }] of replicated) {
+      const outFolder = join(options.folder, 'compare');
+      const { signal } = options;
+      returned.push(
+        ...(await failBack({ vault, environment, found, vmName, dataFolder, siteFolder, outFolder, signal, tell })),
+      );
+    }
+    options.tell('');
+    options.tell(
+      formatTable(returned, [
+        'vm',
+        'disk',
+        'fetched MiB (VM)',
+        'sent since MiB',
+        'came back',
+        'replicated again',
+        'result',
+      ]),
+    );
+    const all = [...rows, ...returned];
+    const passed = rows.length > 0 && returned.length === rows.length && all.every((row) => row.result === 'identical');
+    options.tell('');
+    tell(`${passed ? 'every disk equals its source, there, back, and replicated again' : 'SOME DISKS DIFFER'}`);
     tell(
       `relay: ${await memoryOf(environment.processes.relay.pid)}; devhost: ${await memoryOf(environment.processes.devhost.pid)}`,
     );
