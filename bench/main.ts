@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { benchChurn } from './churn.js';
 import { benchDataplane } from './dataplane.js';
 import { benchDurableEngine } from './durable-engine.js';
+import { benchFailover } from './failover.js';
 import { benchManyVms, type ManyVmsOptions } from './many-vms.js';
 import { benchReplication } from './replication.js';
 import { benchResync } from './resync.js';
@@ -20,6 +21,10 @@ const benches = {
   resync: { run: benchResync, title: '2 GiB image: resynchronization after 1% changed, beside rsync' },
   replication: { run: benchReplication, title: '2 GiB image: first replication, then a cycle after 1% changed' },
   'many-vms': { run: benchManyVms, title: 'many VMs of small churn at 300 s: missed cycles and the cost of each' },
+  failover: {
+    run: benchFailover,
+    title: 'a failover’s copies by the data, not the disk’s size; a plan by its slowest chain',
+  },
   churn: { run: benchChurn, title: 'one VM: scattered writes a second that it can hold with RPO under a minute' },
 } satisfies Record<string, Bench>;
 type BenchName = keyof typeof benches;
