@@ -244,7 +244,9 @@ export const activities = {
     JobWorkflowInput & { isFinal: boolean },
     { kind: 'begun' | 'exporting' } | { kind: 'superseded' }
   >('beginFailbackRound'),
-  readFailback: activity<JobWorkflowInput & { awaited: 'copied' | 'replaced' }, FailbackProgress>('readFailback'),
+  readFailback: activity<JobWorkflowInput & { awaited: 'prepared' | 'copied' | 'replaced' }, FailbackProgress>(
+    'readFailback',
+  ),
   /** The job waits until an operator completes the failback. */
   suspendFailback: activity<JobWorkflowInput, ItemOutcome>('suspendFailback'),
   readCompletion: activity<{ vaultId: VaultId; jobName: JobName }, { kind: 'waiting' | 'completed' | 'cancelled' }>(

@@ -134,9 +134,11 @@ const exportNameOf = (jobName: string, isFinal: boolean): string => `${jobName}-
 export const makeBeginFailbackRound =
   ({
     table,
+    clock,
     compute,
-  }: Pick<ActivityDependencies, 'table' | 'compute'>): Activity<typeof activities.beginFailbackRound> =>
+  }: Needs & Pick<ActivityDependencies, 'compute'>): Activity<typeof activities.beginFailbackRound> =>
   async (input) => {
+    const startedAt = (await clock.now()).toString();
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
     if (!owned(stored, input) || !failingBack(stored.value, input)) return superseded;
     const item = stored.value;
@@ -156,7 +158,7 @@ export const makeBeginFailbackRound =
         ...current,
         disks: current.disks.map((disk) => ({ ...disk, digestedThroughBytes: 0 })),
         replication: { ...replication, epoch },
-        failback: { ...current.failback, round: { epoch, isFinal: input.isFinal, exportName, sources } },
+        failback: { ...current.failback, round: { epoch, isFinal: input.isFinal, startedAt, exportName, sources } },
       };
     });
     return outcome.kind === 'done' ? { kind: 'begun' } : superseded;
@@ -172,6 +174,9 @@ const exportedDisks = ({ disks, target, protectionId }: ProtectedItem, exportNam
 /** How long the relay may be silent while the VM runs in Azure: a line that is cut costs nothing but time then. */
 const synchronizingSilenceSeconds = 24 * 60 * 60;
 
+/** How long the relay may have an error while the VM runs nowhere. */
+const finalErrorSeconds = 15 * 60;
+
 export const makeReadFailback =
   ({ table, clock }: Needs): Activity<typeof activities.readFailback> =>
   async (input) => {
@@ -179,12 +184,23 @@ export const makeReadFailback =
     const refused = refusals(owned(stored, input) ? stored.value : undefined, input);
     if (!stored || refused.length > 0) return { kind: 'failed', failures: refused };
     const item = stored.value;
-    const { round, swap } = item.failback ?? {};
-    if (input.awaited === 'copied' ? round?.copied !== undefined : swap === 'done') return { kind: 'done' };
+    const { round, swap, prepared } = item.failback ?? {};
+    const isThere = {
+      prepared: prepared === true,
+      copied: round?.copied !== undefined,
+      replaced: swap === 'done',
+    };
+    if (isThere[input.awaited]) return { kind: 'done' };
     const job = await read(table, rows.job(input.vaultId, input.jobName));
     if (job?.value.cancelRequestedAt !== undefined) return { kind: 'cancelled' };
     const blocking = [item.replication.relayError, item.replication.lastError].find((error) => error?.blocking);
     if (blocking !== undefined) return { kind: 'failed', failures: [failbackStopped(item.vmName, blocking)] };
+    const now = await clock.now();
+    const { relayError } = item.replication;
+    // The VM is off: what passes by itself, but not soon, is not waited for.
+    if (round?.isFinal && relayError && secondsSince(round.startedAt, now) > finalErrorSeconds) {
+      return { kind: 'failed', failures: [failbackStopped(item.vmName, relayError)] };
+    }
     const patience = round?.isFinal === true ? undefined : synchronizingSilenceSeconds;
     if (!(await hasContact({ table, clock }, input.vaultId, item, patience))) {
       return { kind: 'failed', failures: [noContact(item)] };

@@ -53,12 +53,14 @@ export const failback = orchestrator<FailbackInput, { succeeded: boolean } | und
 function* run(context: OrchestrationContext, input: FailbackInput, job: JobWorkflowInput): Steps<RunEnd> {
   let { stage } = input;
   if (stage === undefined) {
+    yield* begin(context, input, job);
+    stage = 'preparing';
+  }
+  if (stage === 'preparing') {
+    if (!(yield* isDone(context, job, 'prepared'))) return { kind: 'again', stage };
     stage = input.synchronizeFirst ? 'synchronizing' : 'finalRound';
-    if (stage === 'synchronizing') yield* beginSynchronizing(context, input, job);
-    else {
-      yield* begin(context, input, job);
-      yield* beginFinalRound(context, job);
-    }
+    if (stage === 'synchronizing') yield* beginSynchronizing(context, job);
+    else yield* beginFinalRound(context, job);
   }
   if (stage === 'synchronizing') {
     if (!(yield* isDone(context, job, 'copied'))) return { kind: 'again', stage };
@@ -85,8 +87,7 @@ function* run(context: OrchestrationContext, input: FailbackInput, job: JobWorkf
 
 type Wanted = Pick<FailbackInput, 'createOnHostId'>;
 
-export function* beginSynchronizing(context: OrchestrationContext, wanted: Wanted, job: JobWorkflowInput): Steps<void> {
-  yield* begin(context, wanted, job);
+export function* beginSynchronizing(context: OrchestrationContext, job: JobWorkflowInput): Steps<void> {
   yield* startTask(context, job, 'VmFailbackSynchronize');
   yield* beginRound(context, job, false);
 }
@@ -96,6 +97,7 @@ export function* begin(context: OrchestrationContext, { createOnHostId }: Wanted
   yield* startTask(context, job, 'VmFailbackPrerequisitesCheck');
   require(yield* insist(context, () => call(context, activities.checkFailback, asked)));
   requireOwned(yield* insist(context, () => call(context, activities.beginFailback, asked)), job);
+  yield* startTask(context, job, 'VmFailbackPreparePrimary');
 }
 
 export function* beginFinalRound(context: OrchestrationContext, job: JobWorkflowInput): Steps<void> {
@@ -129,7 +131,7 @@ function* beginRound(context: OrchestrationContext, job: JobWorkflowInput, isFin
 export function* isDone(
   context: OrchestrationContext,
   job: JobWorkflowInput,
-  awaited: 'copied' | 'replaced',
+  awaited: 'prepared' | 'copied' | 'replaced',
 ): Steps<boolean> {
   for (let look = 0; look < looksOfRunMax; look++) {
     const read = yield* insist(context, () => call(context, activities.readFailback, { ...job, awaited }));

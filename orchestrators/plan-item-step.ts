@@ -68,31 +68,31 @@ function* work(context: OrchestrationContext, input: PlanItemStepInput, job: Job
   }
 }
 
+/** Its first step, whichever that is, has the site ready the VM before the one in Azure is touched. */
 function* failBack(context: OrchestrationContext, input: PlanItemStepInput, job: JobWorkflowInput): Steps<StepEnd> {
-  const { stage, synchronizeFirst } = input;
-  switch (input.step) {
-    case 'shutDown':
-      if (stage === undefined) yield* failback.beginSynchronizing(context, input, job);
-      return (yield* failback.isDone(context, job, 'copied'))
-        ? { kind: 'done' }
-        : { kind: 'again', stage: 'synchronizing' };
-    case 'boot':
-      if (stage === undefined) yield* failback.handOver(context, job);
-      return yield* ended(failback.awaitSiteStart(context, job));
-    default: {
-      if (stage === undefined) {
-        if (!synchronizeFirst) yield* failback.begin(context, input, job);
-        yield* failback.beginFinalRound(context, job);
-      }
-      if (stage !== 'replacing') {
-        if (!(yield* failback.isDone(context, job, 'copied'))) return { kind: 'again', stage: 'finalRound' };
-        yield* failback.orderReplacement(context, job);
-      }
-      return (yield* failback.isDone(context, job, 'replaced'))
-        ? { kind: 'done' }
-        : { kind: 'again', stage: 'replacing' };
-    }
+  let { stage } = input;
+  const { step, synchronizeFirst } = input;
+  if (step === 'boot') {
+    if (stage === undefined) yield* failback.handOver(context, job);
+    return yield* ended(failback.awaitSiteStart(context, job));
   }
+  const isFirst = step === (synchronizeFirst ? 'shutDown' : 'prepare');
+  if (isFirst && stage === undefined) {
+    yield* failback.begin(context, input, job);
+    stage = 'preparing';
+  }
+  if (stage === 'preparing' && !(yield* failback.isDone(context, job, 'prepared'))) return { kind: 'again', stage };
+  if (step === 'shutDown') {
+    if (stage === 'preparing') yield* failback.beginSynchronizing(context, job);
+    const isThere = yield* failback.isDone(context, job, 'copied');
+    return isThere ? { kind: 'done' } : { kind: 'again', stage: 'synchronizing' };
+  }
+  if (stage === undefined || stage === 'preparing') yield* failback.beginFinalRound(context, job);
+  if (stage !== 'replacing') {
+    if (!(yield* failback.isDone(context, job, 'copied'))) return { kind: 'again', stage: 'finalRound' };
+    yield* failback.orderReplacement(context, job);
+  }
+  return (yield* failback.isDone(context, job, 'replaced')) ? { kind: 'done' } : { kind: 'again', stage: 'replacing' };
 }
 
 function* ended(start: Steps<failback.RunEnd>): Steps<StepEnd> {

@@ -37,6 +37,7 @@ export class ItemFailback {
   readonly #view: ItemView;
   readonly #onFetched: () => void;
   /** What the app has been told of this epoch, so that it is not told again and again. */
+  #preparedLock: string | undefined;
   #told: { epoch: number; state: FailbackReport['state'] } | undefined;
 
   constructor(context: RelayContext, log: Logger, view: ItemView, onFetched: () => void) {
@@ -71,6 +72,7 @@ export class ItemFailback {
     if (status.kind !== 'prepared' || status.lockId !== lockId) {
       return { kind: 'work', attempt: 'ready the VM for its failback', run: () => this.#prepare(assignment, order) };
     }
+    if (this.#preparedLock !== lockId) return this.#tellPrepared(assignment, lockId);
     if (replace !== undefined) {
       return {
         kind: 'work',
@@ -138,6 +140,18 @@ export class ItemFailback {
       run: async () => {
         await host.abandonFailback(vmId, protectionId);
         this.#log.warn({ lock: status.lockId }, `the failback of ${vmName} is given up; its disks are as they were`);
+      },
+    };
+  }
+
+  /** Once: from here on the app begins its rounds. */
+  #tellPrepared({ itemId, protectionId, epoch }: Assignment, lockId: string): LaneStep {
+    return {
+      kind: 'work',
+      attempt: 'report that the VM is ready for its failback',
+      run: async () => {
+        await this.#context.client.reportFailback(itemId, { protectionId, epoch, state: 'prepared', fetchedBytes: 0 });
+        this.#preparedLock = lockId;
       },
     };
   }

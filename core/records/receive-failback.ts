@@ -28,6 +28,8 @@ function withReport(item: ProtectedItem, failback: Failback, { state, fetchedByt
   const { round, swap } = failback;
   const isUnderWay = item.replication.phase === 'failback';
   switch (state) {
+    case 'prepared':
+      return isUnderWay && !failback.prepared ? { ...failback, prepared: true } : failback;
     case 'copied':
       if (!isUnderWay || round === undefined || round.copied !== undefined) return failback;
       return { ...failback, round: { ...round, copied: { fetchedBytes } } };

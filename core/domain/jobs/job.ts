@@ -137,6 +137,7 @@ export const jobKinds = {
     friendlyName: 'Planned failover to the primary site',
     tasks: [
       { name: 'VmFailbackPrerequisitesCheck', friendlyName: 'Prerequisites check for failback' },
+      { name: 'VmFailbackPreparePrimary', friendlyName: 'Preparing the virtual machine at the primary site' },
       { name: 'VmFailbackShutdownVmOnRecovery', friendlyName: 'Shut down the virtual machine in Azure' },
       { name: 'VmFailbackFinalSync', friendlyName: 'Bringing the last changes to the primary site' },
       { name: 'VmFailbackReplaceDisks', friendlyName: 'Replacing the disks at the primary site' },
@@ -148,6 +149,7 @@ export const jobKinds = {
     friendlyName: 'Planned failover to the primary site, with data synchronized before',
     tasks: [
       { name: 'VmFailbackPrerequisitesCheck', friendlyName: 'Prerequisites check for failback' },
+      { name: 'VmFailbackPreparePrimary', friendlyName: 'Preparing the virtual machine at the primary site' },
       { name: 'VmFailbackSynchronize', friendlyName: 'Synchronizing data while the virtual machine runs in Azure' },
       { name: 'VmFailbackShutdownVmOnRecovery', friendlyName: 'Shut down the virtual machine in Azure' },
       { name: 'VmFailbackFinalSync', friendlyName: 'Bringing the last changes to the primary site' },

@@ -48,6 +48,8 @@ export interface Failback {
   createOnHostId?: string;
   /** The VM ran in Azure when the failback began: it runs again if that is given up, and at the site if not. */
   vmRan: boolean;
+  /** The VM at the site is locked and has its side images: only then the VM in Azure is touched. */
+  prepared?: true;
   round?: FailbackRound;
   /** `ordered`: the site may replace the VM's disks. `done`: it has; the VM is the site's, and may start there. */
   swap?: 'ordered' | 'done';
@@ -67,6 +69,7 @@ export interface Failback {
 export interface FailbackRound {
   epoch: number;
   isFinal: boolean;
+  startedAt: string;
   /** The name under which the cloud holds the disks still. */
   exportName: string;
   sources: { diskId: DiskId; blob: ReplicaBlob; snapshotId?: string }[];

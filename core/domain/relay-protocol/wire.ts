@@ -245,13 +245,13 @@ export const diskRequest = z.object({ protectionId: z.string(), epoch, diskId: z
 export const diskResponse = z.object({ url: z.string(), expiresAt: instant });
 
 /**
- * POST /relay/v1/items/{itemId}/failback: `copied`: the side images equal the disks of this epoch's round, so many bytes of which
+ * POST /relay/v1/items/{itemId}/failback: `prepared`: the VM is locked and has its side images. `copied`: the side images equal the disks of this epoch's round, so many bytes of which
  * were fetched. `replaced`: they took the disks' places. `started`: the VM's lock is lifted, and with it the VM was started.
  */
 export const failbackReport = z.object({
   protectionId: z.string(),
   epoch,
-  state: z.enum(['copied', 'replaced', 'started']),
+  state: z.enum(['prepared', 'copied', 'replaced', 'started']),
   fetchedBytes: bytes,
 });
 export type FailbackReport = z.infer<typeof failbackReport>;

@@ -46,7 +46,7 @@ export interface FailbackInput extends JobWorkflowInput {
   /** Where the site has the VM no more, it is made anew on this host. */
   createOnHostId?: string;
   /** How far it has come: carried over from run to run. */
-  stage?: 'synchronizing' | 'synchronized' | 'finalRound' | 'replacing' | 'starting';
+  stage?: 'preparing' | 'synchronizing' | 'synchronized' | 'finalRound' | 'replacing' | 'starting';
 }
 
 /** One step of an item's failover, as its recovery plan orders it. `prepare`: all but the VM's start. */

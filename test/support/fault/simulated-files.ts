@@ -131,6 +131,7 @@ export function takeOverFiles(): void {
   one('readdir', false, fs.readdirSync);
   one('access', false, fs.accessSync);
   one('stat', false, fs.statSync);
+  one('statfs', false, fs.statfsSync);
   two('rename', fs.renameSync);
   two('copyFile', fs.copyFileSync);
 }

@@ -91,7 +91,7 @@ export class FaultWorld {
   readonly table = new InMemoryStateTable();
   readonly transfers = new InMemoryTransferStore();
   readonly replicas = new InMemoryReplicaStore({ copiesFromSnapshotsAreIndependent: true });
-  readonly compute = new InMemoryCloudCompute();
+  readonly compute = new InMemoryCloudCompute(this.replicas);
   readonly log: string[] = [];
   /** How far clocks are off. */
   readonly skew = { relayMs: 0, siteMs: 0, signatureMs: 0 };
@@ -396,7 +396,12 @@ export class FaultWorld {
         if (this.damageNextUploads > 0) this.#damage(options.url, random);
         return uploaded;
       },
-      readRange: (...args) => blobs.readRange(...args),
+      readRange: (url, offsetBytes, lengthBytes, signal) =>
+        this.replicas.isGrant(url)
+          ? this.line.exchange(() =>
+              this.uploads.call('readRange', () => this.replicas.readGranted(url, offsetBytes, lengthBytes)),
+            )
+          : blobs.readRange(url, offsetBytes, lengthBytes, signal),
     };
   }
 

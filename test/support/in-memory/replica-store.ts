@@ -213,6 +213,22 @@ export class InMemoryReplicaStore implements ReplicaStore {
     }));
   }
 
+  isGrant(url: string): boolean {
+    return url.startsWith('memory://blobs?');
+  }
+
+  /** What whoever holds the grant can read. */
+  async readGranted(url: string, offsetBytes: number, lengthBytes: number): Promise<Buffer> {
+    const query = new URL(url).searchParams;
+    const part = (name: string): string => query.get(name) ?? '';
+    const blob = {
+      storageAccountId: part('storageAccountId'),
+      container: part('container'),
+      blobName: part('blobName'),
+    };
+    return this.readPages(blob, offsetBytes, lengthBytes, query.get('snapshotId') ?? undefined);
+  }
+
   /** Takes two calls, as a copy in the cloud does: started, then found finished. */
   private async copy(
     grant: () => Promise<{ from: ReplicaBlob; snapshotId: string | undefined }>,

@@ -30,13 +30,21 @@ export async function failedOver(world: WorkflowWorld): Promise<void> {
   await world.untilState('FailoverCommitted');
 }
 
-export const beginFailback = (world: WorkflowWorld, synchronizeFirst = true): Promise<JobName> =>
-  world.operate(
+/** The relay readies the VM at the site where it is asked to. */
+export async function beginFailback(world: WorkflowWorld, synchronizeFirst = true): Promise<JobName> {
+  const jobName = await world.operate(
     synchronizeFirst ? jobKinds.failbackAfterSynchronization : jobKinds.failback,
     workflowNames.failback,
     'failbackStarted',
     { synchronizeFirst },
   );
+  await world.until(async () => {
+    const { failback, activeJob } = await world.currentItem();
+    return activeJob === undefined || failback?.jobName === jobName;
+  }, 'the failback to begin');
+  if ((await world.currentItem()).failback !== undefined) await report(world, 'prepared');
+  return jobName;
+}
 
 /** What the relay would report of the round, or swap, that the row asks for. */
 export async function report(world: WorkflowWorld, state: FailbackReport['state']): Promise<void> {

@@ -281,6 +281,9 @@ export class PlanScene {
       });
     }
     const done = { protectionId, epoch, fetchedBytes: 0 };
+    if (phase === 'failback' && failback?.prepared === undefined) {
+      await receiveFailback(table, sampleVaultId, itemId, { ...done, state: 'prepared' });
+    }
     if (phase === 'failback' && failback?.round?.copied === undefined && failback?.round !== undefined) {
       await receiveFailback(table, sampleVaultId, itemId, { ...done, state: 'copied' });
     }
