@@ -63,19 +63,31 @@ export function* callEach<Input, Output>(
 }
 
 /** Seconds between attempts of a job's step that failed by a fault that may pass. */
-const stepWaitsSeconds = [2, 5, 15, 30] as const;
+const stepWaitsSeconds: readonly number[] = [2, 5, 15, 30];
+
+/** What the step asked for goes on in the cloud, for example the import of a large disk (docs/errors.md): no fault, but a wait. */
+const goesOnInCloudCode = 'US6065';
+const cloudWaitSeconds = 30;
+const cloudWaitsMax = (4 * 60 * 60) / cloudWaitSeconds;
 
 /** For jobs: faults that may pass are tried again a few times before the job fails with them. */
 export function* insist<Output>(context: OrchestrationContext, step: () => Steps<Output>): Steps<Output> {
-  for (const waitSeconds of stepWaitsSeconds) {
+  const waits = [...stepWaitsSeconds];
+  for (let cloudWaits = 0; ;) {
     try {
       return yield* step();
     } catch (error) {
       if (!(error instanceof ActivityFailedError) || error.failure.retry === 'never') throw error;
+      if (error.failure.code === goesOnInCloudCode && cloudWaits < cloudWaitsMax) {
+        cloudWaits++;
+        yield* sleep(context, cloudWaitSeconds);
+        continue;
+      }
+      const waitSeconds = waits.shift();
+      if (waitSeconds === undefined) throw error;
+      yield* sleep(context, waitSeconds);
     }
-    yield* sleep(context, waitSeconds);
   }
-  return yield* step();
 }
 
 export function* sleep(context: OrchestrationContext, seconds: number): Steps<void> {
