@@ -196,12 +196,25 @@ export const makeBeginReverseReplication =
     const change = await changeItem(table, input, (item) => {
       if (item.replication.ownedBy === input.jobName) return { kind: 'unchanged' };
       if (!mayWork(item, input.jobName)) return { kind: 'superseded' };
-      const { stopReason: _, finalCycle: _final, receivedTakenAt: _taken, ...replication } = item.replication;
+      // A pause of before the failover is over, as is all that was told of that time.
+      const {
+        stopReason: _,
+        finalCycle: _final,
+        receivedTakenAt: _taken,
+        pausedAt: _paused,
+        ...replication
+      } = item.replication;
       return {
         kind: 'changed',
         item: {
           ...item,
-          replication: { ...replication, phase: 'delta', epoch: replication.epoch + 1, ownedBy: input.jobName },
+          replication: {
+            ...replication,
+            phase: 'delta',
+            paused: false,
+            epoch: replication.epoch + 1,
+            ownedBy: input.jobName,
+          },
         },
       };
     });

@@ -57,6 +57,8 @@ export const makeDropReplica =
       if (await deleteRows(table, ref)) return { remaining: true };
     }
     for (const { replica } of item.disks) await replicas.deleteDisk(replica);
+    // What a failback's commit that failed half-way had begun.
+    for (const { blob } of item.failback?.renewal?.disks ?? []) await replicas.deleteDisk(blob);
     // What a change of the point that failed half-way left behind.
     for (const { disks } of item.failover?.replaced ?? []) {
       for (const { blob } of disks) await replicas.deleteDisk(blob);

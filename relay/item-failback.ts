@@ -165,6 +165,7 @@ export class ItemFailback {
       run: async () => {
         const { fetchedBytes } = this.progress();
         await this.#context.client.reportFailback(itemId, { protectionId, epoch, state, fetchedBytes });
+        if (state === 'started') await this.#view.note(assignment, { failedBack: true });
         this.#told = { epoch, state };
         this.#log.info({ epoch, fetchedBytes }, `failback: ${state}`);
       },

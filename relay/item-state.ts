@@ -42,6 +42,8 @@ const itemState = z.object({
   closingCycle: z.number().int().optional(),
   /** The final cycle of a planned failover's lock: chosen when the VM was off, before its logs are switched. */
   final: z.object({ lockId: z.string(), cycle: z.number().int() }).optional(),
+  /** The VM was failed back under this epoch: its tracking began anew, and what came before counts as no missed cycle. */
+  failedBack: z.literal(true).optional(),
   /** Of this epoch's failback round: side images that equal the cloud's disks below, flushed, and what was fetched for it. */
   failback: z
     .object({ comparedThroughBytes: z.record(z.string(), z.number().int()), fetchedBytes: z.number().int() })
@@ -95,6 +97,7 @@ export function stateForAssignment(
   if (stored?.protectionId === protectionId && stored.epoch === epoch) return stored;
   const fresh: ItemState = { version: 1, itemId, protectionId, epoch, missedCycleCount: 0 };
   if (stored?.protectionId !== protectionId) return fresh;
+  if (stored.failedBack === true) return { ...fresh, missedCycleCount: stored.missedCycleCount };
   const { lastSwitchAt, lastApplicationConsistentAt, missedCycleCount, pausedAt, pausedSeconds, interval } = stored;
   return {
     ...fresh,

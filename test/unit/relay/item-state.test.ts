@@ -59,3 +59,13 @@ test('a new epoch keeps the rhythm of the cycles and no promise; another protect
     missedCycleCount: 0,
   });
 });
+
+test('after a failback the rhythm begins anew: what passed in the cloud is no missed cycle', () => {
+  assert.deepEqual(stateForAssignment({ ...state, failedBack: true }, { ...state, epoch: 2 }), {
+    version: 1,
+    itemId: 'i',
+    protectionId: 'p',
+    epoch: 2,
+    missedCycleCount: 2,
+  });
+});
