@@ -20,7 +20,7 @@ import {
   siteStartMinutes,
   unknownHost,
 } from '../core/domain/failover/failback-failures.js';
-import { refusals } from './failures.js';
+import { isCancelWanted, refusals } from './failures.js';
 import { hasContact, noContact } from './planned-failover.js';
 
 type Needs = Pick<ActivityDependencies, 'table' | 'clock'>;
@@ -191,8 +191,7 @@ export const makeReadFailback =
       replaced: swap === 'done',
     };
     if (isThere[input.awaited]) return { kind: 'done' };
-    const job = await read(table, rows.job(input.vaultId, input.jobName));
-    if (job?.value.cancelRequestedAt !== undefined) return { kind: 'cancelled' };
+    if (await isCancelWanted(table, input)) return { kind: 'cancelled' };
     const blocking = [item.replication.relayError, item.replication.lastError].find((error) => error?.blocking);
     if (blocking !== undefined) return { kind: 'failed', failures: [failbackStopped(item.vmName, blocking)] };
     const now = await clock.now();

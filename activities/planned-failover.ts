@@ -1,3 +1,4 @@
+import { cancelledByOperator } from '../core/domain/failover/failback-failures.js';
 import { hasRelayContact } from '../core/domain/health/contact.js';
 import { mayWork } from '../core/domain/protected-item/active-job.js';
 import type { VaultId } from '../core/domain/ids.js';
@@ -9,7 +10,7 @@ import { rows } from '../core/records/rows.js';
 import { done, superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities } from './contract.js';
 import { beginUndoing, deleteFailover, targetFailures, unpinPoints } from './failover.js';
-import { refusals } from './failures.js';
+import { isCancelWanted, refusals } from './failures.js';
 
 type Needs = Pick<ActivityDependencies, 'table' | 'clock'>;
 
@@ -54,6 +55,7 @@ export const makeReadFinalCycle =
     if (!stored || refused.length > 0) return { kind: 'failed', failures: refused };
     const item = stored.value;
     const failures = hindrances(item);
+    if (await isCancelWanted(table, input)) failures.push(cancelledByOperator);
     if (failures.length > 0) return { kind: 'failed', failures };
     const { finalCycle, appliedCycle } = item.replication;
     if (finalCycle !== undefined && appliedCycle >= finalCycle) return { kind: 'applied', cycle: finalCycle };

@@ -64,7 +64,9 @@ export const recoveryPlan = orchestrator<PlanRunInput, { succeeded: boolean }>(
     } catch (error) {
       yield* giveUpAll(context, run);
       const failures = [...run.failures, ...failuresOf(error)];
-      outcome = { kind: error instanceof JobCancelledError ? 'cancelled' : 'failed', failures };
+      // Items that wait hear of a cancel themselves: then they are what the run failed by.
+      const isCancelled = error instanceof JobCancelledError || (yield* isCancelWanted(context, input));
+      outcome = { kind: isCancelled ? 'cancelled' : 'failed', failures };
     }
     const { vaultId, planName, jobName, operation, comments } = input;
     yield* insist(context, () =>
@@ -90,7 +92,6 @@ function* carryOut(context: OrchestrationContext, run: Run, step: PlanStep): Ste
       const group = run.input.groups[step.groupIndex];
       const members = (group?.items ?? []).flatMap(({ itemId }) => run.members.get(itemId) ?? []);
       yield* forEachMember(context, run, members, 'boot');
-      for (const { itemId } of members) run.members.delete(itemId);
     }
   }
 }
@@ -131,7 +132,8 @@ function* forEachMember(context: OrchestrationContext, run: Run, members: Member
       if (result?.succeeded === true) {
         const { finalCycle } = result;
         if (finalCycle !== undefined) run.members.set(member.itemId, { ...member, finalCycle });
-        if (step === 'whole') run.members.delete(member.itemId);
+        // Done for good: nothing of it is given back.
+        if (step === 'whole' || step === 'boot') run.members.delete(member.itemId);
         continue;
       }
       run.members.delete(member.itemId);
@@ -188,9 +190,13 @@ function* giveUpAll(context: OrchestrationContext, run: Run): Steps<void> {
   }
 }
 
-function* refuseCancelled(context: OrchestrationContext, { vaultId, jobName }: PlanRunInput): Steps<void> {
+function* isCancelWanted(context: OrchestrationContext, { vaultId, jobName }: PlanRunInput): Steps<boolean> {
   const { cancelled } = yield* insist(context, () => call(context, activities.readPlanCancel, { vaultId, jobName }));
-  if (cancelled) throw new JobCancelledError([cancelledByOperator]);
+  return cancelled;
+}
+
+function* refuseCancelled(context: OrchestrationContext, input: PlanRunInput): Steps<void> {
+  if (yield* isCancelWanted(context, input)) throw new JobCancelledError([cancelledByOperator]);
 }
 
 /** What an action fails by stops a planned run, and is reported by the others. */

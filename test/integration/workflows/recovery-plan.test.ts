@@ -205,6 +205,22 @@ test('a run that waits for an operator can be cancelled, and gives back what has
   });
 });
 
+test('a cancel reaches the items that wait: a failback that synchronizes for days is given up', async () => {
+  await inPlan(async (plan, world) => {
+    await plan.seed([2]);
+    assert.equal((await plan.run('UnplannedFailover')).state, 'Succeeded');
+    assert.equal((await plan.run('Commit')).state, 'Succeeded');
+    plan.copies = false;
+    const jobName = await plan.begin('Failback', { synchronizeFirst: true });
+    await plan.until(async () => (await plan.item(1)).failback?.round !== undefined, 'the round of the last item');
+    await plan.say(jobName, 'cancel');
+    const job = await plan.ended(jobName);
+    assert.deepEqual([job.state, job.errors.map(({ code }) => code)], ['Cancelled', ['US4032', 'US4032']]);
+    assert.deepEqual(await plan.states(), statesOf(2, 'FailoverCommitted'));
+    assert.ok([...world.compute.vms.values()].every(({ powerState }) => powerState === 'running'));
+  });
+});
+
 test('an item that was deleted after the plan was made is told, and the rest is failed over', async () => {
   await inPlan(async (plan, world) => {
     await plan.seed([2]);

@@ -36,6 +36,8 @@ export class PlanScene {
   /** How the relay answers scripts; absent: they succeed. */
   script: (command: Extract<RelayCommand, { kind: 'runScript' }>) => CommandResult = () => ({ kind: 'succeeded' });
   readonly scripts: string[] = [];
+  /** Whether the relay comes to an end with what it fetches. */
+  copies = true;
   private readonly running = new Set<string>();
   private jobs = 0;
 
@@ -284,7 +286,7 @@ export class PlanScene {
     if (phase === 'failback' && failback?.prepared === undefined) {
       await receiveFailback(table, sampleVaultId, itemId, { ...done, state: 'prepared' });
     }
-    if (phase === 'failback' && failback?.round?.copied === undefined && failback?.round !== undefined) {
+    if (this.copies && phase === 'failback' && failback?.round?.copied === undefined && failback?.round !== undefined) {
       await receiveFailback(table, sampleVaultId, itemId, { ...done, state: 'copied' });
     }
     if (failback?.swap === 'ordered')
