@@ -16,9 +16,9 @@ test('a VM goes to Azure, is written to there, comes back without losing a write
   try {
     await system.protectVm(vm);
     await eventually(
-      'sql-01 has a recovery point',
+      'sql-01 is protected',
       90_000,
-      async () => ((await system.points(vm)).length >= 1 ? true : undefined),
+      async () => ((await system.item(vm)).state === 'Protected' ? true : undefined),
       () => logTail(system, 'relay'),
     );
     const { sdk, scope } = system.vault;
