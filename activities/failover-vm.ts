@@ -182,6 +182,7 @@ function specificationOf(
     name: target.vmName,
     ...(target.networkId === undefined ? {} : { networkId: target.networkId }),
     ...(target.subnetName === undefined ? {} : { subnetName: target.subnetName }),
+    ...(failover.publicAddress === undefined ? {} : { publicAddress: true }),
     disks: failover.disks,
     jobName: failover.jobName,
     recoveryPointId: failover.recoveryPointId,
@@ -192,7 +193,7 @@ function specificationOf(
 export function specificationFrom(
   item: ProtectedItem,
   source: SiteVm | undefined,
-  vm: Pick<CloudVmSpecification, 'vmArmId' | 'name' | 'networkId' | 'subnetName'> & {
+  vm: Pick<CloudVmSpecification, 'vmArmId' | 'name' | 'networkId' | 'subnetName' | 'publicAddress'> & {
     disks: readonly { diskId: DiskId; blob: ReplicaBlob }[];
     jobName: JobName;
     recoveryPointId: string;

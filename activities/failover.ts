@@ -201,6 +201,9 @@ export const makeChooseRecoveryPoint =
             recoveryPointId: chosen.recoveryPointId,
             recoveryPointAt: chosen.takenAt,
             cycle: chosen.cycle,
+            ...(item.target.publicAddress === true && item.target.networkId !== undefined
+              ? { publicAddress: true }
+              : {}),
             ...(source === undefined ? {} : { source }),
             disks: item.disks.map(({ diskId }) => ({
               diskId,

@@ -25,7 +25,7 @@ const pointOption = [
   'Latest',
 ] as const;
 
-/** `failover test | cleanup | planned | unplanned | change-point | commit | back | reprotect`. */
+/** `failover test | cleanup | planned | unplanned | change-point | commit | back | reprotect | address`. */
 export function addFailoverCommands(program: Command, { vault, say, show }: CommandLine): void {
   const failover = program
     .command('failover')
@@ -120,6 +120,25 @@ export function addFailoverCommands(program: Command, { vault, say, show }: Comm
       ),
     ),
   );
+
+  command('address', 'show the addresses of a failed-over VM; say whether the next failover’s VM gets a public one')
+    .option('--public', 'it does')
+    .option('--no-public', 'it does not')
+    .action(async ({ item: itemName, public: publicAddress }: { item: string; public?: boolean }) => {
+      const connected = vault();
+      const { item } = await connected.item(itemName);
+      const answer = await connected.call<Record<string, unknown>>('POST', '/understudy/v1/publicAddress', {
+        itemId: item.id,
+        ...(publicAddress !== undefined && { publicAddress }),
+      });
+      const row = { item: itemName, wanted: answer.publicAddress === true ? 'yes' : 'no' };
+      const { privateIpAddress = 'none', publicIpAddress = 'none' } = answer as Record<string, string>;
+      show(
+        answer,
+        [{ ...row, private: privateIpAddress, public: publicIpAddress }],
+        ['item', 'private', 'public', 'wanted'],
+      );
+    });
 
   command('unplanned', 'start the VM in Azure from a recovery point')
     .option(...pointOption)

@@ -1,5 +1,6 @@
 import { pointExportOperations } from '../understudy-api/point-exports.js';
 import { pauseResumeOperations } from '../understudy-api/pause-resume.js';
+import { publicAddressOperations } from '../understudy-api/public-address.js';
 import { registrationKeyOperations } from '../understudy-api/registration-keys.js';
 import { replicationSettingsOperations } from '../understudy-api/replication-settings.js';
 import { replicationStatisticsOperations } from '../understudy-api/replication-statistics.js';
@@ -42,6 +43,7 @@ export const operations: readonly Operation[] = [
   ...registrationKeyOperations,
   ...pointExportOperations,
   ...pauseResumeOperations,
+  ...publicAddressOperations,
   ...replicationSettingsOperations,
   ...replicationStatisticsOperations,
 ];

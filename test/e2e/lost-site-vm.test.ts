@@ -21,9 +21,15 @@ test('a VM that the site lost is failed back to one that is made anew on another
       () => logTail(system, 'relay'),
     );
     const { sdk, scope } = system.vault;
-    const { fabricName, containerName, itemName } = await system.vault.item(vm);
+    const { fabricName, containerName, itemName, item } = await system.vault.item(vm);
     const address = [...scope, fabricName, containerName, itemName] as const;
     const items = sdk.replicationProtectedItems;
+    const addresses = (change: object) =>
+      system.vault.call<{ publicAddress: boolean; publicIpAddress?: string }>('POST', '/understudy/v1/publicAddress', {
+        itemId: item.id,
+        ...change,
+      });
+    assert.equal((await addresses({ publicAddress: true })).publicAddress, true);
     await system.site('remove', '--vm', vm);
     await items.beginUnplannedFailoverAndWait(
       ...address,
@@ -36,6 +42,7 @@ test('a VM that the site lost is failed back to one that is made anew on another
       polling,
     );
     await items.beginFailoverCommitAndWait(...address, polling);
+    assert.match((await addresses({})).publicIpAddress ?? '', /^203\.0\.113\./);
     const { failover, disks } = await system.item(vm);
     await system.guest.write(failover?.vmArmId ?? '', 0, 8 * mib, Buffer.alloc(mib, 'written in Azure'));
 

@@ -218,6 +218,8 @@ export interface ProtectedItem {
     subnetName?: string;
     osType: string;
     vmSize?: string;
+    /** The VM of a failover is reachable from the internet. */
+    publicAddress?: boolean;
   };
   state: ProtectionState;
   /** Business time of enabling, ISO-8601. */
@@ -246,6 +248,8 @@ export interface ProtectedItem {
     recoveryPointAt: string;
     cycle: number;
     vmArmId?: string;
+    /** As the item asked for it when the failover began. */
+    publicAddress?: true;
     /** The VM as the site had it: what it is made of where a failback finds it no more. */
     source?: SiteVm;
     disks: { diskId: DiskId; blob: ReplicaBlob }[];
