@@ -60,9 +60,9 @@ export const makeBeginReplicaRenewal =
           diskId,
           blob: replicaBlob(target.storageAccountId, protectionId, diskId, epoch),
         })),
-        // With what a commit that failed had begun.
+        // With what commits that failed had begun.
         replaced: [
-          ...item.disks.map(({ replica }) => replica),
+          ...(failback.renewal?.replaced ?? item.disks.map(({ replica }) => replica)),
           ...(failback.renewal?.disks ?? []).map(({ blob }) => blob),
         ],
       };

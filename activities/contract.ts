@@ -256,10 +256,11 @@ export const activities = {
   /** The VM is the site's again: from here on it may start there, and nothing is taken back. */
   handOver: activity<JobWorkflowInput, ItemOutcome>('handOver'),
   readSiteStart: activity<JobWorkflowInput, { kind: 'started' | 'waiting' | 'late' }>('readSiteStart'),
-  /** Starts the VM in Azure again; `handedOver`: too late for that, the failback stands. */
-  giveBackFailback: activity<JobWorkflowInput & { failures: WorkflowFailure[] }, { kind: 'givenBack' | 'handedOver' }>(
-    'giveBackFailback',
-  ),
+  /** Starts the VM in Azure again; `handedOver`: too late for that, the failback stands. `superseded`: not this job's to do. */
+  giveBackFailback: activity<
+    JobWorkflowInput & { failures: WorkflowFailure[] },
+    { kind: 'givenBack' | 'handedOver' | 'superseded' }
+  >('giveBackFailback'),
   checkFailbackCommit: activity<JobWorkflowInput, CheckOutcome>('checkFailbackCommit'),
   /** Takes a new epoch and names the new replica's blobs. */
   beginReplicaRenewal: activity<JobWorkflowInput, { kind: 'begun'; slices: CopySlice[] } | { kind: 'superseded' }>(

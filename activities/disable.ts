@@ -57,8 +57,10 @@ export const makeDropReplica =
       if (await deleteRows(table, ref)) return { remaining: true };
     }
     for (const { replica } of item.disks) await replicas.deleteDisk(replica);
-    // What a failback's commit that failed half-way had begun.
-    for (const { blob } of item.failback?.renewal?.disks ?? []) await replicas.deleteDisk(blob);
+    // What a failback's commits that failed half-way had begun.
+    const { renewal } = item.failback ?? {};
+    const begun = [...(renewal?.disks ?? []).map(({ blob }) => blob), ...(renewal?.replaced ?? [])];
+    for (const blob of begun) await replicas.deleteDisk(blob);
     // What a change of the point that failed half-way left behind.
     for (const { disks } of item.failover?.replaced ?? []) {
       for (const { blob } of disks) await replicas.deleteDisk(blob);

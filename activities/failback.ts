@@ -143,7 +143,7 @@ export const makeBeginFailbackRound =
     if (!owned(stored, input) || !failingBack(stored.value, input)) return superseded;
     const item = stored.value;
     const exportName = exportNameOf(input.jobName, input.isFinal);
-    if (item.failback.round?.exportName === exportName) return { kind: 'begun' };
+    if (isBegun(item.failback.round, input.isFinal)) return { kind: 'begun' };
     const sources: FailbackRound['sources'] = [];
     for (const { diskId, lun, to } of exportedDisks(item, exportName)) {
       const exported = await compute.exportDisk(item.failover.vmArmId ?? '', { exportName, lun, to });
@@ -151,7 +151,7 @@ export const makeBeginFailbackRound =
     }
     if (sources.length < item.disks.length) return { kind: 'exporting' };
     const outcome = await changeFailback(table, input, (current) => {
-      if (current.failback.round?.exportName === exportName) return undefined;
+      if (isBegun(current.failback.round, input.isFinal)) return undefined;
       const epoch = current.replication.epoch + 1;
       const { resyncProgress: _, lastError: _error, relayError: _relay, ...replication } = current.replication;
       return {
@@ -163,6 +163,10 @@ export const makeBeginFailbackRound =
     });
     return outcome.kind === 'done' ? { kind: 'begun' } : superseded;
   };
+
+/** The final round stands once it is there: a run of the first one that comes late must not put older disks in its place. */
+const isBegun = (round: FailbackRound | undefined, isFinal: boolean): boolean =>
+  round !== undefined && (round.isFinal || !isFinal);
 
 const exportedDisks = ({ disks, target, protectionId }: ProtectedItem, exportName: string) =>
   disks.map(({ diskId, lun }) => ({
@@ -207,11 +211,18 @@ export const makeReadFailback =
     return { kind: 'waiting' };
   };
 
+/** The operator has had his say: a workflow that is begun again, or an activity that comes late, does not ask anew. */
+async function isInFinalRound(table: StateTable, input: JobWorkflowInput): Promise<boolean> {
+  const stored = await read(table, rows.item(input.vaultId, input.itemId));
+  return owned(stored, input) && failingBack(stored.value, input) && stored.value.failback.round?.isFinal === true;
+}
+
 export const makeSuspendFailback =
   ({ table }: Pick<Needs, 'table'>): Activity<typeof activities.suspendFailback> =>
   async (input) =>
     decideAndCommit<ItemOutcome>(table, vaultPartition(input.vaultId), async () => {
       const job = await read(table, rows.job(input.vaultId, input.jobName));
+      if (job !== undefined && (await isInFinalRound(table, input))) return { operations: [], result: done };
       if (job?.value.state !== 'InProgress') return { operations: [], result: job ? done : superseded };
       return { operations: [replace(job, suspendAtTask(job.value, 'failbackCompletion'))], result: done };
     });
@@ -266,21 +277,23 @@ export const makeReadSiteStart =
 export const makeGiveBackFailback =
   ({ table, compute }: Pick<ActivityDependencies, 'table' | 'compute'>): Activity<typeof activities.giveBackFailback> =>
   async (input) => {
+    let isHandedOver = false;
     const change = await changeItem(table, input, (item) => {
-      if (item.failback?.jobName === input.jobName && item.failback.handedOverAt !== undefined) {
-        return { kind: 'superseded' };
-      }
+      isHandedOver = item.failback?.jobName === input.jobName && item.failback.handedOverAt !== undefined;
+      if (isHandedOver) return { kind: 'unchanged' };
       const undone = undoing(item, input.jobName, input.failures);
       if (undone === undefined || undone === item) return { kind: undone === item ? 'unchanged' : 'superseded' };
       return { kind: 'changed', item: undone };
     });
-    if (change.kind === 'superseded') return { kind: 'handedOver' };
+    if (isHandedOver) return { kind: 'handedOver' };
+    if (change.kind === 'superseded') return superseded;
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
     const item = stored?.value;
     if (item?.failback?.jobName !== input.jobName) return { kind: 'givenBack' };
     const { vmArmId } = item.failover ?? {};
     if (vmArmId !== undefined) {
-      if (item.failback.vmRan) await compute.startVm(vmArmId);
+      // One that was deleted in Azure meanwhile cannot be started, and must not keep the item from its operator.
+      if (item.failback.vmRan && (await compute.getVm(vmArmId))) await compute.startVm(vmArmId);
       await endExports(compute, vmArmId, item, input.jobName);
     }
     await changeItem(table, input, (current) => {

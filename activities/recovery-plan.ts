@@ -52,6 +52,8 @@ export const makeBeginPlanItem =
         read(table, rows.job(input.vaultId, input.planJobName)),
         read(table, rows.item(input.vaultId, input.itemId)),
       ]);
+      // Its test went with it: a clean-up that failed by that would keep the plan in its test for good.
+      if (planJob && !stored && input.operation === 'TestFailoverCleanup') return refuse({ kind: 'skipped' });
       if (!planJob || !stored) return refuse({ kind: 'refused', failures: [noSuchItem(input.itemId)] });
       const item = stored.value;
       const jobName = jobNameOf(planJob.value, input.itemId);
@@ -181,7 +183,8 @@ export const makeCallRunbook =
     );
     const { webhookUrl, timeoutSeconds, actionName } = input;
     try {
-      const idempotencyKey = `${input.jobName}/${actionName}`;
+      // It travels in a header, which takes no character beyond Latin-1.
+      const idempotencyKey = `${input.jobName}/${encodeURIComponent(Buffer.from(actionName).toString())}`;
       const { status } = await webhooks.post(webhookUrl, context, { timeoutSeconds, idempotencyKey });
       if (status >= 200 && status < 300) return { kind: 'met' };
       return { kind: 'failed', failures: [webhookRefused(actionName, status)] };

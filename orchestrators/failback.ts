@@ -41,7 +41,7 @@ export const failback = orchestrator<FailbackInput, { succeeded: boolean } | und
     } catch (error) {
       const failures = failuresOf(error);
       const { kind } = yield* insist(context, () => call(context, activities.giveBackFailback, { ...job, failures }));
-      if (kind === 'givenBack') {
+      if (kind !== 'handedOver') {
         const how = error instanceof JobCancelledError ? 'cancelled' : 'failed';
         return yield* conclude(context, job, failures, 'failbackGivenBack', how);
       }

@@ -43,6 +43,8 @@ interface Run {
   readonly input: PlanRunInput;
   readonly members: Map<string, Member>;
   readonly failures: WorkflowFailure[];
+  /** Whether the items were begun: actions fail before and after that. */
+  begun: boolean;
 }
 
 /**
@@ -52,7 +54,7 @@ interface Run {
 export const recoveryPlan = orchestrator<PlanRunInput, { succeeded: boolean }>(
   workflowNames.recoveryPlan,
   function* (context, input) {
-    const run: Run = { input, members: new Map(), failures: [] };
+    const run: Run = { input, members: new Map(), failures: [], begun: false };
     let outcome: JobOutcome;
     try {
       for (const step of planSteps(input)) {
@@ -99,7 +101,8 @@ function* carryOut(context: OrchestrationContext, run: Run, step: PlanStep): Ste
 /** Once: a planned run that finds an item refused has touched none. */
 function* beginAll(context: OrchestrationContext, run: Run): Steps<void> {
   const { input, members, failures } = run;
-  if (members.size > 0 || failures.length > 0) return;
+  if (run.begun) return;
+  run.begun = true;
   for (const { itemId, armId } of input.groups.flatMap(({ items }) => items)) {
     const { vaultId, jobName: planJobName, operation, networkId, synchronizeFirst } = input;
     const asked = { vaultId, planJobName, itemId, armId, operation, synchronizeFirst };
@@ -116,15 +119,9 @@ type MemberStep = PlanItemStepInput['step'] | 'whole';
 
 /** Lanes side by side, the members dealt to them in turn; those that fail are no members any more. */
 function* forEachMember(context: OrchestrationContext, run: Run, members: Member[], step: MemberStep): Steps<void> {
-  const lanes = Array.from({ length: Math.min(itemsAtOnceMax, members.length) }, (_, lane) =>
-    members.filter((_member, index) => index % itemsAtOnceMax === lane),
-  );
-  const tasks = lanes.map((lane, index) => {
-    const input: PlanLaneInput = { turns: lane.map((member) => turnOf(run.input, member, step)) };
-    const instanceId = `${run.input.jobName}-${step}-${lane[0]?.itemId ?? ''}-${index}`;
-    return context.df.callSubOrchestrator(workflowNames.planLane, input, instanceId);
-  });
-  if (tasks.length === 0) return;
+  if (members.length === 0) return;
+  const lanes = lanesOf(members);
+  const tasks = startLanes(context, run.input, lanes, step);
   const results = (yield context.df.Task.all(tasks)) as PlanItemStepResult[][];
   for (const [lane, laneMembers] of lanes.entries()) {
     for (const [turn, member] of laneMembers.entries()) {
@@ -142,6 +139,18 @@ function* forEachMember(context: OrchestrationContext, run: Run, members: Member
   }
   if (run.failures.length > 0 && stopsAtFailure(run.input.operation)) throw new JobFailedError([]);
 }
+
+const lanesOf = (members: readonly Member[]): Member[][] =>
+  Array.from({ length: Math.min(itemsAtOnceMax, members.length) }, (_, lane) =>
+    members.filter((_member, index) => index % itemsAtOnceMax === lane),
+  );
+
+const startLanes = (context: OrchestrationContext, run: PlanRunInput, lanes: Member[][], step: MemberStep) =>
+  lanes.map((lane, index) => {
+    const input: PlanLaneInput = { turns: lane.map((member) => turnOf(run, member, step)) };
+    const instanceId = `${run.jobName}-${step}-${lane[0]?.itemId ?? ''}-${index}`;
+    return context.df.callSubOrchestrator(workflowNames.planLane, input, instanceId);
+  });
 
 function turnOf(input: PlanRunInput, member: Member, step: MemberStep): PlanLaneInput['turns'][number] {
   const { job, workflow } = member;
@@ -177,16 +186,21 @@ function stepInputOf(input: PlanRunInput, member: Member, step: PlanItemStepInpu
     synchronizeFirst,
     ...(createVms && sourceHostId !== undefined ? { createOnHostId: sourceHostId } : {}),
     ...(finalCycle === undefined ? {} : { finalCycle }),
+    ...(step === 'giveUp' ? { failures: [planStopped] } : {}),
   };
 }
 
-function* giveUpAll(context: OrchestrationContext, run: Run): Steps<void> {
-  const { input, members } = run;
-  if (failoverOf(input.operation) === undefined) return;
-  for (const member of members.values()) {
-    const { job } = member;
-    const stepInput = { ...stepInputOf(input, member, 'giveUp'), failures: [planStopped] };
-    yield context.df.callSubOrchestrator(workflowNames.planItemStep, stepInput, `${job.jobName}-giveUp`);
+/** Side by side, each for itself: one whose giving back fails keeps no other's source off. */
+function* giveUpAll(context: OrchestrationContext, { input, members, failures }: Run): Steps<void> {
+  if (failoverOf(input.operation) === undefined || members.size === 0) return;
+  const lanes = lanesOf([...members.values()]);
+  const results = (yield context.df.Task.all(startLanes(context, input, lanes, 'giveUp'))) as PlanItemStepResult[][];
+  for (const [lane, laneMembers] of lanes.entries()) {
+    for (const [turn, { vmName, job }] of laneMembers.entries()) {
+      const failure = results[lane]?.[turn]?.failures[0];
+      // Given back as it was told to be, it says just that; anything else is why it was not.
+      if (failure?.code !== planStopped.code) failures.push(itemFailed(vmName, job.jobName, failure));
+    }
   }
 }
 

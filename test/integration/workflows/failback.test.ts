@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { makeBeginFailbackRound } from '../../../activities/failback.js';
 import { jobKinds } from '../../../core/domain/jobs/job.js';
 import { hasEnded } from '../../../core/domain/jobs/transitions.js';
 import { allowedOperations } from '../../../core/domain/protected-item/state-table.js';
@@ -18,6 +19,7 @@ import {
   untilSuspended,
 } from '../../support/replication/failback-scene.js';
 import { inWorld } from '../../support/replication/in-world.js';
+import { sampleVaultId } from '../../support/sample-item.js';
 import type { WorkflowWorld } from '../../support/replication/workflow-world.js';
 
 /** The guest of the VM in Azure writes. */
@@ -223,6 +225,47 @@ test('a VM that is late to start at the site is a warning', async () => {
     );
     assert.deepEqual([job.state, job.errors.map(({ code }) => code)], ['Succeeded', ['US4025']]);
     await world.untilState('FailbackCommitPending');
+  });
+});
+
+test('a failback that lost its item ends as failed, and says so', async () => {
+  await inWorld({}, async (world) => {
+    await failedOver(world);
+    const jobName = await beginFailback(world);
+    await untilRound(world, false);
+    await setItem(world, ({ activeJob: _, failback: _failback, ...rest }) => ({ ...rest, state: 'FailoverCommitted' }));
+    await say(world, jobName, 'cancel');
+    assert.notEqual((await world.endedJob(jobName)).state, 'Succeeded');
+  });
+});
+
+test('a VM that is deleted in Azure while it is failed back keeps no operator from cancelling', async () => {
+  await inWorld({}, async (world) => {
+    await failedOver(world);
+    const jobName = await beginFailback(world);
+    await untilRound(world, false);
+    world.compute.vms.clear();
+    await say(world, jobName, 'cancel');
+    assert.equal((await world.endedJob(jobName)).state, 'Cancelled');
+    assert.equal((await world.untilState('FailoverCommitted')).activeJob, undefined);
+  });
+});
+
+test('a first round that is begun late puts no older disks in the place of the final ones', async () => {
+  await inWorld({}, async (world) => {
+    await failedOver(world);
+    const jobName = await beginFailback(world);
+    await untilRound(world, false);
+    await report(world, 'copied');
+    await untilSuspended(world, jobName);
+    await say(world, jobName, 'resume');
+    await untilRound(world, true);
+    const { failback, itemId, protectionId } = await world.currentItem();
+    const late = makeBeginFailbackRound({ table: world.table, clock: world.clock, compute: world.compute });
+    const input = { vaultId: sampleVaultId, itemId, protectionId, jobName, isFinal: false };
+    assert.deepEqual(await late(input), { kind: 'begun' });
+    assert.deepEqual((await world.currentItem()).failback, failback);
+    await complete(world, jobName);
   });
 });
 

@@ -236,3 +236,50 @@ test('an item that was deleted after the plan was made is told, and the rest is 
     assert.deepEqual(await plan.states(), ['FailoverCommitPending']);
   });
 });
+
+test('an unplanned run whose first action fails fails its items over all the same', async () => {
+  await inPlan(async (plan, world) => {
+    await plan.seed([1, 1], { 0: { startActions: [runbook('tell the boss – now')] } });
+    world.runbookStatus = 500;
+    const stored = await plan.shutdownStarts([runbook('before all – now')]);
+    assert.equal(stored, 1);
+    const job = await plan.run('UnplannedFailover', { recoveryPoint: { kind: 'latestProcessed' } });
+    assert.deepEqual([job.state, new Set(job.errors.map(({ code }) => code))], ['Failed', new Set(['US4034'])]);
+    assert.deepEqual(await plan.states(), statesOf(2, 'FailoverCommitPending'));
+    assert.ok(world.posted.every(({ idempotencyKey }) => /^[\x20-\x7e]+$/.test(idempotencyKey)));
+  });
+});
+
+test('a give-back that fails keeps no other item from being given back', async () => {
+  await inPlan(async (plan, world) => {
+    await plan.seed([1, 3], { 1: { startActions: [script('check', 'check.sh')] } });
+    const find = world.compute.getVm.bind(world.compute);
+    plan.script = () => {
+      world.compute.getVm = async (vmArmId) => {
+        if (vmArmId.endsWith('/vm-2')) throw Object.assign(new Error('no role'), { code: 'US6061', retry: 'never' });
+        return find(vmArmId);
+      };
+      return { kind: 'failed', code: 'US5129', message: 'no', possibleCauses: '', recommendedAction: '' };
+    };
+    const job = await plan.run('PlannedFailover');
+    assert.equal(job.state, 'Failed');
+    assert.match(job.errors.map(({ message }) => message).join(), /vm-2 failed: .*no role/);
+    assert.deepEqual((await plan.states()).slice(2), statesOf(2, 'Protected'));
+    const others = await Promise.all([2, 3].map((index) => plan.item(index)));
+    assert.ok(others.every(({ replication, activeJob }) => replication.sourceLock === undefined && !activeJob));
+  });
+});
+
+test('the clean-up of a drill passes over an item that is gone', async () => {
+  await inPlan(async (plan, world) => {
+    await plan.seed([2]);
+    await plan.run('TestFailover');
+    const gone = plan.items.pop()!;
+    const stored = (await list(world.table, rows.items(sampleVaultId))).find(({ value }) => value.itemId === gone);
+    assert(stored);
+    await world.table.transact(stored.ref.partition, [{ kind: 'delete', rowKey: stored.ref.rowKey }]);
+    const cleaned = await plan.run('TestFailoverCleanup');
+    assert.deepEqual([cleaned.state, cleaned.errors], ['Succeeded', []]);
+    assert.equal((await plan.plan()).test, undefined);
+  });
+});

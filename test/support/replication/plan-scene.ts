@@ -69,6 +69,17 @@ export class PlanScene {
     await this.world.table.transact(vaultPartition(sampleVaultId), [upsert(rows.plan(sampleVaultId, planName), plan)]);
   }
 
+  /** Gives the Shutdown group start actions; how many it has then. */
+  async shutdownStarts(startActions: PlanAction[]): Promise<number> {
+    const stored = await read(this.world.table, rows.plan(sampleVaultId, planName));
+    assert(stored);
+    const groups = stored.value.groups.map((group) =>
+      group.groupType === 'Shutdown' ? { ...group, startActions } : group,
+    );
+    await this.world.table.transact(stored.ref.partition, [replace(stored, { ...stored.value, groups })]);
+    return groups.find(({ groupType }) => groupType === 'Shutdown')?.startActions.length ?? 0;
+  }
+
   private async addItem(number: number): Promise<ItemId> {
     const { replicas, table } = this.world;
     const hex = String(number).padStart(12, '0');
