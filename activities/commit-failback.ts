@@ -51,7 +51,8 @@ export const makeBeginReplicaRenewal =
   async (input) => {
     const change = await changeItem(table, input, (item) => {
       const { failback, replication, target, protectionId } = item;
-      if (!mayWork(item, input.jobName) || failback?.swap !== 'done') return { kind: 'superseded' };
+      const isWhole = failback?.swap === 'done' && failback.round?.isFinal === true;
+      if (!mayWork(item, input.jobName) || !isWhole) return { kind: 'superseded' };
       if (failback.renewal?.jobName === input.jobName || failback.renewal?.adopted) return { kind: 'unchanged' };
       const epoch = replication.epoch + 1;
       const renewal = {

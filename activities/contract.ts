@@ -56,6 +56,8 @@ export interface PlanItemInput {
   operation: PlanOperation;
   synchronizeFirst: boolean;
   networkId?: string;
+  /** Of a clean-up. */
+  comments: string;
 }
 
 /** An item within a run of its plan. `workflow`: what does the whole of an operation that has no steps. */
@@ -183,7 +185,9 @@ export const activities = {
   /** `applied`: everything that the source wrote is a recovery point. */
   readFinalCycle: activity<
     JobWorkflowInput,
-    { kind: 'waiting' } | { kind: 'applied'; cycle: number } | { kind: 'failed'; failures: WorkflowFailure[] }
+    | { kind: 'waiting' | 'cancelled' }
+    | { kind: 'applied'; cycle: number }
+    | { kind: 'failed'; failures: WorkflowFailure[] }
   >('readFinalCycle'),
   /** `failures`: what the job failed by. From here on it does nothing else, however often it is begun again. */
   giveBackPlannedFailover: activity<JobWorkflowInput & { failures: WorkflowFailure[] }, ItemOutcome>(
@@ -242,7 +246,7 @@ export const activities = {
   /** Takes a new epoch, in which what the VM's disks hold now is brought to the site. `exporting`: they do not hold still yet. */
   beginFailbackRound: activity<
     JobWorkflowInput & { isFinal: boolean },
-    { kind: 'begun' | 'exporting' } | { kind: 'superseded' }
+    { kind: 'begun' | 'exporting' | 'cancelled' | 'superseded' } | { kind: 'failed'; failures: WorkflowFailure[] }
   >('beginFailbackRound'),
   readFailback: activity<JobWorkflowInput & { awaited: 'prepared' | 'copied' | 'replaced' }, FailbackProgress>(
     'readFailback',

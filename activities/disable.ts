@@ -5,6 +5,7 @@ import { rows } from '../core/records/rows.js';
 import { done, superseded, type Activity, type ActivityDependencies } from './activity.js';
 import { deleteRows } from './commit.js';
 import type { activities } from './contract.js';
+import { endExports } from './failback.js';
 import { dropChecksums } from './kept-checksums.js';
 
 /** A new epoch, in which nothing is sent or applied any more; what runs for an earlier one finds itself superseded. */
@@ -41,7 +42,10 @@ export const makeDropReplica =
     table,
     replicas,
     transfers,
-  }: Pick<ActivityDependencies, 'table' | 'replicas' | 'transfers'>): Activity<typeof activities.dropReplica> =>
+    compute,
+  }: Pick<ActivityDependencies, 'table' | 'replicas' | 'transfers' | 'compute'>): Activity<
+    typeof activities.dropReplica
+  > =>
   async (input) => {
     const { vaultId, itemId } = input;
     const stored = await read(table, rows.item(vaultId, itemId));
@@ -57,8 +61,12 @@ export const makeDropReplica =
       if (await deleteRows(table, ref)) return { remaining: true };
     }
     for (const { replica } of item.disks) await replicas.deleteDisk(replica);
+    const { failback, failover } = item;
+    if (failback !== undefined && failover?.vmArmId !== undefined) {
+      await endExports(compute, failover.vmArmId, item, failback.jobName);
+    }
     // What a failback's commits that failed half-way had begun.
-    const { renewal } = item.failback ?? {};
+    const { renewal } = failback ?? {};
     const begun = [...(renewal?.disks ?? []).map(({ blob }) => blob), ...(renewal?.replaced ?? [])];
     for (const blob of begun) await replicas.deleteDisk(blob);
     // What a change of the point that failed half-way left behind.

@@ -1,3 +1,5 @@
+import { replicaBlobLengthBytes, vhdFooterBytes } from '../core/dataplane/vhd/fixed-vhd.js';
+import { UnderstudyError } from '../core/domain/errors.js';
 import { secondsSince } from '../core/domain/health/seconds-since.js';
 import { mayWork, undoing } from '../core/domain/protected-item/active-job.js';
 import type { Failback, FailbackRound, ProtectedItem } from '../core/domain/protected-item/protected-item.js';
@@ -7,6 +9,7 @@ import { suspendAtTask } from '../core/domain/jobs/transitions.js';
 import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
 import type { JobWorkflowInput } from '../core/domain/workflows/workflows.js';
 import type { CloudCompute } from '../core/ports/cloud-compute.js';
+import type { ReplicaStore } from '../core/ports/replica-store.js';
 import type { StateTable } from '../core/ports/state-table.js';
 import { decideAndCommit, read, replace } from '../core/records/access.js';
 import { changeItem, owned } from '../core/records/item-change.js';
@@ -14,11 +17,13 @@ import { rows, vaultPartition } from '../core/records/rows.js';
 import { done, superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities, ItemOutcome } from './contract.js';
 import {
+  diskGrewInAzure,
   failbackStopped,
   noVmInAzure,
   siteHasNoVm,
   siteStartMinutes,
   unknownHost,
+  vmStartedInAzure,
 } from '../core/domain/failover/failback-failures.js';
 import { isCancelWanted, refusals } from './failures.js';
 import { hasContact, noContact } from './planned-failover.js';
@@ -135,8 +140,9 @@ export const makeBeginFailbackRound =
   ({
     table,
     clock,
+    replicas,
     compute,
-  }: Needs & Pick<ActivityDependencies, 'compute'>): Activity<typeof activities.beginFailbackRound> =>
+  }: Needs & Pick<ActivityDependencies, 'replicas' | 'compute'>): Activity<typeof activities.beginFailbackRound> =>
   async (input) => {
     const startedAt = (await clock.now()).toString();
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
@@ -144,12 +150,15 @@ export const makeBeginFailbackRound =
     const item = stored.value;
     const exportName = exportNameOf(input.jobName, input.isFinal);
     if (isBegun(item.failback.round, input.isFinal)) return { kind: 'begun' };
+    if (await isCancelWanted(table, input)) return { kind: 'cancelled' };
     const sources: FailbackRound['sources'] = [];
     for (const { diskId, lun, to } of exportedDisks(item, exportName)) {
       const exported = await compute.exportDisk(item.failover.vmArmId ?? '', { exportName, lun, to });
       if (exported.finished) sources.push({ diskId, ...exported.source });
     }
     if (sources.length < item.disks.length) return { kind: 'exporting' };
+    const failures = await grownDisks(replicas, item, sources);
+    if (failures.length > 0) return { kind: 'failed', failures };
     const outcome = await changeFailback(table, input, (current) => {
       if (isBegun(current.failback.round, input.isFinal)) return undefined;
       const epoch = current.replication.epoch + 1;
@@ -163,6 +172,22 @@ export const makeBeginFailbackRound =
     });
     return outcome.kind === 'done' ? { kind: 'begun' } : superseded;
   };
+
+async function grownDisks(
+  replicas: Pick<ReplicaStore, 'properties'>,
+  { vmName, disks }: ProtectedItem,
+  sources: FailbackRound['sources'],
+): Promise<WorkflowFailure[]> {
+  const failures: WorkflowFailure[] = [];
+  for (const { diskId, name, sourceSizeBytes } of disks) {
+    const blob = sources.find((source) => source.diskId === diskId)?.blob;
+    const found = blob && (await replicas.properties(blob));
+    if (found === undefined || found.lengthBytes <= replicaBlobLengthBytes(sourceSizeBytes)) continue;
+    const inAzureBytes = found.lengthBytes - vhdFooterBytes;
+    failures.push(diskGrewInAzure(vmName, name, { atSiteBytes: sourceSizeBytes, inAzureBytes }));
+  }
+  return failures;
+}
 
 /** The final round stands once it is there: a run of the first one that comes late must not put older disks in its place. */
 const isBegun = (round: FailbackRound | undefined, isFinal: boolean): boolean =>
@@ -235,19 +260,36 @@ export const makeReadCompletion =
     return { kind: job.state === 'Suspended' ? 'waiting' : 'completed' };
   };
 
+/** Two would run, and what the one in Azure has written since it was shut down be lost. */
+async function refuseRunning(table: StateTable, compute: CloudCompute, input: JobWorkflowInput): Promise<void> {
+  const stored = await read(table, rows.item(input.vaultId, input.itemId));
+  if (!owned(stored, input) || !failingBack(stored.value, input)) return;
+  const { vmName, failover, failback } = stored.value;
+  if (failback.handedOverAt !== undefined || failover.vmArmId === undefined) return;
+  const vm = await compute.getVm(failover.vmArmId);
+  if (vm?.powerState === 'running') throw new UnderstudyError(vmStartedInAzure(vmName, failover.vmArmId));
+}
+
 export const makeOrderReplacement =
-  ({ table }: Pick<Needs, 'table'>): Activity<typeof activities.orderReplacement> =>
-  async (input) =>
-    changeFailback(table, input, (item) => {
+  ({ table, compute }: Pick<ActivityDependencies, 'table' | 'compute'>): Activity<typeof activities.orderReplacement> =>
+  async (input) => {
+    await refuseRunning(table, compute, input);
+    const change = await changeItem(table, input, (item) => {
+      if (!failingBack(item, input)) return { kind: 'superseded' };
       const { round, swap } = item.failback;
-      if (swap !== undefined || round?.isFinal !== true || round.copied === undefined) return undefined;
-      return { ...item, failback: { ...item.failback, swap: 'ordered' } };
+      if (swap !== undefined) return { kind: 'unchanged' };
+      // Never without the final round's copy: the workflow has lost its row.
+      if (round?.isFinal !== true || round.copied === undefined) return { kind: 'superseded' };
+      return { kind: 'changed', item: { ...item, failback: { ...item.failback, swap: 'ordered' } } };
     });
+    return change.kind === 'superseded' ? superseded : done;
+  };
 
 /** The relay said that the disks are replaced, in `failback.swap`; with the phase the lock ceases, and with it the VM may start. */
 export const makeHandOver =
-  ({ table, clock }: Needs): Activity<typeof activities.handOver> =>
+  ({ table, clock, compute }: Needs & Pick<ActivityDependencies, 'compute'>): Activity<typeof activities.handOver> =>
   async (input) => {
+    await refuseRunning(table, compute, input);
     const handedOverAt = (await clock.now()).toString();
     return changeFailback(table, input, (item) => {
       if (item.failback.swap !== 'done' || item.failback.handedOverAt !== undefined) return undefined;

@@ -1,4 +1,3 @@
-import { cancelledByOperator } from '../core/domain/failover/failback-failures.js';
 import { hasRelayContact } from '../core/domain/health/contact.js';
 import { mayWork } from '../core/domain/protected-item/active-job.js';
 import type { VaultId } from '../core/domain/ids.js';
@@ -54,8 +53,8 @@ export const makeReadFinalCycle =
     const refused = refusals(owned(stored, input) ? stored.value : undefined, input);
     if (!stored || refused.length > 0) return { kind: 'failed', failures: refused };
     const item = stored.value;
+    if (await isCancelWanted(table, input)) return { kind: 'cancelled' };
     const failures = hindrances(item);
-    if (await isCancelWanted(table, input)) failures.push(cancelledByOperator);
     if (failures.length > 0) return { kind: 'failed', failures };
     const { finalCycle, appliedCycle } = item.replication;
     if (finalCycle !== undefined && appliedCycle >= finalCycle) return { kind: 'applied', cycle: finalCycle };

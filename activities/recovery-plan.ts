@@ -18,6 +18,7 @@ import { allowedOperations } from '../core/domain/protected-item/state-table.js'
 import {
   itemRefused,
   noSuchItem,
+  planStopped,
   scriptRelayMissing,
   webhookRefused,
 } from '../core/domain/recovery-plan/plan-failures.js';
@@ -25,7 +26,7 @@ import { runbookContext } from '../core/domain/recovery-plan/runbook-context.js'
 import type { PlanOperation, RecoveryPlan } from '../core/domain/recovery-plan/recovery-plan.js';
 import { failureOf } from '../core/domain/workflows/failure.js';
 import { withTest } from '../core/domain/failover/test-failover.js';
-import { workflowNames } from '../core/domain/workflows/workflows.js';
+import { workflowNames, type JobWorkflowInput, type PlanItemStepInput } from '../core/domain/workflows/workflows.js';
 import { StateConflictError, type RowOperation } from '../core/ports/state-table.js';
 import { decideAndCommit, insert, read, replace } from '../core/records/access.js';
 import { rows, vaultPartition } from '../core/records/rows.js';
@@ -94,7 +95,7 @@ export const makeBeginPlanItem =
         targetObjectName: item.vmName,
         itemId,
         planJobName: input.planJobName,
-        intent: { orchestrator: result.workflow, input: job },
+        intent: { orchestrator: result.workflow, input: intentOf(input, result.workflow, job) },
       };
       const changed = beginItem(item, input, { jobName, scenarioName: kind.scenarioName, startedAt: now });
       const operations: RowOperation[] = [insert(rows.job(vaultId, jobName), row), replace(stored, changed)];
@@ -119,6 +120,25 @@ function isThere({ state, testFailover }: ProtectedItem, operation: PlanOperatio
     case 'TestFailoverCleanup':
       return testFailover === undefined;
   }
+}
+
+/** What is left to do should the plan's run end without it: a failover is given back, the rest done. */
+function intentOf(
+  { operation, synchronizeFirst, comments }: PlanItemInput,
+  workflow: string,
+  job: JobWorkflowInput,
+): object {
+  if (workflow !== workflowNames.planItemStep) return { ...job, comments };
+  const giveUp: PlanItemStepInput = {
+    ...job,
+    operation: operation as PlanItemStepInput['operation'],
+    step: 'giveUp',
+    recoveryPoint: { kind: 'latest' },
+    shutDownSource: false,
+    synchronizeFirst,
+    failures: [planStopped],
+  };
+  return giveUp;
 }
 
 /** Of a failover, its plan runs the steps one by one. */

@@ -5,6 +5,7 @@ import { workflowNames, type FailbackInput, type JobWorkflowInput } from '../cor
 import { waitForDoorbell } from './doorbell.js';
 import {
   conclude,
+  endedHow,
   failuresOf,
   JobCancelledError,
   JobFailedError,
@@ -18,6 +19,8 @@ import { call, insist, orchestrator, sleep, type Steps } from './orchestrator.js
 /** Rows are read this often where no doorbell rang. */
 const lookSeconds = 60;
 const exportPollSeconds = 5;
+/** An export of many hours goes on in a run of its own, again and again. */
+const exportPollsOfRunMax = 60;
 
 /** Either the stage that the next run begins with, or the end. */
 export type RunEnd = { kind: 'again'; stage: NonNullable<FailbackInput['stage']> } | { kind: 'ended' };
@@ -42,8 +45,7 @@ export const failback = orchestrator<FailbackInput, { succeeded: boolean } | und
       const failures = failuresOf(error);
       const { kind } = yield* insist(context, () => call(context, activities.giveBackFailback, { ...job, failures }));
       if (kind !== 'handedOver') {
-        const how = error instanceof JobCancelledError ? 'cancelled' : 'failed';
-        return yield* conclude(context, job, failures, 'failbackGivenBack', how);
+        return yield* conclude(context, job, failures, 'failbackGivenBack', endedHow(error));
       }
     }
     return yield* conclude(context, job, [], 'failbackFinished');
@@ -59,8 +61,9 @@ function* run(context: OrchestrationContext, input: FailbackInput, job: JobWorkf
   if (stage === 'preparing') {
     if (!(yield* isDone(context, job, 'prepared'))) return { kind: 'again', stage };
     stage = input.synchronizeFirst ? 'synchronizing' : 'finalRound';
-    if (stage === 'synchronizing') yield* beginSynchronizing(context, job);
-    else yield* beginFinalRound(context, job);
+    const isBegun =
+      stage === 'synchronizing' ? yield* beginSynchronizing(context, job) : yield* beginFinalRound(context, job);
+    if (!isBegun) return { kind: 'again', stage: 'preparing' };
   }
   if (stage === 'synchronizing') {
     if (!(yield* isDone(context, job, 'copied'))) return { kind: 'again', stage };
@@ -69,7 +72,7 @@ function* run(context: OrchestrationContext, input: FailbackInput, job: JobWorkf
   }
   if (stage === 'synchronized') {
     if (!(yield* isCompletionWanted(context, job))) return { kind: 'again', stage };
-    yield* beginFinalRound(context, job);
+    if (!(yield* beginFinalRound(context, job))) return { kind: 'again', stage };
     stage = 'finalRound';
   }
   if (stage === 'finalRound') {
@@ -87,9 +90,10 @@ function* run(context: OrchestrationContext, input: FailbackInput, job: JobWorkf
 
 type Wanted = Pick<FailbackInput, 'createOnHostId'>;
 
-export function* beginSynchronizing(context: OrchestrationContext, job: JobWorkflowInput): Steps<void> {
+/** False while the disks in Azure do not hold still yet: to be called again, by a new run. */
+export function* beginSynchronizing(context: OrchestrationContext, job: JobWorkflowInput): Steps<boolean> {
   yield* startTask(context, job, 'VmFailbackSynchronize');
-  yield* beginRound(context, job, false);
+  return yield* beginRound(context, job, false);
 }
 
 export function* begin(context: OrchestrationContext, { createOnHostId }: Wanted, job: JobWorkflowInput): Steps<void> {
@@ -100,11 +104,12 @@ export function* begin(context: OrchestrationContext, { createOnHostId }: Wanted
   yield* startTask(context, job, 'VmFailbackPreparePrimary');
 }
 
-export function* beginFinalRound(context: OrchestrationContext, job: JobWorkflowInput): Steps<void> {
+/** False as above. */
+export function* beginFinalRound(context: OrchestrationContext, job: JobWorkflowInput): Steps<boolean> {
   yield* startTask(context, job, 'VmFailbackShutdownVmOnRecovery');
   requireOwned(yield* insist(context, () => call(context, activities.stopFailedOverVm, job)), job);
   yield* startTask(context, job, 'VmFailbackFinalSync');
-  yield* beginRound(context, job, true);
+  return yield* beginRound(context, job, true);
 }
 
 export function* orderReplacement(context: OrchestrationContext, job: JobWorkflowInput): Steps<void> {
@@ -118,13 +123,23 @@ export function* handOver(context: OrchestrationContext, job: JobWorkflowInput):
   yield* startTask(context, job, 'VmFailbackStartVmOnPrimary');
 }
 
-function* beginRound(context: OrchestrationContext, job: JobWorkflowInput, isFinal: boolean): Steps<void> {
-  for (;;) {
-    const { kind } = yield* insist(context, () => call(context, activities.beginFailbackRound, { ...job, isFinal }));
-    if (kind === 'begun') return;
-    if (kind === 'superseded') throw supersededError(job);
-    yield* sleep(context, exportPollSeconds);
+function* beginRound(context: OrchestrationContext, job: JobWorkflowInput, isFinal: boolean): Steps<boolean> {
+  for (let poll = 0; poll < exportPollsOfRunMax; poll++) {
+    const found = yield* insist(context, () => call(context, activities.beginFailbackRound, { ...job, isFinal }));
+    switch (found.kind) {
+      case 'begun':
+        return true;
+      case 'cancelled':
+        throw new JobCancelledError([cancelledByOperator]);
+      case 'superseded':
+        throw supersededError(job);
+      case 'failed':
+        throw new JobFailedError(found.failures);
+      case 'exporting':
+        yield* sleep(context, exportPollSeconds);
+    }
   }
+  return false;
 }
 
 /** Whether the relay has done it, looked at again when the doorbell rings; false once nothing came of that for a while. */

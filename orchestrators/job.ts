@@ -17,6 +17,9 @@ export class JobFailedError extends Error {
 /** An operator wants the job to end: it takes back what it did, and ends as cancelled. */
 export class JobCancelledError extends JobFailedError {}
 
+export const endedHow = (error: unknown): 'failed' | 'cancelled' =>
+  error instanceof JobCancelledError ? 'cancelled' : 'failed';
+
 export function failuresOf(error: unknown): WorkflowFailure[] {
   if (error instanceof JobFailedError) return [...error.failures];
   return [error instanceof ActivityFailedError ? error.failure : failureOf(error)];
@@ -56,13 +59,14 @@ export function* concludeAlone(
   context: OrchestrationContext,
   { vaultId, jobName }: JobWorkflowInput,
   failures: WorkflowFailure[],
+  how: 'failed' | 'cancelled' = 'failed',
 ): Steps<{ succeeded: boolean }> {
   const succeeded = failures.length === 0;
   yield* insist(context, () =>
     call(context, activities.concludeJob, {
       vaultId,
       jobName,
-      outcome: succeeded ? { kind: 'succeeded' } : { kind: 'failed', failures },
+      outcome: succeeded ? { kind: 'succeeded' } : { kind: how, failures },
     }),
   );
   return { succeeded };

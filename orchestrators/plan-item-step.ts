@@ -5,7 +5,7 @@ import type { ProtectionEvent } from '../core/domain/protected-item/state-table.
 import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
 import * as failback from './failback.js';
 import { startFailoverVm } from './failover-steps.js';
-import { conclude, concludeAlone, failuresOf } from './job.js';
+import { conclude, concludeAlone, endedHow, failuresOf } from './job.js';
 import { call, insist, orchestrator, type Steps } from './orchestrator.js';
 import * as planned from './planned-failover.js';
 import * as test from './test-failover.js';
@@ -31,19 +31,21 @@ export const planItemStep = orchestrator<PlanItemStepInput, PlanItemStepResult |
   function* (context, input) {
     const { vaultId, itemId, protectionId, jobName } = input;
     const job = { vaultId, itemId, protectionId, jobName };
-    if (input.step === 'giveUp') return yield* giveUp(context, input, job, input.failures ?? []);
+    if (input.step === 'giveUp') return yield* giveUp(context, input, job, input.failures ?? [], input.how);
+    let end: StepEnd;
     try {
-      const end = yield* work(context, input, job);
-      if (end.kind === 'again') {
-        context.df.continueAsNew({ ...input, stage: end.stage });
-        return undefined;
-      }
-      if (input.step === 'boot') yield* succeed(context, input, job);
-      const { finalCycle } = end;
-      return { succeeded: true, failures: [], ...(finalCycle === undefined ? {} : { finalCycle }) };
+      end = yield* work(context, input, job);
     } catch (error) {
-      return yield* giveUp(context, input, job, failuresOf(error));
+      return yield* giveUp(context, input, job, failuresOf(error), endedHow(error));
     }
+    if (end.kind === 'again') {
+      context.df.continueAsNew({ ...input, stage: end.stage });
+      return undefined;
+    }
+    // A VM that runs is not taken back because its job's row cannot be written: the sweep comes back to that.
+    if (input.step === 'boot') yield* succeed(context, input, job);
+    const { finalCycle } = end;
+    return { succeeded: true, failures: [], ...(finalCycle === undefined ? {} : { finalCycle }) };
   },
 );
 
@@ -83,11 +85,13 @@ function* failBack(context: OrchestrationContext, input: PlanItemStepInput, job:
   }
   if (stage === 'preparing' && !(yield* failback.isDone(context, job, 'prepared'))) return { kind: 'again', stage };
   if (step === 'shutDown') {
-    if (stage === 'preparing') yield* failback.beginSynchronizing(context, job);
+    if (stage === 'preparing' && !(yield* failback.beginSynchronizing(context, job))) return { kind: 'again', stage };
     const isThere = yield* failback.isDone(context, job, 'copied');
     return isThere ? { kind: 'done' } : { kind: 'again', stage: 'synchronizing' };
   }
-  if (stage === undefined || stage === 'preparing') yield* failback.beginFinalRound(context, job);
+  if (stage === undefined || stage === 'preparing') {
+    if (!(yield* failback.beginFinalRound(context, job))) return { kind: 'again', stage: 'preparing' };
+  }
   if (stage !== 'replacing') {
     if (!(yield* failback.isDone(context, job, 'copied'))) return { kind: 'again', stage: 'finalRound' };
     yield* failback.orderReplacement(context, job);
@@ -117,21 +121,22 @@ function* giveUp(
   { operation }: PlanItemStepInput,
   job: JobWorkflowInput,
   failures: WorkflowFailure[],
+  how: PlanItemStepInput['how'],
 ): Steps<PlanItemStepResult> {
   const taken = { ...job, failures };
   switch (operation) {
     case 'PlannedFailover':
       yield* insist(context, () => call(context, activities.giveBackPlannedFailover, taken));
-      yield* conclude(context, job, failures, 'plannedFailoverGivenBack');
+      yield* conclude(context, job, failures, 'plannedFailoverGivenBack', how);
       break;
     case 'UnplannedFailover': {
       const { event } = yield* insist(context, () => call(context, activities.undoFailover, taken));
-      yield* conclude(context, job, failures, event);
+      yield* conclude(context, job, failures, event, how);
       break;
     }
     case 'TestFailover':
       yield* insist(context, () => call(context, activities.takeBackTest, job));
-      yield* concludeAlone(context, job, failures);
+      yield* concludeAlone(context, job, failures, how);
       break;
     case 'Failback': {
       const { kind } = yield* insist(context, () => call(context, activities.giveBackFailback, taken));
@@ -139,7 +144,7 @@ function* giveUp(
         yield* conclude(context, job, [], 'failbackFinished');
         return { succeeded: true, failures: [] };
       }
-      yield* conclude(context, job, failures, 'failbackGivenBack');
+      yield* conclude(context, job, failures, 'failbackGivenBack', how);
       break;
     }
   }

@@ -1,10 +1,11 @@
 import type { OrchestrationContext } from 'durable-functions';
 import { activities } from '../activities/contract.js';
+import { cancelledByOperator } from '../core/domain/failover/failback-failures.js';
 import { workflowNames, type JobWorkflowInput } from '../core/domain/workflows/workflows.js';
 import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
 import { lookUntil } from './doorbell.js';
 import { startFailoverVm, takeOver } from './failover-steps.js';
-import { conclude, failuresOf, JobFailedError, require, requireOwned, startTask } from './job.js';
+import { conclude, failuresOf, JobCancelledError, JobFailedError, require, requireOwned, startTask } from './job.js';
 import { call, insist, orchestrator, type Steps } from './orchestrator.js';
 import { orderRelay } from './relay-command.js';
 
@@ -56,6 +57,7 @@ function* lastChanges(context: OrchestrationContext, job: JobWorkflowInput): Ste
     context,
     function* () {
       const read = yield* insist(context, () => call(context, activities.readFinalCycle, job));
+      if (read.kind === 'cancelled') throw new JobCancelledError([cancelledByOperator]);
       if (read.kind === 'failed') throw new JobFailedError(read.failures);
       return read.kind === 'applied' ? read.cycle : undefined;
     },

@@ -13,13 +13,14 @@ import {
 import { itemsOf } from '../core/domain/recovery-plan/recovery-plan.js';
 import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
 import {
+  planItemStepInstanceId,
   workflowNames,
   type AwaitOperatorInput,
   type JobWorkflowInput,
   type PlanItemStepInput,
   type PlanLaneInput,
 } from '../core/domain/workflows/workflows.js';
-import { failuresOf, JobCancelledError, JobFailedError, require, startTask } from './job.js';
+import { endedHow, failuresOf, JobCancelledError, JobFailedError, require, startTask } from './job.js';
 import { call, insist, orchestrator, type Steps } from './orchestrator.js';
 import type { PlanItemStepResult } from './plan-item-step.js';
 import { awaitCommand } from './relay-command.js';
@@ -58,17 +59,16 @@ export const recoveryPlan = orchestrator<PlanRunInput, { succeeded: boolean }>(
     let outcome: JobOutcome;
     try {
       for (const step of planSteps(input)) {
+        yield* refuseCancelled(context, input);
         yield* startTask(context, input, step.taskName);
         yield* carryOut(context, run, step);
-        yield* refuseCancelled(context, input);
       }
       outcome = run.failures.length === 0 ? { kind: 'succeeded' } : { kind: 'failed', failures: run.failures };
     } catch (error) {
-      yield* giveUpAll(context, run);
-      const failures = [...run.failures, ...failuresOf(error)];
       // Items that wait hear of a cancel themselves: then they are what the run failed by.
-      const isCancelled = error instanceof JobCancelledError || (yield* isCancelWanted(context, input));
-      outcome = { kind: isCancelled ? 'cancelled' : 'failed', failures };
+      const how = (yield* isCancelWanted(context, input)) ? 'cancelled' : endedHow(error);
+      yield* giveUpAll(context, run, how);
+      outcome = { kind: how, failures: [...run.failures, ...failuresOf(error)] };
     }
     const { vaultId, planName, jobName, operation, comments } = input;
     yield* insist(context, () =>
@@ -104,8 +104,8 @@ function* beginAll(context: OrchestrationContext, run: Run): Steps<void> {
   if (run.begun) return;
   run.begun = true;
   for (const { itemId, armId } of input.groups.flatMap(({ items }) => items)) {
-    const { vaultId, jobName: planJobName, operation, networkId, synchronizeFirst } = input;
-    const asked = { vaultId, planJobName, itemId, armId, operation, synchronizeFirst };
+    const { vaultId, jobName: planJobName, operation, networkId, synchronizeFirst, comments } = input;
+    const asked = { vaultId, planJobName, itemId, armId, operation, synchronizeFirst, comments };
     const begun: BegunPlanItem = yield* insist(context, () =>
       call(context, activities.beginPlanItem, { ...asked, ...(networkId === undefined ? {} : { networkId }) }),
     );
@@ -145,20 +145,31 @@ const lanesOf = (members: readonly Member[]): Member[][] =>
     members.filter((_member, index) => index % itemsAtOnceMax === lane),
   );
 
-const startLanes = (context: OrchestrationContext, run: PlanRunInput, lanes: Member[][], step: MemberStep) =>
+const startLanes = (
+  context: OrchestrationContext,
+  run: PlanRunInput,
+  lanes: Member[][],
+  step: MemberStep,
+  how?: PlanItemStepInput['how'],
+) =>
   lanes.map((lane, index) => {
-    const input: PlanLaneInput = { turns: lane.map((member) => turnOf(run, member, step)) };
+    const input: PlanLaneInput = { turns: lane.map((member) => turnOf(run, member, step, how)) };
     const instanceId = `${run.jobName}-${step}-${lane[0]?.itemId ?? ''}-${index}`;
     return context.df.callSubOrchestrator(workflowNames.planLane, input, instanceId);
   });
 
-function turnOf(input: PlanRunInput, member: Member, step: MemberStep): PlanLaneInput['turns'][number] {
+function turnOf(
+  input: PlanRunInput,
+  member: Member,
+  step: MemberStep,
+  how: PlanItemStepInput['how'],
+): PlanLaneInput['turns'][number] {
   const { job, workflow } = member;
   if (step === 'whole') return { workflow, instanceId: job.jobName, input: { ...job, comments: input.comments } };
   return {
     workflow: workflowNames.planItemStep,
     instanceId: instanceOf(input, job, step),
-    input: stepInputOf(input, member, step),
+    input: stepInputOf(input, member, step, how),
   };
 }
 
@@ -170,11 +181,16 @@ function instanceOf(
 ): string {
   const waitsIn =
     operation === 'PlannedFailover' || (operation === 'Failback' && synchronizeFirst) ? 'shutDown' : 'prepare';
-  return step === waitsIn ? jobName : `${jobName}-${step}`;
+  return step === waitsIn ? jobName : planItemStepInstanceId(jobName, step);
 }
 
 /** Of an operation that has steps: its name is one of theirs. */
-function stepInputOf(input: PlanRunInput, member: Member, step: PlanItemStepInput['step']): PlanItemStepInput {
+function stepInputOf(
+  input: PlanRunInput,
+  member: Member,
+  step: PlanItemStepInput['step'],
+  how: PlanItemStepInput['how'],
+): PlanItemStepInput {
   const { job, finalCycle, sourceHostId } = member;
   const { recoveryPoint, shutDownSources, synchronizeFirst, createVms } = input;
   return {
@@ -186,20 +202,26 @@ function stepInputOf(input: PlanRunInput, member: Member, step: PlanItemStepInpu
     synchronizeFirst,
     ...(createVms && sourceHostId !== undefined ? { createOnHostId: sourceHostId } : {}),
     ...(finalCycle === undefined ? {} : { finalCycle }),
-    ...(step === 'giveUp' ? { failures: [planStopped] } : {}),
+    ...(step === 'giveUp' ? { failures: [planStopped], how: how ?? 'failed' } : {}),
   };
 }
 
 /** Side by side, each for itself: one whose giving back fails keeps no other's source off. */
-function* giveUpAll(context: OrchestrationContext, { input, members, failures }: Run): Steps<void> {
+function* giveUpAll(
+  context: OrchestrationContext,
+  { input, members, failures }: Run,
+  how: 'failed' | 'cancelled',
+): Steps<void> {
   if (failoverOf(input.operation) === undefined || members.size === 0) return;
   const lanes = lanesOf([...members.values()]);
-  const results = (yield context.df.Task.all(startLanes(context, input, lanes, 'giveUp'))) as PlanItemStepResult[][];
+  const tasks = startLanes(context, input, lanes, 'giveUp', how);
+  const results = (yield context.df.Task.all(tasks)) as PlanItemStepResult[][];
   for (const [lane, laneMembers] of lanes.entries()) {
     for (const [turn, { vmName, job }] of laneMembers.entries()) {
-      const failure = results[lane]?.[turn]?.failures[0];
-      // Given back as it was told to be, it says just that; anything else is why it was not.
-      if (failure?.code !== planStopped.code) failures.push(itemFailed(vmName, job.jobName, failure));
+      const { succeeded, failures: found } = results[lane]?.[turn] ?? { succeeded: false, failures: [] };
+      // A failback that was handed over stands. Given back as it was told to be, an item says just that.
+      if (succeeded || found[0]?.code === planStopped.code) continue;
+      failures.push(itemFailed(vmName, job.jobName, found[0]));
     }
   }
 }

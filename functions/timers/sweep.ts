@@ -3,6 +3,7 @@ import { Temporal } from 'temporal-polyfill';
 import type { VaultId } from '../../core/domain/ids.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import {
+  ensureJobLeftByPlan,
   ensureJobWorkflow,
   ensureWorkflows,
   type WorkflowToRun,
@@ -42,8 +43,12 @@ async function attempt(app: AppInvocation, what: string, run: () => Promise<void
 
 async function sweepVault(app: AppInvocation, vaultId: VaultId): Promise<void> {
   const limit = pLimit(checksAtOnce);
-  const jobs = (await list(app.table, rows.jobs(vaultId))).flatMap(({ value: job }) => {
-    const workflow = ensureJobWorkflow(job);
+  const stored = (await list(app.table, rows.jobs(vaultId))).map(({ value }) => value);
+  const byName = new Map(stored.map((job) => [job.jobName, job]));
+  const jobs = stored.flatMap((job) => {
+    const { planJobName } = job;
+    const workflow =
+      planJobName === undefined ? ensureJobWorkflow(job) : ensureJobLeftByPlan(job, byName.get(planJobName));
     // A completed workflow wrote its job's end itself: it is never run again.
     return workflow === undefined
       ? []

@@ -300,17 +300,29 @@ async function absentIsFine(call: () => Promise<unknown>): Promise<void> {
   }
 }
 
-/** A failed or broken-off copy is removed, so that the next call starts it anew. */
+/** A failed or broken-off copy is removed, so that the next call starts it anew; that it failed is told all the same. */
 async function copyState(target: PageBlobClient): Promise<'none' | 'pending' | 'success'> {
   try {
-    const { copyStatus } = await target.getProperties();
+    const { copyStatus, copyStatusDescription } = await target.getProperties();
     if (copyStatus === 'pending' || copyStatus === 'success') return copyStatus;
     await target.delete();
+    if (copyStatus === 'failed') throw copyFailed(target.name, copyStatusDescription);
     return 'none';
   } catch (error) {
     if (serviceAnswer(error).statusCode === 404) return 'none';
     throw error;
   }
+}
+
+function copyFailed(blobName: string, description: string | undefined): UnderstudyError {
+  return new UnderstudyError({
+    code: 'US6027',
+    message: `US6027 the copy to ${blobName} failed on the storage service’s side: ${description ?? 'it gave no reason'}`,
+    possibleCauses: 'The source was deleted or its access ran out meanwhile, or the service had a fault of its own.',
+    recommendedAction: 'It is begun anew a few times. If it fails again, see the source disk and the storage account.',
+    retry: 'later',
+    httpStatus: 502,
+  });
 }
 
 async function endCopy(target: PageBlobClient): Promise<void> {

@@ -27,6 +27,30 @@ export const unknownHost = (vmName: string, hostId: string): WorkflowFailure => 
   retry: 'never',
 });
 
+/** Beyond the size of the source's disk a failback would cut it off, and the commit delete the rest. */
+export const diskGrewInAzure = (
+  vmName: string,
+  diskName: string,
+  sizes: { atSiteBytes: number; inAzureBytes: number },
+): WorkflowFailure => ({
+  code: 'US4027',
+  message: `disk ${diskName} of ${vmName} has ${sizes.inAzureBytes} bytes in Azure and ${sizes.atSiteBytes} at the site: what lies beyond would be lost`,
+  possibleCauses: 'The disk was resized in Azure after the failover.',
+  recommendedAction:
+    'Nothing was changed; the VM goes on in Azure. Move the data to a disk of the former size, or bring it back by other means and complete the migration.',
+  retry: 'never',
+});
+
+/** What it writes there would not be in the disks that the site gets. */
+export const vmStartedInAzure = (vmName: string, vmArmId: string): WorkflowFailure => ({
+  code: 'US4028',
+  message: `the virtual machine of ${vmName} in Azure, ${vmArmId}, was started while it was failed back`,
+  possibleCauses: 'Somebody, or an automation, started it after the failback had shut it down.',
+  recommendedAction:
+    'It goes on in Azure, with all that it wrote. Keep whatever starts it from doing so, then run the failback again.',
+  retry: 'never',
+});
+
 /** The relay, or the app, cannot go on by itself: its own words say why. */
 export const failbackStopped = (
   vmName: string,

@@ -25,7 +25,7 @@ export function startTask(job: Job, taskName: string, now: string): Job {
   if (index < 0) throw new RangeError(`job ${job.jobName} has no task ${taskName}`);
   if (hasEnded(job) || job.tasks[index]?.state !== 'NotStarted') return job;
   return {
-    ...job,
+    ...working(job),
     state: 'InProgress',
     startedAt: job.startedAt ?? now,
     tasks: job.tasks.map((task, position): JobTask => {
@@ -40,10 +40,15 @@ const succeeded = (task: JobTask, now: string): JobTask =>
     ? { ...task, state: 'Succeeded', startedAt: task.startedAt ?? now, endedAt: now }
     : task;
 
+/** It waits for nobody any more. */
+function working({ suspendedFor: _, ...job }: Job): Job {
+  return job;
+}
+
 export function succeedJob(job: Job, now: string): Job {
   if (hasEnded(job)) return job;
   return {
-    ...job,
+    ...working(job),
     state: 'Succeeded',
     startedAt: job.startedAt ?? now,
     endedAt: now,
@@ -78,8 +83,7 @@ const cancellableWorkflows: readonly string[] = [workflowNames.failback, workflo
 /** An operator lets it go on. */
 export function resumeJob(job: Job, comments: string): Job {
   if (job.state !== 'Suspended') return job;
-  const { suspendedFor: _, ...resumed } = job;
-  return { ...resumed, state: 'InProgress', ...(comments === '' ? {} : { comments }) };
+  return { ...working(job), state: 'InProgress', ...(comments === '' ? {} : { comments }) };
 }
 
 /** The running task failed, or was cancelled, with the job; what had not started stays so. */
@@ -92,7 +96,7 @@ export function endJob(
   if (hasEnded(job)) return job;
   const running = job.tasks.find(({ state }) => state === 'InProgress');
   return {
-    ...job,
+    ...working(job),
     state,
     startedAt: job.startedAt ?? now,
     endedAt: now,

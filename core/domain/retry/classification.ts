@@ -148,6 +148,7 @@ export const classificationByCode: Readonly<Record<string, Classification>> = {
   US6024: unrecoverable('diskMismatch', 'app'),
   US6025: unrecoverable('defect', 'relay'),
   US6026: unrecoverable('defect', 'relay'),
+  US6027: recoverable('unforeseen', 'app'),
   US6040: recoverable('network', 'both'),
   US6060: recoverable('network', 'app'),
   US6061: unrecoverable('authorization', 'app'),

@@ -1,13 +1,16 @@
-import type { Job } from '../jobs/job.js';
+import { jobKinds, type Job } from '../jobs/job.js';
+import { hasEnded } from '../jobs/transitions.js';
 import type { ProtectedItem } from '../protected-item/protected-item.js';
-import type { VaultId } from '../ids.js';
+import type { JobName, VaultId } from '../ids.js';
 import {
   applyResynchronizationInstanceId,
   digestReplicaInstanceId,
   initialReplicationInstanceId,
+  planItemStepInstanceId,
   replicationLoopInstanceId,
   workflowNames,
   type EpochWorkflowInput,
+  type PlanItemStepInput,
 } from './workflows.js';
 
 /** A workflow instance that must be alive now. Starting it when it is alive already is harmless: the id is its identity. */
@@ -74,6 +77,28 @@ const digestOf = (item: ProtectedItem, input: EpochWorkflowInput): WorkflowToRun
 export function ensureJobWorkflow(job: Job): WorkflowToRun | undefined {
   // Its plan's run drives it, step by step.
   if (job.planJobName !== undefined) return undefined;
+  return intentUntilEnded(job);
+}
+
+/**
+ * The instance that an item's job asks for when its plan's run is over and has left it: its giving back failed, for example,
+ * or it was begun and the answer lost. A VM that was started already is not taken back, for somebody may use it: its start is
+ * made whole. `plan`: the job of the run, undefined where its row is gone.
+ */
+export function ensureJobLeftByPlan(job: Job, plan: Job | undefined): WorkflowToRun | undefined {
+  const isOver = plan === undefined || hasEnded(plan) || plan.suspendedFor === 'testFailover';
+  if (!isOver || job.suspendedFor === 'testFailover') return undefined;
+  const left = intentUntilEnded(job);
+  if (left?.orchestrator !== workflowNames.planItemStep) return left;
+  const step: PlanItemStepInput['step'] = wasStarted(job) ? 'boot' : 'giveUp';
+  return { ...left, instanceId: planItemStepInstanceId(job.jobName, step), input: { ...(left.input as object), step } };
+}
+
+const wasStarted = ({ scenarioName, tasks }: Job): boolean =>
+  scenarioName !== jobKinds.testFailover.scenarioName &&
+  tasks.some(({ name, state }) => name === 'VmFoStartVmOnSecondary' && state !== 'NotStarted');
+
+function intentUntilEnded(job: Job): WorkflowToRun | undefined {
   switch (job.state) {
     case 'NotStarted':
     case 'InProgress':
@@ -94,6 +119,9 @@ export function doorbellInstances(vaultId: VaultId, item: ProtectedItem): string
     ...instances,
     ...jobs.flatMap((jobName) => (jobName === undefined ? [] : [jobName])),
     // Of a plan's failback the later steps are workflows of their own, and wait for the relay too.
-    ...(item.failback === undefined ? [] : ['prepare', 'boot'].map((step) => `${item.failback?.jobName}-${step}`)),
+    ...laterSteps(item.failback?.jobName),
   ];
 }
+
+const laterSteps = (jobName: JobName | undefined): string[] =>
+  jobName === undefined ? [] : (['prepare', 'boot'] as const).map((step) => planItemStepInstanceId(jobName, step));

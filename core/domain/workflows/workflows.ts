@@ -60,8 +60,9 @@ export interface PlanItemStepInput extends JobWorkflowInput {
   createOnHostId?: string;
   /** Of a planned failover's `prepare`: what its shutdown gave. */
   finalCycle?: number;
-  /** Of `giveUp`: why. */
+  /** Of `giveUp`: why, and how the item's job ends. */
   failures?: WorkflowFailure[];
+  how?: 'failed' | 'cancelled';
   /** How far a step that waits has come: carried over from run to run. */
   stage?: NonNullable<FailbackInput['stage']>;
 }
@@ -151,6 +152,10 @@ export const digestReplicaInstanceId = (protectionId: ProtectionId, epoch: numbe
   `digest-${protectionId}-${epoch}`;
 export const applyResynchronizationInstanceId = (protectionId: ProtectionId, epoch: number): string =>
   `resync-${protectionId}-${epoch}`;
+
+/** Of a step within a plan's run that does not wait for the relay. */
+export const planItemStepInstanceId = (jobName: JobName, step: PlanItemStepInput['step']): string =>
+  `${jobName}-${step}`;
 
 /** Raised when rows that a workflow reads have changed. Carries nothing: rows are the truth. Names are case-sensitive. */
 export const doorbellEvent = 'doorbell';

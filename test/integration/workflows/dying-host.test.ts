@@ -6,15 +6,14 @@ import { workflowNames } from '../../../core/domain/workflows/workflows.js';
 import { read, replace } from '../../../core/records/access.js';
 import { rows } from '../../../core/records/rows.js';
 import {
+  resumedAfterSynchronizing,
   beginFailback,
   commitAndReprotect,
   complete,
   failedOver,
   heardOf,
-  report,
   say,
   untilRound,
-  untilSuspended,
 } from '../../support/replication/failback-scene.js';
 import { inWorld } from '../../support/replication/in-world.js';
 import type { WorkflowWorld } from '../../support/replication/workflow-world.js';
@@ -123,11 +122,7 @@ test('a failback, its commit and reverse replication survive a host that dies af
   await whileHostsDie(async (world) => {
     await failedOver(world);
     world.diesAtEveryActivity = true;
-    const jobName = await beginFailback(world);
-    await untilRound(world, false);
-    await report(world, 'copied');
-    await untilSuspended(world, jobName);
-    await say(world, jobName, 'resume');
+    const jobName = await resumedAfterSynchronizing(world);
     await complete(world, jobName);
     await commitAndReprotect(world);
     await assertNoOrphan(world);

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { makeBeginFailbackRound } from '../../../activities/failback.js';
+import { makeBeginFailbackRound, makeOrderReplacement, makeSuspendFailback } from '../../../activities/failback.js';
 import { jobKinds } from '../../../core/domain/jobs/job.js';
 import { hasEnded } from '../../../core/domain/jobs/transitions.js';
 import { allowedOperations } from '../../../core/domain/protected-item/state-table.js';
 import type { ProtectedItem, ReplicaBlob } from '../../../core/domain/protected-item/protected-item.js';
 import { workflowNames } from '../../../core/domain/workflows/workflows.js';
-import { replace } from '../../../core/records/access.js';
+import { read, replace } from '../../../core/records/access.js';
+import { rows } from '../../../core/records/rows.js';
 import {
   beginFailback,
   commitAndReprotect,
@@ -14,6 +15,7 @@ import {
   failedOver,
   heardOf,
   report,
+  resumedAfterSynchronizing,
   say,
   untilRound,
   untilSuspended,
@@ -235,7 +237,8 @@ test('a failback that lost its item ends as failed, and says so', async () => {
     await untilRound(world, false);
     await setItem(world, ({ activeJob: _, failback: _failback, ...rest }) => ({ ...rest, state: 'FailoverCommitted' }));
     await say(world, jobName, 'cancel');
-    assert.notEqual((await world.endedJob(jobName)).state, 'Succeeded');
+    const job = await world.endedJob(jobName);
+    assert.deepEqual([job.state, job.errors.map(({ code }) => code)], ['Failed', ['US3020']]);
   });
 });
 
@@ -254,14 +257,10 @@ test('a VM that is deleted in Azure while it is failed back keeps no operator fr
 test('a first round that is begun late puts no older disks in the place of the final ones', async () => {
   await inWorld({}, async (world) => {
     await failedOver(world);
-    const jobName = await beginFailback(world);
-    await untilRound(world, false);
-    await report(world, 'copied');
-    await untilSuspended(world, jobName);
-    await say(world, jobName, 'resume');
+    const jobName = await resumedAfterSynchronizing(world);
     await untilRound(world, true);
     const { failback, itemId, protectionId } = await world.currentItem();
-    const late = makeBeginFailbackRound({ table: world.table, clock: world.clock, compute: world.compute });
+    const late = makeBeginFailbackRound(world);
     const input = { vaultId: sampleVaultId, itemId, protectionId, jobName, isFinal: false };
     assert.deepEqual(await late(input), { kind: 'begun' });
     assert.deepEqual((await world.currentItem()).failback, failback);
@@ -289,5 +288,107 @@ test('a commit that fails on its way deletes nothing that is needed, and the nex
     await commitAndReprotect(world);
     for (const { blob } of begun) assert.equal(await world.replicas.properties(blob), undefined);
     assert.equal(world.compute.vms.size, 0);
+  });
+});
+
+test('a disk that grew in Azure is told before anything is copied, and stays there', async () => {
+  await inWorld({}, async (world) => {
+    await failedOver(world);
+    const grown = (await world.currentItem()).failover?.disks[1]?.blob;
+    const find = world.replicas.properties.bind(world.replicas);
+    world.replicas.properties = async (blob) => {
+      const found = await find(blob);
+      return found && blob.blobName === grown?.blobName
+        ? { ...found, lengthBytes: found.lengthBytes + 1024 ** 2 }
+        : found;
+    };
+    const job = await world.endedJob(await beginFailback(world));
+    assert.deepEqual([job.state, job.errors.map(({ code }) => code)], ['Failed', ['US4027']]);
+    world.replicas.properties = find;
+    await assertGivenBack(world);
+  });
+});
+
+test('a VM that is started in Azure after its shutdown stays there, with what it wrote', async () => {
+  for (const when of ['finalRound', 'replacing'] as const) {
+    await inWorld({}, async (world) => {
+      await failedOver(world);
+      const jobName = await beginFailback(world, false);
+      await untilRound(world, true);
+      if (when === 'replacing') {
+        await report(world, 'copied');
+        await world.until(async () => (await world.currentItem()).failback?.swap === 'ordered', 'the order');
+      }
+      await world.compute.startVm((await world.currentItem()).failover?.vmArmId ?? '');
+      await report(world, when === 'replacing' ? 'replaced' : 'copied');
+      const job = await world.endedJob(jobName);
+      assert.deepEqual([job.state, job.errors.map(({ code }) => code)], ['Failed', ['US4028']], when);
+      await assertGivenBack(world);
+    });
+  }
+});
+
+test('an export that does not end is waited for by run after run, and can be cancelled with the VM off', async () => {
+  await inWorld({}, async (world) => {
+    await failedOver(world);
+    const exportDisk = world.compute.exportDisk.bind(world.compute);
+    let asked = 0;
+    world.compute.exportDisk = () => {
+      asked++;
+      return Promise.resolve({ finished: false });
+    };
+    const jobName = await beginFailback(world, false);
+    await world.until(async () => asked > 200, 'many looks', true);
+    assert.deepEqual(
+      vmOf(world).map(({ powerState }) => powerState),
+      ['stopped'],
+    );
+    assert.ok((await world.harness.history(jobName)).length < 1000);
+    await say(world, jobName, 'cancel');
+    assert.equal((await world.endedJob(jobName)).state, 'Cancelled');
+    world.compute.exportDisk = exportDisk;
+    await assertGivenBack(world);
+  });
+});
+
+test('what comes late in the final round asks no operator anew, and orders no swap of what is not copied', async () => {
+  await inWorld({}, async (world) => {
+    await failedOver(world);
+    const jobName = await resumedAfterSynchronizing(world);
+    await untilRound(world, true);
+    const { itemId, protectionId } = await world.currentItem();
+    const input = { vaultId: sampleVaultId, itemId, protectionId, jobName };
+    assert.deepEqual(await makeSuspendFailback(world)(input), { kind: 'done' });
+    assert.equal((await world.job(jobName)).state, 'InProgress');
+    assert.deepEqual(await makeOrderReplacement(world)(input), { kind: 'superseded' });
+    await complete(world, jobName);
+  });
+});
+
+test('a commit that fails twice, and disabling after it, leave no blob and no snapshot', async () => {
+  await inWorld({}, async (world) => {
+    await failedOver(world);
+    await complete(world, await beginFailback(world, false));
+    const begun: ReplicaBlob[] = [];
+    for (let attempt = 0; attempt < 2; attempt++) {
+      world.replicas.faults.fail('writePages', 'beforeEffect', { times: 1000, error: () => new Error('full') });
+      const commit = await world.operate(jobKinds.commitFailback, workflowNames.commitFailback, 'commitStarted');
+      assert.equal((await world.endedJob(commit)).state, 'Failed');
+      world.replicas.faults.clear();
+      const { failback } = await world.untilState('FailbackCommitPending');
+      begun.push(...(failback?.renewal?.disks ?? []).map(({ blob }) => blob));
+    }
+    assert.equal(new Set(begun.map(({ blobName }) => blobName)).size, 4);
+    const { disks, failover } = await world.currentItem();
+    await world.operate(jobKinds.disableProtection, workflowNames.disableProtection, 'disablingStarted', {
+      leaveSite: true,
+    });
+    const row = rows.item(sampleVaultId, world.item.itemId);
+    await world.until(async () => (await read(world.table, row)) === undefined, 'the item to be gone', true);
+    for (const blob of [...begun, ...disks.map(({ replica }) => replica)]) {
+      assert.equal(await world.replicas.properties(blob), undefined);
+    }
+    assert.equal(world.compute.exports.size, 0, 'the failback’s exports are ended');
+    for (const { blob } of failover?.disks ?? []) assert.deepEqual(await world.replicas.listSnapshots(blob), []);
   });
 });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { list } from '../../../core/records/access.js';
+import { makeBeginPlanItem } from '../../../activities/recovery-plan.js';
+import { list, read, replace } from '../../../core/records/access.js';
 import { rows } from '../../../core/records/rows.js';
 import { inWorld } from '../../support/replication/in-world.js';
 import { manual, PlanScene, runbook, script } from '../../support/replication/plan-scene.js';
@@ -195,11 +196,13 @@ test('a run that waits for an operator can be cancelled, and gives back what has
   await inPlan(async (plan, world) => {
     await plan.seed([1, 1], { 1: { startActions: [manual('check')] } });
     const jobName = await plan.begin('PlannedFailover');
-    await plan.suspended(jobName);
+    const waiting = await plan.suspended(jobName);
+    assert.equal(waiting.suspendedFor, 'manualAction');
     await plan.say(jobName, 'cancel');
     const job = await plan.ended(jobName);
     assert.deepEqual([job.state, job.errors.map(({ code }) => code)], ['Cancelled', ['US4026']]);
     assert.deepEqual(await plan.states(), ['FailoverCommitPending', 'Protected']);
+    assert.deepEqual(await plan.itemJobStates(jobName), ['Succeeded', 'Cancelled']);
     assert.equal(world.compute.vms.size, 1);
     assert.equal((await plan.plan()).activeJob, undefined);
   });
@@ -217,6 +220,7 @@ test('a cancel reaches the items that wait: a failback that synchronizes for day
     const job = await plan.ended(jobName);
     assert.deepEqual([job.state, job.errors.map(({ code }) => code)], ['Cancelled', ['US4032', 'US4032']]);
     assert.deepEqual(await plan.states(), statesOf(2, 'FailoverCommitted'));
+    assert.deepEqual(await plan.itemJobStates(jobName), statesOf(2, 'Cancelled'));
     assert.ok([...world.compute.vms.values()].every(({ powerState }) => powerState === 'running'));
   });
 });
@@ -239,10 +243,11 @@ test('an item that was deleted after the plan was made is told, and the rest is 
 
 test('an unplanned run whose first action fails fails its items over all the same', async () => {
   await inPlan(async (plan, world) => {
-    await plan.seed([1, 1], { 0: { startActions: [runbook('tell the boss – now')] } });
+    await plan.seed([1, 1], {
+      shutdown: { startActions: [runbook('before all – now')] },
+      0: { startActions: [runbook('tell the boss – now')] },
+    });
     world.runbookStatus = 500;
-    const stored = await plan.shutdownStarts([runbook('before all – now')]);
-    assert.equal(stored, 1);
     const job = await plan.run('UnplannedFailover', { recoveryPoint: { kind: 'latestProcessed' } });
     assert.deepEqual([job.state, new Set(job.errors.map(({ code }) => code))], ['Failed', new Set(['US4034'])]);
     assert.deepEqual(await plan.states(), statesOf(2, 'FailoverCommitPending'));
@@ -267,6 +272,62 @@ test('a give-back that fails keeps no other item from being given back', async (
     assert.deepEqual((await plan.states()).slice(2), statesOf(2, 'Protected'));
     const others = await Promise.all([2, 3].map((index) => plan.item(index)));
     assert.ok(others.every(({ replication, activeJob }) => replication.sourceLock === undefined && !activeJob));
+    assert.notEqual((await plan.item(1)).replication.sourceLock, undefined);
+
+    world.compute.getVm = find;
+    assert.equal((await plan.sweepLeft()).length, 1);
+    await plan.until(async () => (await plan.item(1)).state === 'Protected', 'vm-2 to be given back');
+    assert.deepEqual([(await plan.item(1)).replication.sourceLock, await plan.sweepLeft()], [undefined, []]);
+  });
+});
+
+test('a VM that runs is not taken back because the end of its job cannot be written', async () => {
+  await inPlan(async (plan, world) => {
+    await plan.seed([1]);
+    const transact = world.table.transact.bind(world.table);
+    let refusing = true;
+    world.table.transact = async (partition, operations) => {
+      const ends = JSON.stringify(operations).includes('FailoverCommitPending');
+      if (ends && refusing) throw Object.assign(new Error('the account is locked'), { code: 'US6021', retry: 'never' });
+      return transact(partition, operations);
+    };
+    const job = await plan.run('PlannedFailover');
+    assert.equal(job.state, 'Failed');
+    assert.match(job.errors[0]?.message ?? '', /vm-1 failed: .*the account is locked/);
+    assert.deepEqual(
+      [...world.compute.vms.values()].map(({ powerState }) => powerState),
+      ['running'],
+    );
+    refusing = false;
+    assert.match((await plan.sweepLeft()).join(), /-boot$/);
+    await plan.until(async () => (await plan.item(0)).state === 'FailoverCommitPending', 'its end');
+    assert.equal(world.compute.vms.size, 1);
+    assert.deepEqual(await plan.sweepLeft(), []);
+  });
+});
+
+test('an item that was begun when its plan’s run was over already is given back', async () => {
+  await inPlan(async (plan, world) => {
+    await plan.seed([1]);
+    const jobName = await plan.begin('PlannedFailover');
+    await plan.ended(jobName);
+    const { itemId, protectionId } = await plan.item(0);
+    const stored = await read(world.table, rows.item(sampleVaultId, itemId));
+    assert(stored);
+    // The run that ended knew nothing of this one: as if the item's begin had come through, and its answer been lost.
+    const { failover: _, ...before } = stored.value;
+    await world.table.transact(stored.ref.partition, [replace(stored, { ...before, state: 'Protected' })]);
+    const own = (await list(world.table, rows.jobs(sampleVaultId))).find(({ value }) => value.itemId === itemId);
+    assert(own);
+    await world.table.transact(own.ref.partition, [{ kind: 'delete', rowKey: own.ref.rowKey }]);
+    const begun = await makeBeginPlanItem(world)({
+      ...{ vaultId: sampleVaultId, planJobName: jobName, itemId, armId: '', operation: 'PlannedFailover' },
+      ...{ synchronizeFirst: false, comments: '' },
+    });
+    assert.equal(begun.kind, 'begun');
+    assert.equal((await plan.sweepLeft()).length, 1);
+    await plan.until(async () => (await plan.item(0)).state === 'Protected', 'the give-back');
+    assert.equal((await plan.item(0)).protectionId, protectionId);
   });
 });
 

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { UnderstudyError } from '../../../core/domain/errors.js';
-import type { CloudCompute, CloudVm, CloudVmSpecification, DiskSource } from '../../../core/ports/cloud-compute.js';
+import type { CloudCompute, CloudVm, CloudVmSpecification } from '../../../core/ports/cloud-compute.js';
 import type { ReplicaBlob } from '../../../core/domain/protected-item/protected-item.js';
 import type { ReplicaStore } from '../../../core/ports/replica-store.js';
 import { Faults } from './faults.js';
@@ -52,7 +52,7 @@ export class InMemoryCloudCompute implements CloudCompute {
   async exportDisk(
     vmArmId: string,
     { exportName, lun }: { exportName: string; lun: number },
-  ): Promise<{ finished: true; source: DiskSource }> {
+  ): ReturnType<CloudCompute['exportDisk']> {
     return this.faults.around('exportDisk', async () => {
       const blob = this.vms.get(vmArmId)?.disks.find((disk) => disk.lun === lun)?.blob;
       const found = blob && (await this.replicas?.properties(blob));

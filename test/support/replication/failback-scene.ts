@@ -46,6 +46,16 @@ export async function beginFailback(world: WorkflowWorld, synchronizeFirst = tru
   return jobName;
 }
 
+/** Synchronized while the VM runs in Azure, and told by the operator to come to its end: the job. */
+export async function resumedAfterSynchronizing(world: WorkflowWorld): Promise<JobName> {
+  const jobName = await beginFailback(world);
+  await untilRound(world, false);
+  await report(world, 'copied');
+  await untilSuspended(world, jobName);
+  await say(world, jobName, 'resume');
+  return jobName;
+}
+
 /** What the relay would report of the round, or swap, that the row asks for. */
 export async function report(world: WorkflowWorld, state: FailbackReport['state']): Promise<void> {
   const { protectionId, replication, itemId } = await world.currentItem();

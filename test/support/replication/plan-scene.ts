@@ -16,7 +16,11 @@ import {
 } from '../../../core/domain/recovery-plan/recovery-plan.js';
 import type { CommandResult, RelayCommand } from '../../../core/domain/relay-protocol/wire.js';
 import { replicaBlob } from '../../../core/domain/replication/blob-names.js';
-import { doorbellInstances, ensureWorkflows } from '../../../core/domain/workflows/ensure-workflows.js';
+import {
+  doorbellInstances,
+  ensureJobLeftByPlan,
+  ensureWorkflows,
+} from '../../../core/domain/workflows/ensure-workflows.js';
 import { doorbellEvent, workflowNames } from '../../../core/domain/workflows/workflows.js';
 import { insert, list, read, replace, upsert } from '../../../core/records/access.js';
 import { receiveCycle } from '../../../core/records/receive-cycle.js';
@@ -51,8 +55,14 @@ export class PlanScene {
     };
   }
 
-  /** Items as they are after their first recovery point, and the plan with so many of them in each boot group. */
-  async seed(groupSizes: readonly number[], actions: Partial<Record<number, Partial<PlanGroup>>> = {}): Promise<void> {
+  /**
+   * Items as they are after their first recovery point, and the plan with so many of them in each boot group; `actions` by
+   * boot group, or before the sources are shut down.
+   */
+  async seed(
+    groupSizes: readonly number[],
+    actions: Partial<Record<number | 'shutdown', Partial<PlanGroup>>> = {},
+  ): Promise<void> {
     const groups: PlanGroup[] = [];
     for (const [index, size] of groupSizes.entries()) {
       const items = [];
@@ -65,19 +75,15 @@ export class PlanScene {
     const arranged = arrangeGroups(groups);
     assert('groups' in arranged, JSON.stringify(arranged));
     const { fabricName } = this.world.item;
-    const plan: RecoveryPlan = { planName, fabricName, createdAt: '2026-01-05T10:00:00Z', groups: arranged.groups };
+    const plan: RecoveryPlan = {
+      planName,
+      fabricName,
+      createdAt: '2026-01-05T10:00:00Z',
+      groups: arranged.groups.map((group) =>
+        group.groupType === 'Shutdown' ? { ...group, ...actions.shutdown } : group,
+      ),
+    };
     await this.world.table.transact(vaultPartition(sampleVaultId), [upsert(rows.plan(sampleVaultId, planName), plan)]);
-  }
-
-  /** Gives the Shutdown group start actions; how many it has then. */
-  async shutdownStarts(startActions: PlanAction[]): Promise<number> {
-    const stored = await read(this.world.table, rows.plan(sampleVaultId, planName));
-    assert(stored);
-    const groups = stored.value.groups.map((group) =>
-      group.groupType === 'Shutdown' ? { ...group, startActions } : group,
-    );
-    await this.world.table.transact(stored.ref.partition, [replace(stored, { ...stored.value, groups })]);
-    return groups.find(({ groupType }) => groupType === 'Shutdown')?.startActions.length ?? 0;
   }
 
   private async addItem(number: number): Promise<ItemId> {
@@ -153,6 +159,15 @@ export class PlanScene {
 
   states = async (): Promise<string[]> =>
     Promise.all(this.items.map(async (_, index) => (await this.item(index)).state));
+
+  /** Of the items' own jobs in a run of the plan, by VM. */
+  async itemJobStates(runName: JobName): Promise<string[]> {
+    const jobs = (await list(this.world.table, rows.jobs(sampleVaultId))).map(({ value }) => value);
+    return jobs
+      .filter(({ planJobName }) => planJobName === runName)
+      .sort((one, other) => (one.targetObjectName < other.targetObjectName ? -1 : 1))
+      .map(({ state }) => state);
+  }
 
   async plan(): Promise<RecoveryPlan> {
     const stored = await read(this.world.table, rows.plan(sampleVaultId, planName));
@@ -251,6 +266,23 @@ export class PlanScene {
         world.time.advance(nextMs - world.time.now());
       }
     }
+  }
+
+  /** What the sweep starts, a minute later, of what the plan's runs have left. */
+  async sweepLeft(): Promise<string[]> {
+    const { world } = this;
+    const jobs = (await list(world.table, rows.jobs(sampleVaultId))).map(({ value }) => value);
+    const left = jobs.flatMap((job) => {
+      if (job.planJobName === undefined) return [];
+      return (
+        ensureJobLeftByPlan(
+          job,
+          jobs.find(({ jobName }) => jobName === job.planJobName),
+        ) ?? []
+      );
+    });
+    for (const { orchestrator, instanceId, input } of left) await world.harness.start(orchestrator, input, instanceId);
+    return left.map(({ instanceId }) => instanceId);
   }
 
   private async tend(): Promise<void> {

@@ -11,14 +11,10 @@ import { HistoryRecorder, replay, type RecordedTurn } from '../../support/durabl
 import { sampleVaultId } from '../../support/sample-item.js';
 import { requireResync, submitResync, untilDigested } from '../../support/replication/resync-scene.js';
 import {
-  beginFailback,
+  resumedAfterSynchronizing,
   commitAndReprotect,
   complete,
   failedOver,
-  report,
-  say,
-  untilRound,
-  untilSuspended,
 } from '../../support/replication/failback-scene.js';
 import { manual, PlanScene, runbook, script } from '../../support/replication/plan-scene.js';
 import { inWorld } from '../../support/replication/in-world.js';
@@ -137,11 +133,7 @@ async function record(): Promise<ReadonlyMap<string, RecordedTurn>> {
   });
   await inWorld({ worker: recorder }, async (world) => {
     await failedOver(world);
-    const jobName = await beginFailback(world);
-    await untilRound(world, false);
-    await report(world, 'copied');
-    await untilSuspended(world, jobName);
-    await say(world, jobName, 'resume');
+    const jobName = await resumedAfterSynchronizing(world);
     await complete(world, jobName);
     await commitAndReprotect(world);
     await world.untilQuiet();

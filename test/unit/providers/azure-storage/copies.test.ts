@@ -14,8 +14,13 @@ const answer =
   (_request, response) =>
     response.writeHead(statusCode, headers).end();
 const refused = (statusCode: number, code: string) => answer(statusCode, { 'x-ms-error-code': code });
-const page = (copyStatus: string) =>
-  answer(200, { 'x-ms-copy-status': copyStatus, 'x-ms-copy-id': 'copy-1', 'x-ms-blob-type': 'PageBlob' });
+const page = (copyStatus: string, description = '') =>
+  answer(200, {
+    'x-ms-copy-status': copyStatus,
+    'x-ms-copy-status-description': description,
+    'x-ms-copy-id': 'copy-1',
+    'x-ms-blob-type': 'PageBlob',
+  });
 
 /** A store on a blob service that gives these answers, in this order; the local emulator makes no such copies. */
 async function withService(
@@ -59,7 +64,7 @@ async function withService(
 
 const url = 'https://md-1.blob.storage.azure.net/x/abcd?sig=secret';
 
-test('a copy from a URL is started once, looked in on, and begun anew where it failed', async () => {
+test('a copy from a URL is started once, looked in on, and where it failed it says so and is begun anew', async () => {
   let asked = 0;
   const grantSource = async () => {
     asked++;
@@ -72,13 +77,15 @@ test('a copy from a URL is started once, looked in on, and begun anew where it f
     [
       ...begun,
       { HEAD: page('pending') },
-      ...[{ HEAD: page('failed') }, { DELETE: answer(202) }, { PUT: started }, { HEAD: page('pending') }],
+      ...[{ HEAD: page('failed', '403 Forbidden') }, { DELETE: answer(202) }],
+      ...[{ HEAD: absent }, { PUT: started }, { HEAD: page('pending') }],
       { HEAD: page('success') },
     ],
     async (store, to) => {
-      for (const finished of [false, false, false, true]) {
-        assert.deepEqual(await store.copyFromUrl(grantSource, to), { finished });
-      }
+      const copy = () => store.copyFromUrl(grantSource, to);
+      assert.deepEqual([await copy(), await copy()], [{ finished: false }, { finished: false }]);
+      await assert.rejects(copy(), { code: 'US6027', retry: 'later', message: /403 Forbidden/ });
+      assert.deepEqual([await copy(), await copy()], [{ finished: false }, { finished: true }]);
     },
   );
   assert.equal(asked, 2);
