@@ -177,6 +177,46 @@ test('a failover during a drill ends the drill: its test VM and disks go, and it
   assert.deepEqual([ended?.state, ended?.errors[0]?.code], ['Failed', 'US4018']);
 });
 
+test('the sweep takes up what a recovery plan’s run has left, once that is over, and not before', async () => {
+  const harness = new Harness();
+  await harness.putVault();
+  const planJobName = asJobName('0190a000-0000-7000-8000-00000000000e');
+  const run: Job = { ...sampleJob(planJobName, 'now'), intent: { orchestrator: 'recoveryPlan', input: {} } };
+  const own = (number: number, change: Partial<Job>): Job => ({
+    ...sampleJob(asJobName(`0190a000-0000-7000-8000-00000000001${number}`), 'now'),
+    scenarioName: 'PlannedFailover',
+    planJobName,
+    intent: { orchestrator: 'planItemStep', input: { step: 'giveUp' } },
+    ...change,
+  });
+  const booted: Job['tasks'] = [{ taskId: '1', name: 'VmFoStartVmOnSecondary', friendlyName: '', state: 'InProgress' }];
+  const jobs = [
+    own(1, {}),
+    own(2, { tasks: booted }),
+    own(3, { state: 'Failed' }),
+    own(4, { state: 'Suspended', suspendedFor: 'testFailover' }),
+    own(5, { intent: { orchestrator: 'commitFailover', input: {} } }),
+  ];
+  await harness.table.transact(
+    vaultPartition(vaultId),
+    [run, ...jobs].map((job) => insert(rows.job(vaultId, job.jobName), job)),
+  );
+  await sweep(harness.app);
+  assert.deepEqual(
+    harness.started.map(({ orchestrator }) => orchestrator),
+    ['recoveryPlan'],
+  );
+  const stored = await read(harness.table, rows.job(vaultId, planJobName));
+  assert(stored);
+  await harness.table.transact(vaultPartition(vaultId), [replace(stored, { ...run, state: 'Cancelled' })]);
+  for (let repeat = 0; repeat < 2; repeat++) await sweep(harness.app);
+  const [failed, begun, , , whole] = jobs.map(({ jobName }) => jobName);
+  assert.deepEqual(
+    harness.started.slice(1).map(({ instanceId }) => instanceId),
+    [`${failed}-giveUp`, `${begun}-boot`, whole],
+  );
+});
+
 const sampleJob = (jobName: JobName, createdAt: string): Job => ({
   jobName,
   scenarioName: 'TestFailover',
