@@ -54,11 +54,17 @@ export class Failback {
   async status(protectionId: string): Promise<FailbackStatus> {
     const { failback, replacedBy } = this.machine.state;
     if (failback?.protectionId === protectionId) {
-      const { folder } = this.machine;
-      const images = await Promise.all(failback.disks.map(({ name }) => isThere(vmPaths.sideImage(folder, name))));
-      return { kind: images.every(Boolean) ? 'prepared' : 'preparing', lockId: failback.lockId };
+      // A swap that broke off is gone on with, though its images lie in their places already.
+      const isPrepared = failback.swap !== undefined || (await this.hasImages(failback));
+      return { kind: isPrepared ? 'prepared' : 'preparing', lockId: failback.lockId };
     }
     return replacedBy === undefined ? { kind: 'none' } : { kind: 'replaced', lockId: replacedBy };
+  }
+
+  private async hasImages({ disks, imagesMade }: FailbackState): Promise<boolean> {
+    const { folder } = this.machine;
+    const images = await Promise.all(disks.map(({ name }) => isThere(vmPaths.sideImage(folder, name))));
+    return imagesMade === true && images.every(Boolean);
   }
 
   /** `createdHere`: the VM was made for this failback, and goes with it. */
@@ -68,7 +74,7 @@ export class Failback {
     if (standing !== undefined && standing.lockId !== lockId) await this.abandon(protectionId);
     await this.replication.mergeCheckpoint();
     await this.machine.lock.run(() => this.begin(protectionId, lockId, createdHere));
-    await this.writing.run(() => this.copyDisks(lockId));
+    await this.writing.run(() => this.makeImages(lockId));
   }
 
   /** The lock is on disk together with what the failback is held against later. */
@@ -76,7 +82,7 @@ export class Failback {
     const { machine } = this;
     const { name } = machine.config;
     const replication = this.replication.require(protectionId);
-    if (machine.state.failback?.lockId === lockId) return;
+    if (machine.state.failback?.lockId === lockId || machine.state.replacedBy === lockId) return;
     if (machine.running) throw sourceRuns(name);
     this.replication.refuseResized(replication);
     await this.checkRoom(replication.disks.map((disk) => disk.name));
@@ -104,10 +110,29 @@ export class Failback {
     if (bavail * bsize < neededBytes) throw noRoomForFailback(config.name, neededBytes, bavail * bsize);
   }
 
+  /**
+   * Once: an image that is lost later would come back as the old disk, and the relay knows of the chunks that it wrote to the
+   * one that was lost. The failback is given up then, and begun anew.
+   */
+  private async makeImages(lockId: string): Promise<void> {
+    const { machine } = this;
+    if (machine.state.replacedBy === lockId) return;
+    const failback = this.require(lockId);
+    if (failback.imagesMade) {
+      if (await this.hasImages(failback)) return;
+      throw noSuchFailback(machine.config.name);
+    }
+    await this.copyDisks(failback);
+    await machine.lock.run(async () => {
+      const present = this.require(lockId);
+      await machine.save({ failback: { ...present, imagesMade: true } });
+    });
+  }
+
   /** Each image appears whole: a copy that dies leaves a temporary name. */
-  private async copyDisks(lockId: string): Promise<void> {
+  private async copyDisks({ disks }: FailbackState): Promise<void> {
     const { folder } = this.machine;
-    for (const { name } of this.require(lockId).disks) {
+    for (const { name } of disks) {
       const image = vmPaths.sideImage(folder, name);
       if (await isThere(image)) continue;
       await copyFile(vmPaths.disk(folder, name), `${image}${temporarySuffix}`, constants.COPYFILE_FICLONE);
@@ -178,14 +203,14 @@ export class Failback {
   }
 
   /** What somebody wrote to a disk since the failback began would be lost by it. Lock held. */
-  private async refuseChanged({ disks }: FailbackState): Promise<void> {
+  private async refuseChanged(failback: FailbackState): Promise<void> {
     const { machine } = this;
     await machine.reopenDisks();
-    for (const { diskId, name, dataWriteGuid } of disks) {
+    for (const { diskId, name, dataWriteGuid } of failback.disks) {
       const index = machine.config.disks.findIndex((disk) => disk.diskId === diskId);
       if (machine.disk(index).dataWriteGuid !== dataWriteGuid) throw sourceChanged(machine.config.name, name);
-      if (!(await isThere(vmPaths.sideImage(machine.folder, name)))) throw noSuchFailback(machine.config.name);
     }
+    if (!(await this.hasImages(failback))) throw noSuchFailback(machine.config.name);
   }
 
   /** Every step may run again. The old logs go with the disks that they tell of. Lock held. */

@@ -58,6 +58,8 @@ const failbackState = z.object({
   disks: z.array(z.object({ diskId: z.string(), name: z.string(), dataWriteGuid: z.string() })),
   /** Of before: a failback that is given up gives it back. */
   lockBefore: sourceLock.optional(),
+  /** Every disk has its whole image: one that is missing from here on was lost, with what was written to it. */
+  imagesMade: z.literal(true).optional(),
   /** The VM was made for this failback. */
   createdHere: z.literal(true).optional(),
   /** The commit point: the images take the disks' places, whatever dies. */

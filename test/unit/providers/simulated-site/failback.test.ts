@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { asVmId } from '../../../../core/domain/ids.js';
@@ -113,4 +113,59 @@ test('a site that restarts while a failback is prepared goes on with it, and the
   await assert.rejects(scene.start(), { code: 'US5022' });
   await scene.host.unlockSource(scene.vmId, lock);
   assert.deepEqual(await scene.read(0, 0, 512), content);
+});
+
+test('a side image that is lost is not made anew from the old disk: the failback is given up and begun anew', async (t) => {
+  const site = await startTestSite(t);
+  const { host, vmId, read, start } = await subjectOf(site);
+  await host.createReplicationRelationship(vmId, protectionId);
+  const { disks } = await host.startInitialReplication(vmId, { protectionId, epoch: 1 });
+  await host.shutDown(vmId);
+  const before = await read(0, 0, mib);
+  await host.prepareFailback(vmId, lock);
+  const folder = join(site.siteFolder, vm);
+  const images = (await readdir(folder)).filter((file) => file.includes('failback'));
+  assert.equal(images.length, disks.length);
+  await rm(join(folder, images[0] ?? ''));
+  for (const restarts of [false, true]) {
+    if (restarts) await site.restart();
+    assert.deepEqual(await host.failbackStatus(vmId, protectionId), { kind: 'preparing', lockId: lock.lockId });
+    await assert.rejects(host.prepareFailback(vmId, lock), { code: 'US5026' });
+    await assert.rejects(host.replaceDisks(vmId, { ...lock, epoch: 2, baseCycle: 5, startAfterwards: true }), {
+      code: 'US5026',
+    });
+  }
+  await host.prepareFailback(vmId, { protectionId, lockId: 'next' });
+  assert.deepEqual(await host.failbackStatus(vmId, protectionId), { kind: 'prepared', lockId: 'next' });
+  await host.abandonFailback(vmId, protectionId);
+  await start();
+  assert.deepEqual(await read(0, 0, mib), before);
+});
+
+test('a swap that broke off in a site that lives on is gone on with', async (t) => {
+  let breaks = true;
+  const site = await startTestSite(t, {
+    observe: async (step) => {
+      if (step === 'replaced sql-01-os' && breaks) throw new Error('the file is in use');
+    },
+  });
+  const { host, vmId, read } = await subjectOf(site);
+  await host.createReplicationRelationship(vmId, protectionId);
+  const { disks } = await host.startInitialReplication(vmId, { protectionId, epoch: 1 });
+  await host.shutDown(vmId);
+  await host.prepareFailback(vmId, lock);
+  const content = randomBytes(mib);
+  for (const { diskId } of disks) {
+    const image = await host.openSideImage(vmId, { lockId: lock.lockId, diskId });
+    await image.write(0, content);
+    await image.flush();
+    await image.close();
+  }
+  const swap = { ...lock, epoch: 10, baseCycle: 50, startAfterwards: false };
+  await assert.rejects(host.replaceDisks(vmId, swap));
+  assert.deepEqual(await host.failbackStatus(vmId, protectionId), { kind: 'prepared', lockId: lock.lockId });
+  breaks = false;
+  await host.replaceDisks(vmId, swap);
+  assert.deepEqual(await host.failbackStatus(vmId, protectionId), { kind: 'replaced', lockId: lock.lockId });
+  for (const diskIndex of [0, 1]) assert.deepEqual(await read(diskIndex, 0, mib), content);
 });
