@@ -8,10 +8,12 @@ import { z } from 'zod';
 import { jobKinds, type JobKind } from '../../core/domain/jobs/job.js';
 import { scriptNamePattern } from '../../core/domain/relay-protocol/wire.js';
 import {
-  actionTimeoutSecondsDefault,
   allowedPlanOperations,
   arrangeGroups,
   itemsOf,
+  runbookTimeoutSecondsMax,
+  scriptTimeoutSecondsDefault,
+  scriptTimeoutSecondsMax,
   type PlanAction,
   type PlanGroup,
   type RecoveryPlan,
@@ -39,16 +41,19 @@ import {
 } from './operation.js';
 import type { ShapeOf, Wire } from './wire.js';
 
-const timeout = z
-  .string()
-  .transform((text, context) => {
-    const seconds = secondsOf(text);
-    if (seconds !== undefined) return seconds;
-    context.addIssue({ code: 'custom', message: 'a time like PT10M, 00:10:00 or 600, of at most 24 hours' });
-    return z.NEVER;
-  })
-  .nullish();
-const timeoutSecondsMax = 24 * 60 * 60;
+const timeout = (secondsMax: number) =>
+  z
+    .string()
+    .transform((text, context) => {
+      const seconds = secondsOf(text) ?? 0;
+      if (seconds > 0 && seconds <= secondsMax) return seconds;
+      context.addIssue({
+        code: 'custom',
+        message: `a time like PT3M, 00:03:00 or 180, of at most ${secondsMax} seconds`,
+      });
+      return z.NEVER;
+    })
+    .nullish();
 
 /** ISO 8601 as newer clients send it, a .NET time span as older ones do, or plain seconds. */
 function secondsOf(text: string): number | undefined {
@@ -56,7 +61,7 @@ function secondsOf(text: string): number | undefined {
   const span = /^(\d{1,2}):(\d{2}):(\d{2})$/.exec(text);
   const [, hours, minutes, rest] = iso ?? span ?? (/^\d+$/.test(text) ? ['', '0', '0', text] : []);
   const seconds = Number(hours ?? 0) * 3600 + Number(minutes ?? 0) * 60 + Number(rest ?? 0);
-  return (iso ?? span ?? /^\d+$/.test(text)) && seconds > 0 && seconds <= timeoutSecondsMax ? seconds : undefined;
+  return (iso ?? span ?? /^\d+$/.test(text)) ? seconds : undefined;
 }
 
 const failoverType = z.enum(['TestFailover', 'PlannedFailover', 'UnplannedFailover']);
@@ -70,14 +75,14 @@ const actionBody = z.object({
     z.object({
       instanceType: z.literal('AutomationRunbookActionDetails'),
       runbookId: z.url({ protocol: /^https?$/ }),
-      timeout,
+      timeout: timeout(runbookTimeoutSecondsMax),
       fabricLocation: z.string(),
     }),
     /** `path` is the name of a file in the relay's own scripts folder. */
     z.object({
       instanceType: z.literal('ScriptActionDetails'),
       path: z.string().regex(scriptNamePattern, 'the name of a file in the relay’s scripts folder, without a path'),
-      timeout,
+      timeout: timeout(scriptTimeoutSecondsMax),
       fabricLocation: z.string(),
     }),
     z.object({ instanceType: z.literal('ManualActionDetails'), description: z.string().max(4096).nullish() }),
@@ -118,29 +123,64 @@ export async function itemsOfPlan(call: VaultCall, groups: readonly PlanGroup[])
   return items.map(({ value }) => value).filter(({ itemId }) => wanted.has(itemId));
 }
 
-function toAction({
-  actionName,
-  failoverTypes,
-  failoverDirections,
-  customDetails,
-}: z.output<typeof actionBody>): PlanAction {
+interface Place {
+  call: VaultCall;
+  /** JSON path of the action in the body. */
+  target: string;
+  /** Those of the plan as it is stored. */
+  stored: readonly PlanAction[];
+}
+
+function toAction(
+  { actionName, failoverTypes, failoverDirections, customDetails }: z.output<typeof actionBody>,
+  place: Place,
+): PlanAction {
   const named = { actionName, failoverTypes, failoverDirections };
   switch (customDetails.instanceType) {
     case 'ManualActionDetails':
       return { ...named, details: { kind: 'manual', description: customDetails.description ?? '' } };
     case 'AutomationRunbookActionDetails': {
-      const timeoutSeconds = customDetails.timeout ?? actionTimeoutSecondsDefault;
-      return { ...named, details: { kind: 'runbook', webhookUrl: customDetails.runbookId, timeoutSeconds } };
+      const webhookUrl = webhookUrlOf(actionName, customDetails.runbookId, place);
+      const timeoutSeconds = customDetails.timeout ?? runbookTimeoutSecondsMax;
+      return { ...named, details: { kind: 'runbook', webhookUrl, timeoutSeconds } };
     }
     case 'ScriptActionDetails': {
-      const timeoutSeconds = customDetails.timeout ?? actionTimeoutSecondsDefault;
+      const timeoutSeconds = customDetails.timeout ?? scriptTimeoutSecondsDefault;
       return { ...named, details: { kind: 'script', scriptName: customDetails.path, timeoutSeconds } };
     }
   }
 }
 
+/** Its query is what lets a caller in, and is not read back: a plan that was read and is written again keeps it. */
+function webhookUrlOf(actionName: string, runbookId: string, { call, target, stored }: Place): string {
+  const refusal = call.app.webhooks.refusalOf(runbookId);
+  if (refusal !== undefined) {
+    throw new ApiError({
+      code: 'US1005',
+      armCode: 'InvalidParameter',
+      httpStatus: 400,
+      target: `${target}.customDetails.runbookId`,
+      message: `the runbook of action '${actionName}' cannot be called: ${refusal}`,
+      recommendedAction: 'Give the https address of the runbook’s webhook, with its token in the query.',
+    });
+  }
+  if (runbookId.includes('?')) return runbookId;
+  for (const known of stored) {
+    if (known.actionName !== actionName || known.details.kind !== 'runbook') continue;
+    if (withoutQuery(known.details.webhookUrl) === runbookId) return known.details.webhookUrl;
+  }
+  return runbookId;
+}
+
+const withoutQuery = (url: string): string => url.replace(/\?.*$/, '');
+
 /** Groups as the row has them, every item found and of the plan's fabric; whatever is wrong is told at once. */
-async function groupsOf(call: VaultCall, bodies: readonly GroupBody[], fabricName: string): Promise<PlanGroup[]> {
+async function groupsOf(
+  call: VaultCall,
+  bodies: readonly GroupBody[],
+  { fabricName, groups: storedGroups }: Pick<RecoveryPlan, 'fabricName' | 'groups'>,
+): Promise<PlanGroup[]> {
+  const stored = storedGroups.flatMap(({ startActions, endActions }) => [...startActions, ...endActions]);
   const present = new Set<string>(
     (await list(call.app.table, rows.items(call.vaultId))).map(({ value }) => value.itemId),
   );
@@ -161,9 +201,14 @@ async function groupsOf(call: VaultCall, bodies: readonly GroupBody[], fabricNam
       }
       return { itemId, armId: id };
     }),
-    startActions: (body.startGroupActions ?? []).map(toAction),
-    endActions: (body.endGroupActions ?? []).map(toAction),
+    startActions: actionsOf(body, index, 'startGroupActions'),
+    endActions: actionsOf(body, index, 'endGroupActions'),
   }));
+  function actionsOf(body: GroupBody, index: number, list: 'startGroupActions' | 'endGroupActions'): PlanAction[] {
+    return (body[list] ?? []).map((action, position) =>
+      toAction(action, { call, stored, target: `$.properties.groups[${index}].${list}[${position}]` }),
+    );
+  }
   const arranged = arrangeGroups(groups);
   if ('groups' in arranged) return arranged.groups;
   const [first] = arranged.faults;
@@ -189,8 +234,7 @@ function actionToWire({ details, ...named }: PlanAction): Wire<SdkAction> {
         ...named,
         customDetails: {
           instanceType: 'AutomationRunbookActionDetails',
-          // Its query is what lets a caller in.
-          runbookId: details.webhookUrl.replace(/\?.*$/, ''),
+          runbookId: withoutQuery(details.webhookUrl),
           timeout: `PT${details.timeoutSeconds}S`,
           fabricLocation: 'Recovery',
         },
@@ -337,9 +381,10 @@ export const recoveryPlanOperations = [
           'List the fabrics of the vault.',
         );
       }
-      const groups = await groupsOf(call, properties.groups, fabricName);
       const planName = param(call, 'recoveryPlanName');
       const ref = rows.plan(call.vaultId, planName);
+      const stored = (await read(call.app.table, ref))?.value.groups ?? [];
+      const groups = await groupsOf(call, properties.groups, { fabricName, groups: stored });
       return savePlan(call, jobKinds.savePlan, 'putPlan', async (now) => {
         const found = await read(call.app.table, ref);
         if (found) refuseBusy(found.value);
@@ -360,7 +405,7 @@ export const recoveryPlanOperations = [
       body: updateBody,
     },
     async (call, { properties }) => {
-      const groups = await groupsOf(call, properties.groups, (await planOf(call)).value.fabricName);
+      const groups = await groupsOf(call, properties.groups, (await planOf(call)).value);
       return savePlan(call, jobKinds.savePlan, 'putPlan', async () => {
         const found = await planOf(call);
         refuseBusy(found.value);

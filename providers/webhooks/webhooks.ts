@@ -3,9 +3,13 @@ import type { Webhooks } from '../../core/ports/webhooks.js';
 
 /** By fetch. Redirects are not followed: they could lead where an operator never pointed. */
 export function openWebhooks({ allowLoopback }: { allowLoopback: boolean }): Webhooks {
+  const refusalOf = (url: string): string | undefined => refusal(url, allowLoopback);
   return {
+    refusalOf,
     post: async (url, body, { timeoutSeconds, idempotencyKey }) => {
-      const address = allowedAddress(url, allowLoopback);
+      const hindrance = refusalOf(url);
+      if (hindrance !== undefined) throw refused(originOf(url), hindrance, 'never');
+      const address = new URL(url);
       try {
         const response = await fetch(address, {
           method: 'POST',
@@ -17,7 +21,7 @@ export function openWebhooks({ allowLoopback }: { allowLoopback: boolean }): Web
         await response.body?.cancel();
         return { status: response.status };
       } catch (error) {
-        const isLate = error instanceof Error && error.name === 'TimeoutError';
+        const isLate = isTimeout(error);
         throw refused(
           address.origin,
           isLate ? `it did not answer within ${timeoutSeconds} seconds` : causeOf(error),
@@ -28,18 +32,27 @@ export function openWebhooks({ allowLoopback }: { allowLoopback: boolean }): Web
   };
 }
 
-function allowedAddress(url: string, allowLoopback: boolean): URL {
-  const address = URL.canParse(url) ? new URL(url) : undefined;
-  if (address === undefined) throw refused('the webhook', 'its address is no URL', 'never');
-  const isLoopback = ['127.0.0.1', 'localhost', '[::1]'].includes(address.hostname);
-  if (address.protocol === 'https:' || (allowLoopback && isLoopback && address.protocol === 'http:')) return address;
-  throw refused(address.origin, 'only https addresses are called', 'never');
+function refusal(url: string, allowLoopback: boolean): string | undefined {
+  if (!URL.canParse(url)) return 'its address is no URL';
+  const { hostname, protocol, username, password } = new URL(url);
+  if (username !== '' || password !== '') return 'its address holds a user name or a password';
+  const isLoopback = ['127.0.0.1', 'localhost', '[::1]'].includes(hostname);
+  if (protocol === 'https:' || (allowLoopback && isLoopback && protocol === 'http:')) return undefined;
+  return 'only https addresses are called';
 }
 
-/** fetch hides what happened in the cause. */
+const originOf = (url: string): string => (URL.canParse(url) ? new URL(url).origin : 'the webhook');
+
+/** Ours, or one of fetch's own: either way the receiver has the call, and must not get it again. */
+function isTimeout(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const cause = error.cause instanceof Error && 'code' in error.cause ? error.cause.code : undefined;
+  return error.name === 'TimeoutError' || cause === 'UND_ERR_HEADERS_TIMEOUT' || cause === 'UND_ERR_BODY_TIMEOUT';
+}
+
+/** fetch hides what happened in the cause; its own message may hold the address. */
 function causeOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error ? error.cause.message : error.message;
+  return error instanceof Error && error.cause instanceof Error ? error.cause.message : 'the call failed';
 }
 
 function refused(origin: string, found: string, retry: 'later' | 'never'): UnderstudyError {

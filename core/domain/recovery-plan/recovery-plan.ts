@@ -4,7 +4,10 @@ import { allowedOperations, type ProtectionOperation } from '../protected-item/s
 /** Limits of Site Recovery (docs/recovery-plans.md). */
 export const planItemsMax = 100;
 export const bootGroupsMax = 7;
-export const actionTimeoutSecondsDefault = 600;
+export const scriptTimeoutSecondsDefault = 600;
+export const scriptTimeoutSecondsMax = 4 * 60 * 60;
+/** A webhook's answer is waited for on an open connection, which neither fetch nor a load balancer keeps for longer. */
+export const runbookTimeoutSecondsMax = 240;
 
 /** Names as ARM spells them. */
 export type PlanFailoverType = 'TestFailover' | 'PlannedFailover' | 'UnplannedFailover';

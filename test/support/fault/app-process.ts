@@ -3,6 +3,7 @@ import { Temporal } from 'temporal-polyfill';
 import type { ActivityDependencies } from '../../../activities/activity.js';
 import { activityRegistrations, type RegisteredActivity } from '../../../activities/registration.js';
 import { asItemId, asVaultId } from '../../../core/domain/ids.js';
+import type { Webhooks } from '../../../core/ports/webhooks.js';
 import type { Clock } from '../../../core/ports/clock.js';
 import type {
   DurableEngine,
@@ -40,6 +41,11 @@ export interface CloudStores extends ActivityDependencies {
 const modes: HostModes = { strictTypes: false, activitiesTwice: false, replayEachTurn: false, killAfterTurns: 0 };
 /** The app's timers (functions/doors.ts), each once a minute. */
 const timers = { sweep, watch, scheduleResyncs };
+
+export const noWebhooks: Webhooks = {
+  refusalOf: () => undefined,
+  post: () => Promise.reject(new Error('no scene calls a runbook')),
+};
 
 /** One life of the function app with its durable engine: the real doors, workflows and activities over stores that outlive it. */
 export class AppProcess {
@@ -81,7 +87,7 @@ export class AppProcess {
       compute: portOf(life, stores.compute),
       cloudInventory: portOf(life, stores.cloudInventory),
       clock: portOf(life, world.clock),
-      webhooks: { post: () => Promise.reject(new Error('no scene calls a runbook')) },
+      webhooks: noWebhooks,
     };
     this.#engine = createDurableEngine({
       worker: this.#worker(),

@@ -30,7 +30,7 @@ import { InMemoryCloudInventory } from '../in-memory/cloud-inventory.js';
 import { InMemoryReplicaStore } from '../in-memory/replica-store.js';
 import { InMemoryStateTable } from '../in-memory/state-table.js';
 import { InMemoryTransferStore } from '../in-memory/transfer-store.js';
-import { AppProcess, type CloudStores } from './app-process.js';
+import { AppProcess, noWebhooks, type CloudStores } from './app-process.js';
 import { GuestWrites } from './guest-writes.js';
 import { SourceImages } from './images.js';
 import { Life } from './life.js';
@@ -153,7 +153,7 @@ export class FaultWorld {
         [{ armId: networkId, name: 'prod', subnets: [{ name: 'default', addressPrefix: '10.0.0.0/24' }] }],
       ),
       hub: new MemoryStore(),
-      webhooks: { post: () => Promise.reject(new Error('no scene calls a runbook')) },
+      webhooks: noWebhooks,
     };
     this.#network = new NetworkOfRelay({
       time: this.time,

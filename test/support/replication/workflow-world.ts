@@ -52,6 +52,7 @@ export class WorkflowWorld {
   readonly posted: { url: string; body: unknown; idempotencyKey: string }[] = [];
   runbookStatus = 200;
   readonly webhooks: Webhooks = {
+    refusalOf: () => undefined,
     post: async (url, body, { idempotencyKey }) => {
       this.posted.push({ url, body, idempotencyKey });
       return { status: this.runbookStatus };

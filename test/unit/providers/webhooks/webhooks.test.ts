@@ -62,5 +62,23 @@ test('no answer in time, and addresses that are not to be called, are refused wi
   await assert.rejects(webhooks.post('http://10.0.0.1/hook?token=secret', {}, once), refused(/only https/));
   await assert.rejects(webhooks.post('file:///etc/passwd', {}, once), refused(/only https/));
   await assert.rejects(webhooks.post('no address', {}, once), refused(/no URL/));
+  const withPassword = 'https://operator:secret@127.0.0.1:1/hook';
+  assert.match(webhooks.refusalOf(withPassword) ?? '', /user name or a password/);
+  await assert.rejects(webhooks.post(withPassword, {}, once), refused(/user name or a password/));
   await assert.rejects(webhooks.post('http://127.0.0.1:1/hook?token=secret', {}, once), refused(/could not be called/));
+});
+
+test('a receiver that fetch itself gives up on is late, and is not called again', async (t) => {
+  for (const code of ['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']) {
+    const cause = Object.assign(new Error('Headers Timeout Error'), { code });
+    t.mock.method(globalThis, 'fetch', () => Promise.reject(new TypeError('fetch failed', { cause })));
+    await assert.rejects(webhooks.post('https://example.net/hook?token=secret', {}, once), {
+      code: 'US6070',
+      retry: 'never',
+    });
+  }
+  t.mock.method(globalThis, 'fetch', () =>
+    Promise.reject(new TypeError('bad address https://example.net?token=secret')),
+  );
+  await assert.rejects(webhooks.post('https://example.net/hook?token=secret', {}, once), refused(/the call failed/));
 });
