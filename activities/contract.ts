@@ -13,7 +13,6 @@ import type {
   ItemWorkflowInput,
   JobWorkflowInput,
   RecoveryPointChoice,
-  RunOperationInput,
 } from '../core/domain/workflows/workflows.js';
 
 /**
@@ -93,10 +92,6 @@ export const activities = {
   warnInJob: activity<{ vaultId: VaultId; jobName: JobName; warning: WorkflowFailure }, Record<string, never>>(
     'warnInJob',
   ),
-  writeOperationRow: activity<
-    RunOperationInput & { operation: Extract<RunOperationInput['operation'], { value: unknown }> },
-    Record<string, never>
-  >('writeOperationRow'),
 
   /** Enabling. */
   evaluatePrerequisites: activity<EnableProtectionInput, PrerequisiteOutcome>('evaluatePrerequisites'),

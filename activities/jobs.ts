@@ -91,11 +91,3 @@ function afterJob(item: ProtectedItem, event: ProtectionEvent, now: string): Pro
     ...(event === 'unplannedFailoverFinished' ? { lastSuccessfulFailoverAt: now } : {}),
   };
 }
-
-/** A short operation's row; its value was decided by the door that took the request. */
-export const makeWriteOperationRow =
-  ({ table }: Pick<Needs, 'table'>): Activity<typeof activities.writeOperationRow> =>
-  async ({ operation: { partition, rowKey, value } }) => {
-    await table.transact(partition, [{ kind: 'upsert', rowKey, value }]);
-    return {};
-  };

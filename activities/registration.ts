@@ -44,7 +44,7 @@ import {
   makeReadReceived,
   makeUndoFailover,
 } from './failover.js';
-import { makeConcludeJob, makeStartJobTask, makeWarnInJob, makeWriteOperationRow } from './jobs.js';
+import { makeConcludeJob, makeStartJobTask, makeWarnInJob } from './jobs.js';
 import {
   makeCheckPlannedFailover,
   makeGiveBackPlannedFailover,
@@ -95,7 +95,6 @@ const implement = (dependencies: ActivityDependencies): Implementations => ({
   startJobTask: makeStartJobTask(dependencies),
   concludeJob: makeConcludeJob(dependencies),
   warnInJob: makeWarnInJob(dependencies),
-  writeOperationRow: makeWriteOperationRow(dependencies),
   evaluatePrerequisites: makeEvaluatePrerequisites(dependencies),
   identifyTarget: makeIdentifyTarget(dependencies),
   createReplicaDisks: makeCreateReplicaDisks(dependencies),

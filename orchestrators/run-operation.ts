@@ -1,30 +1,17 @@
 import { activities } from '../activities/contract.js';
 import type { JobOutcome } from '../activities/contract.js';
 import { workflowNames, type RunOperationInput } from '../core/domain/workflows/workflows.js';
-import { failuresOf } from './job.js';
+import { failuresOf, startTask } from './job.js';
 import { call, insist, orchestrator } from './orchestrator.js';
 
-/** Jobs of one task, named as their operation. */
-const taskOf = {
-  putPolicy: 'AddProtectionProfile',
-  putMapping: 'AssociateProtectionProfile',
-  putPlan: 'SaveRecoveryPlan',
-  deletePlan: 'DeleteRecoveryPlan',
-} as const;
-
-/** A short operation: one row is written, and the job ends. */
+/** A short operation: its rows are written already, and the job ends. */
 export const runOperation = orchestrator<RunOperationInput, { succeeded: boolean }>(
   workflowNames.runOperation,
   function* (context, input) {
-    const { vaultId, jobName } = input;
+    const { vaultId, jobName, taskName } = input;
     let outcome: JobOutcome = { kind: 'succeeded' };
     try {
-      const taskName = taskOf[input.operation.kind];
-      yield* insist(context, () => call(context, activities.startJobTask, { vaultId, jobName, taskName }));
-      const { operation } = input;
-      if ('value' in operation) {
-        yield* insist(context, () => call(context, activities.writeOperationRow, { ...input, operation }));
-      }
+      yield* startTask(context, input, taskName);
     } catch (error) {
       outcome = { kind: 'failed', failures: failuresOf(error) };
     }

@@ -1,18 +1,18 @@
 import type {
   CreateProtectionContainerMappingInputProperties,
   ProtectionContainerMapping,
+  RemoveProtectionContainerMappingInputProperties,
+  UpdateProtectionContainerMappingInputProperties,
 } from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
 import { jobKinds } from '../../core/domain/jobs/job.js';
-import { workflowNames, type RunOperationInput } from '../../core/domain/workflows/workflows.js';
-import { list, read } from '../../core/records/access.js';
-import { rows, vaultPartition, type ContainerMapping, type Fabric } from '../../core/records/rows.js';
-import { submitJob } from '../jobs/submit-job.js';
+import { list, read, remove, upsert, type Stored } from '../../core/records/access.js';
+import { rows, type ContainerMapping, type Fabric } from '../../core/records/rows.js';
+import type { ApiResponse } from '../http/exchange.js';
 import { armIdOf, nameIn } from './arm-id.js';
 import { badReference } from './cloud-resources.js';
 import { cloudOf, containerArmId } from './clouds.js';
 import { fabricsOf } from './fabrics.js';
-import { accepted } from './long-running.js';
 import {
   collection,
   notFound,
@@ -23,6 +23,8 @@ import {
   type VaultCall,
 } from './operation.js';
 import { findPolicy, policyArmId } from './policies.js';
+import { changeRows } from './row-operation.js';
+import { refuseUsed } from './used.js';
 import type { ShapeOf, Wire } from './wire.js';
 
 /** The recovery side of every mapping: the literal that clients send and expect. */
@@ -34,6 +36,21 @@ const mappingBody = z.object({
     targetProtectionContainerId: z.literal(azureContainer).optional(),
     providerSpecificInput: z.looseObject({}).nullish(),
   } satisfies ShapeOf<CreateProtectionContainerMappingInputProperties>),
+});
+
+const mappingUpdateBody = z.object({
+  properties: z
+    .object({
+      providerSpecificInput: z.looseObject({}).nullish(),
+    } satisfies ShapeOf<UpdateProtectionContainerMappingInputProperties>)
+    .nullish(),
+});
+const mappingRemoveBody = z.object({
+  properties: z
+    .object({
+      providerSpecificInput: z.looseObject({}).nullish(),
+    } satisfies ShapeOf<RemoveProtectionContainerMappingInputProperties>)
+    .nullish(),
 });
 
 const mappingArmId = (call: VaultCall, mapping: ContainerMapping): string =>
@@ -75,7 +92,7 @@ async function mappingsToWire(call: VaultCall, keep: (mapping: ContainerMapping)
     });
 }
 
-async function putMapping(call: VaultCall, body: z.output<typeof mappingBody>) {
+async function putMapping(call: VaultCall, body: z.output<typeof mappingBody>): Promise<ApiResponse> {
   const { fabric, cloud } = await cloudOf(call);
   const mappingName = param(call, 'mappingName');
   const policyName = nameIn(body.properties.policyId, 'replicationPolicies') ?? '';
@@ -85,13 +102,11 @@ async function putMapping(call: VaultCall, body: z.output<typeof mappingBody>) {
   }
   const names = { fabricName: fabric.fabricName, containerName: cloud.cloudId };
   const row = rows.mapping(call.vaultId, names.fabricName, names.containerName, mappingName);
-  const job = await submitJob(call.app, {
-    vaultId: call.vaultId,
+  return changeRows(call, {
     kind: jobKinds.createMapping,
-    orchestrator: workflowNames.runOperation,
     targetResourceId: mappingArmId(call, { ...names, mappingName, policyName, createdAt: '' }),
     targetObjectName: mappingName,
-    decide: async (jobName, now) => {
+    decide: async (now) => {
       const existing = await read(call.app.table, row);
       const mapping: ContainerMapping = {
         ...names,
@@ -99,15 +114,46 @@ async function putMapping(call: VaultCall, body: z.output<typeof mappingBody>) {
         policyName: policy.name,
         createdAt: existing?.value.createdAt ?? now,
       };
-      const input: RunOperationInput = {
-        vaultId: call.vaultId,
-        jobName,
-        operation: { kind: 'putMapping', partition: vaultPartition(call.vaultId), rowKey: row.rowKey, value: mapping },
-      };
-      return { operations: [], input };
+      return [upsert(row, mapping)];
     },
   });
-  return accepted(call, job);
+}
+
+async function mappingOf(call: VaultCall): Promise<Stored<ContainerMapping>> {
+  const [fabricName, containerName, name] = ['fabricName', 'protectionContainerName', 'mappingName'].map((each) =>
+    param(call, each),
+  ) as [string, string, string];
+  const found = await read(call.app.table, rows.mapping(call.vaultId, fabricName, containerName, name));
+  if (found === undefined) throw notFound('container mapping', name);
+  return found;
+}
+
+/** Items keep replicating by their policy without it: a mapping is asked for when protection is enabled. `evenIfUsed`: purge. */
+async function deleteMapping(call: VaultCall, evenIfUsed: boolean): Promise<ApiResponse> {
+  const { value } = await mappingOf(call);
+  return changeRows(call, {
+    kind: jobKinds.deleteMapping,
+    targetResourceId: mappingArmId(call, value),
+    targetObjectName: value.mappingName,
+    decide: async () => {
+      const stored = await mappingOf(call);
+      const { fabricName, containerName, policyName, mappingName } = stored.value;
+      const items = (await list(call.app.table, rows.items(call.vaultId))).map(({ value: item }) => item);
+      const place = `${fabricName}/${containerName}/${policyName}`.toLowerCase();
+      const users = items.filter(
+        (item) => `${item.fabricName}/${item.containerName}/${item.policyName}`.toLowerCase() === place,
+      );
+      if (!evenIfUsed) {
+        refuseUsed(
+          'container mapping',
+          mappingName,
+          users.map(({ itemName }) => `protected item ${itemName}`),
+          'Disable replication of the items first, or purge the mapping with DELETE: they go on replicating.',
+        );
+      }
+      return [remove(stored)];
+    },
+  });
 }
 
 const containerPath = '~/replicationFabrics/{fabricName}/replicationProtectionContainers/{protectionContainerName}';
@@ -142,11 +188,8 @@ export const containerMappingOperations = [
     `${containerPath}/replicationProtectionContainerMappings/{mappingName}`,
     { summary: 'One mapping', response: 'ProtectionContainerMapping' },
     async (call) => {
-      const { fabric, cloud } = await cloudOf(call);
-      const name = param(call, 'mappingName');
-      const found = await read(call.app.table, rows.mapping(call.vaultId, fabric.fabricName, cloud.cloudId, name));
-      if (found === undefined) throw notFound('container mapping', name);
-      return ok(mappingToWire(call, found.value, fabric));
+      const { fabric } = await cloudOf(call);
+      return ok(mappingToWire(call, (await mappingOf(call)).value, fabric));
     },
   ),
   vaultOperationWithBody(
@@ -161,5 +204,48 @@ export const containerMappingOperations = [
       body: mappingBody,
     },
     putMapping,
+  ),
+  vaultOperationWithBody(
+    'replicationProtectionContainerMappings.beginUpdate',
+    'PATCH',
+    `${containerPath}/replicationProtectionContainerMappings/{mappingName}`,
+    {
+      summary: 'Takes settings of other scenarios; those of Hyper-V are in the policy',
+      request: 'UpdateProtectionContainerMappingInput',
+      response: 'ProtectionContainerMapping',
+      longRunning: true,
+      body: mappingUpdateBody,
+    },
+    async (call) => {
+      const { value } = await mappingOf(call);
+      return changeRows(call, {
+        kind: jobKinds.updateMapping,
+        targetResourceId: mappingArmId(call, value),
+        targetObjectName: value.mappingName,
+        decide: async () => {
+          await mappingOf(call);
+          return [];
+        },
+      });
+    },
+  ),
+  vaultOperationWithBody(
+    'replicationProtectionContainerMappings.beginDelete',
+    'POST',
+    `${containerPath}/replicationProtectionContainerMappings/{mappingName}/remove`,
+    {
+      summary: 'Removes a mapping that no item goes by',
+      request: 'RemoveProtectionContainerMappingInput',
+      longRunning: true,
+      body: mappingRemoveBody,
+    },
+    (call) => deleteMapping(call, false),
+  ),
+  vaultOperation(
+    'replicationProtectionContainerMappings.beginPurge',
+    'DELETE',
+    `${containerPath}/replicationProtectionContainerMappings/{mappingName}`,
+    { summary: 'Deletes a mapping; items that went by it go on replicating', longRunning: true },
+    (call) => deleteMapping(call, true),
   ),
 ];

@@ -1,4 +1,8 @@
-import type { HyperVReplicaAzurePolicyInput, Policy } from '@azure/arm-recoveryservices-siterecovery';
+import type {
+  HyperVReplicaAzurePolicyInput,
+  Policy,
+  UpdatePolicyInputProperties,
+} from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
 import { jobKinds } from '../../core/domain/jobs/job.js';
 import {
@@ -7,12 +11,11 @@ import {
   defaultReplicationIntervalSeconds,
   replicationIntervalsSeconds,
 } from '../../core/domain/policy/replication-policy.js';
-import { workflowNames, type RunOperationInput } from '../../core/domain/workflows/workflows.js';
-import { list, read } from '../../core/records/access.js';
-import { rows, vaultPartition, type StoredPolicy } from '../../core/records/rows.js';
-import { submitJob } from '../jobs/submit-job.js';
+import { list, read, remove, upsert } from '../../core/records/access.js';
+import { rows, type StoredPolicy } from '../../core/records/rows.js';
+import { ApiError } from '../http/api-error.js';
+import type { ApiResponse } from '../http/exchange.js';
 import { checkIntervalFitsItems, checkIntervalFitsStorage, storageAccountOf } from './cloud-resources.js';
-import { accepted } from './long-running.js';
 import {
   collection,
   notFound,
@@ -22,27 +25,33 @@ import {
   vaultOperationWithBody,
   type VaultCall,
 } from './operation.js';
+import { changeRows } from './row-operation.js';
+import { refuseUsed } from './used.js';
 import type { ShapeOf, Wire } from './wire.js';
 
 /** Clients send numbers of policies as numbers or, some of them, as strings. */
 const wholeNumber = z.union([z.number(), z.string().regex(/^\d+$/).transform(Number)]).pipe(z.number().int());
 
-const policyBody = z.object({
+const hyperVPolicy = z.object({
+  instanceType: z.literal('HyperVReplicaAzure'),
+  replicationInterval: wholeNumber
+    .refine((seconds) => replicationIntervalsSeconds.some((allowed) => allowed === seconds), {
+      error: `one of ${replicationIntervalsSeconds.join(', ')} seconds`,
+    })
+    .optional(),
+  recoveryPointHistoryDuration: wholeNumber.pipe(z.number().min(0).max(24)).optional(),
+  applicationConsistentSnapshotFrequencyInHours: wholeNumber.pipe(z.number().min(0).max(12)).optional(),
+  /** `18:30:00`, in the site's time zone; null takes it away. */
+  onlineReplicationStartTime: z.iso.time().nullish(),
+  storageAccounts: z.array(z.string().startsWith('/subscriptions/')).nullish(),
+} satisfies ShapeOf<HyperVReplicaAzurePolicyInput>);
+const policyBody = z.object({ properties: z.object({ providerSpecificInput: hyperVPolicy }) });
+const policyUpdateBody = z.object({
   properties: z.object({
-    providerSpecificInput: z.object({
-      instanceType: z.literal('HyperVReplicaAzure'),
-      replicationInterval: wholeNumber
-        .refine((seconds) => replicationIntervalsSeconds.some((allowed) => allowed === seconds), {
-          error: `one of ${replicationIntervalsSeconds.join(', ')} seconds`,
-        })
-        .optional(),
-      recoveryPointHistoryDuration: wholeNumber.pipe(z.number().min(0).max(24)).optional(),
-      applicationConsistentSnapshotFrequencyInHours: wholeNumber.pipe(z.number().min(0).max(12)).optional(),
-      onlineReplicationStartTime: z.iso.time().nullish(),
-      storageAccounts: z.array(z.string().startsWith('/subscriptions/')).nullish(),
-    } satisfies ShapeOf<HyperVReplicaAzurePolicyInput>),
-  }),
+    replicationProviderSettings: hyperVPolicy,
+  } satisfies ShapeOf<UpdatePolicyInputProperties>),
 });
+type PolicyInput = z.output<typeof hyperVPolicy>;
 
 export const policyArmId = (call: VaultCall, policyName: string): string =>
   call.armId(`/replicationPolicies/${policyName}`);
@@ -71,56 +80,99 @@ function policyToWire(call: VaultCall, policy: StoredPolicy): Wire<Policy> {
   };
 }
 
-async function putPolicy(call: VaultCall, body: z.output<typeof policyBody>) {
-  const input = body.properties.providerSpecificInput;
+/** What is left out has its default in a new policy, or where it is replaced; where it is edited, its value of before. */
+function policyFrom(name: string, input: PolicyInput, before: StoredPolicy | undefined, now: string): StoredPolicy {
+  const startTime =
+    input.onlineReplicationStartTime === undefined
+      ? before?.onlineReplicationStartTime
+      : input.onlineReplicationStartTime;
+  return {
+    name,
+    replicationIntervalSeconds:
+      input.replicationInterval ?? before?.replicationIntervalSeconds ?? defaultReplicationIntervalSeconds,
+    recoveryPointHistoryHours:
+      input.recoveryPointHistoryDuration ?? before?.recoveryPointHistoryHours ?? defaultRecoveryPointHistoryHours,
+    appConsistentFrequencyHours:
+      input.applicationConsistentSnapshotFrequencyInHours ??
+      before?.appConsistentFrequencyHours ??
+      defaultAppConsistentFrequencyHours,
+    ...(startTime ? { onlineReplicationStartTime: startTime } : {}),
+    storageAccountIds: input.storageAccounts ?? before?.storageAccountIds ?? [],
+    createdAt: now,
+  };
+}
+
+/** `edits`: what is left out stays. Items that replicate already go by the new settings from their next cycle on. */
+async function savePolicy(call: VaultCall, input: PolicyInput, place: string, edits: boolean): Promise<ApiResponse> {
   const name = param(call, 'policyName');
-  const replicationIntervalSeconds = input.replicationInterval ?? defaultReplicationIntervalSeconds;
-  const storageAccountIds = input.storageAccounts ?? [];
-  for (const [index, armId] of storageAccountIds.entries()) {
-    const target = `$.properties.providerSpecificInput.storageAccounts[${index}]`;
+  const stored = await findPolicy(call, name);
+  if (edits && stored === undefined) throw notFound('policy', name);
+  const wanted = policyFrom(name, input, edits ? stored : undefined, '');
+  const { replicationIntervalSeconds } = wanted;
+  for (const [index, armId] of wanted.storageAccountIds.entries()) {
+    const target = `${place}.storageAccounts[${index}]`;
     checkIntervalFitsStorage(replicationIntervalSeconds, await storageAccountOf(call, armId, target), target);
   }
-  await checkIntervalFitsItems(
-    call,
-    name,
-    replicationIntervalSeconds,
-    '$.properties.providerSpecificInput.replicationInterval',
-  );
-  const job = await submitJob(call.app, {
-    vaultId: call.vaultId,
-    kind: jobKinds.createPolicy,
-    orchestrator: workflowNames.runOperation,
+  checkFrequencyFitsHistory(wanted, `${place}.applicationConsistentSnapshotFrequencyInHours`);
+  await checkIntervalFitsItems(call, name, replicationIntervalSeconds, `${place}.replicationInterval`);
+  return changeRows(call, {
+    kind: stored === undefined ? jobKinds.createPolicy : jobKinds.updatePolicy,
     targetResourceId: policyArmId(call, name),
     targetObjectName: name,
-    decide: async (jobName, now) => {
+    decide: async (now) => {
       const existing = await findPolicy(call, name);
       const isEdited = existing !== undefined && existing.replicationIntervalSeconds !== replicationIntervalSeconds;
       const intervalEditedAt = isEdited ? now : existing?.intervalEditedAt;
       const policy: StoredPolicy = {
-        name: existing?.name ?? name,
-        replicationIntervalSeconds,
+        ...policyFrom(existing?.name ?? name, input, edits ? existing : undefined, existing?.createdAt ?? now),
         ...(intervalEditedAt === undefined ? {} : { intervalEditedAt }),
-        recoveryPointHistoryHours: input.recoveryPointHistoryDuration ?? defaultRecoveryPointHistoryHours,
-        appConsistentFrequencyHours:
-          input.applicationConsistentSnapshotFrequencyInHours ?? defaultAppConsistentFrequencyHours,
-        ...(input.onlineReplicationStartTime ? { onlineReplicationStartTime: input.onlineReplicationStartTime } : {}),
-        storageAccountIds,
-        createdAt: existing?.createdAt ?? now,
       };
-      const operation: RunOperationInput = {
-        vaultId: call.vaultId,
-        jobName,
-        operation: {
-          kind: 'putPolicy',
-          partition: vaultPartition(call.vaultId),
-          rowKey: rows.policy(call.vaultId, name).rowKey,
-          value: policy,
-        },
-      };
-      return { operations: [], input: operation };
+      return [upsert(rows.policy(call.vaultId, name), policy)];
     },
   });
-  return accepted(call, job);
+}
+
+/** An application-consistent point that is older than every kept point would never be there to be chosen. */
+function checkFrequencyFitsHistory(policy: StoredPolicy, target: string): void {
+  const { appConsistentFrequencyHours, recoveryPointHistoryHours } = policy;
+  if (appConsistentFrequencyHours === 0 || appConsistentFrequencyHours <= Math.max(1, recoveryPointHistoryHours))
+    return;
+  throw new ApiError({
+    code: 'US1015',
+    armCode: 'InvalidParameter',
+    httpStatus: 400,
+    target,
+    message: `${target}: application-consistent points every ${appConsistentFrequencyHours} h do not fit a history of ${recoveryPointHistoryHours} h`,
+    possibleCauses: 'None would be kept until the next one is made.',
+    recommendedAction: 'Keep points for longer, or make application-consistent ones more often; 0 turns them off.',
+  });
+}
+
+/** A policy that something goes by is kept. */
+async function deletePolicy(call: VaultCall): Promise<ApiResponse> {
+  const name = param(call, 'policyName');
+  const ref = rows.policy(call.vaultId, name);
+  if ((await read(call.app.table, ref)) === undefined) throw notFound('policy', name);
+  return changeRows(call, {
+    kind: jobKinds.deletePolicy,
+    targetResourceId: policyArmId(call, name),
+    targetObjectName: name,
+    decide: async () => {
+      const stored = await read(call.app.table, ref);
+      if (stored === undefined) throw notFound('policy', name);
+      const isIt = ({ policyName }: { policyName: string }): boolean => policyName.toLowerCase() === name.toLowerCase();
+      const [mappings, items] = await Promise.all([
+        list(call.app.table, rows.mappings(call.vaultId)),
+        list(call.app.table, rows.items(call.vaultId)),
+      ]);
+      const users = [
+        ...mappings.flatMap(({ value }) => (isIt(value) ? [`container mapping ${value.mappingName}`] : [])),
+        ...items.flatMap(({ value }) => (isIt(value) ? [`protected item ${value.itemName}`] : [])),
+      ];
+      refuseUsed('policy', name, users, 'Remove the mappings, and disable replication of the items, first.');
+      return [remove(stored)];
+    },
+  });
 }
 
 /** Replication policies. */
@@ -158,6 +210,28 @@ export const policyOperations = [
       longRunning: true,
       body: policyBody,
     },
-    putPolicy,
+    (call, { properties }) =>
+      savePolicy(call, properties.providerSpecificInput, '$.properties.providerSpecificInput', false),
+  ),
+  vaultOperationWithBody(
+    'replicationPolicies.beginUpdate',
+    'PATCH',
+    '~/replicationPolicies/{policyName}',
+    {
+      summary: 'Edits settings of a policy; what is left out stays',
+      request: 'UpdatePolicyInput',
+      response: 'Policy',
+      longRunning: true,
+      body: policyUpdateBody,
+    },
+    (call, { properties }) =>
+      savePolicy(call, properties.replicationProviderSettings, '$.properties.replicationProviderSettings', true),
+  ),
+  vaultOperation(
+    'replicationPolicies.beginDelete',
+    'DELETE',
+    '~/replicationPolicies/{policyName}',
+    { summary: 'Deletes a policy that nothing goes by', longRunning: true },
+    deletePolicy,
   ),
 ];

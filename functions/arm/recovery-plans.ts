@@ -19,17 +19,13 @@ import {
   type RecoveryPlan,
 } from '../../core/domain/recovery-plan/recovery-plan.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
-import { workflowNames, type RunOperationInput } from '../../core/domain/workflows/workflows.js';
 import type { RowOperation } from '../../core/ports/state-table.js';
 import { list, read, remove, upsert, type Stored } from '../../core/records/access.js';
 import { itemIdOf, rows } from '../../core/records/rows.js';
 import { ApiError } from '../http/api-error.js';
-import type { ApiResponse } from '../http/exchange.js';
-import { submitJob } from '../jobs/submit-job.js';
 import { lastSegment } from './arm-id.js';
 import { badReference } from './cloud-resources.js';
 import { jobArmId } from './jobs.js';
-import { accepted } from './long-running.js';
 import {
   collection,
   notFound,
@@ -39,6 +35,7 @@ import {
   vaultOperationWithBody,
   type VaultCall,
 } from './operation.js';
+import { changeRows } from './row-operation.js';
 import type { ShapeOf, Wire } from './wire.js';
 
 const timeout = (secondsMax: number) =>
@@ -311,27 +308,10 @@ function refuseBusy({ planName, activeJob, test }: RecoveryPlan): void {
   });
 }
 
-/** The row changes together with the job that stands for the change. */
-async function savePlan(
-  call: VaultCall,
-  kind: JobKind,
-  operation: 'putPlan' | 'deletePlan',
-  decide: (now: string) => Promise<RowOperation[]>,
-): Promise<ApiResponse> {
+const savePlan = (call: VaultCall, kind: JobKind, decide: (now: string) => Promise<RowOperation[]>) => {
   const name = param(call, 'recoveryPlanName');
-  const job = await submitJob(call.app, {
-    vaultId: call.vaultId,
-    kind,
-    orchestrator: workflowNames.runOperation,
-    targetResourceId: planArmId(call, name),
-    targetObjectName: name,
-    decide: async (jobName, now) => {
-      const input: RunOperationInput = { vaultId: call.vaultId, jobName, operation: { kind: operation } };
-      return { operations: await decide(now), input };
-    },
-  });
-  return accepted(call, job);
-}
+  return changeRows(call, { kind, targetResourceId: planArmId(call, name), targetObjectName: name, decide });
+};
 
 export const recoveryPlanOperations = [
   vaultOperation(
@@ -385,7 +365,7 @@ export const recoveryPlanOperations = [
       const ref = rows.plan(call.vaultId, planName);
       const stored = (await read(call.app.table, ref))?.value.groups ?? [];
       const groups = await groupsOf(call, properties.groups, { fabricName, groups: stored });
-      return savePlan(call, jobKinds.savePlan, 'putPlan', async (now) => {
+      return savePlan(call, jobKinds.savePlan, async (now) => {
         const found = await read(call.app.table, ref);
         if (found) refuseBusy(found.value);
         const { planName: name = planName, createdAt = now } = found?.value ?? {};
@@ -406,7 +386,7 @@ export const recoveryPlanOperations = [
     },
     async (call, { properties }) => {
       const groups = await groupsOf(call, properties.groups, (await planOf(call)).value);
-      return savePlan(call, jobKinds.savePlan, 'putPlan', async () => {
+      return savePlan(call, jobKinds.savePlan, async () => {
         const found = await planOf(call);
         refuseBusy(found.value);
         return [upsert(found.ref, { ...found.value, groups })];
@@ -420,7 +400,7 @@ export const recoveryPlanOperations = [
     { summary: 'Deletes a recovery plan; its items stay', longRunning: true },
     async (call) => {
       await planOf(call);
-      return savePlan(call, jobKinds.deletePlan, 'deletePlan', async () => {
+      return savePlan(call, jobKinds.deletePlan, async () => {
         const found = await planOf(call);
         refuseBusy(found.value);
         return [remove(found)];

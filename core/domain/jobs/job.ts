@@ -225,4 +225,60 @@ export const jobKinds = {
     friendlyName: 'Associate replication policy',
     tasks: [{ name: 'AssociateProtectionProfile', friendlyName: 'Associate replication policy' }],
   },
+  /** Scenario and task names from here on are ours. */
+  updatePolicy: {
+    scenarioName: 'UpdateProtectionProfile',
+    friendlyName: 'Edit replication policy',
+    tasks: [{ name: 'UpdateProtectionProfile', friendlyName: 'Edit replication policy' }],
+  },
+  deletePolicy: {
+    scenarioName: 'DeleteProtectionProfile',
+    friendlyName: 'Delete replication policy',
+    tasks: [{ name: 'DeleteProtectionProfile', friendlyName: 'Delete replication policy' }],
+  },
+  updateMapping: {
+    scenarioName: 'UpdateProtectionProfileAssociation',
+    friendlyName: 'Edit association of replication policy',
+    tasks: [{ name: 'UpdateProtectionProfileAssociation', friendlyName: 'Edit association of replication policy' }],
+  },
+  deleteMapping: {
+    scenarioName: 'DisassociateProtectionProfile',
+    friendlyName: 'Disassociate replication policy',
+    tasks: [{ name: 'DisassociateProtectionProfile', friendlyName: 'Disassociate replication policy' }],
+  },
+  saveNetworkMapping: {
+    scenarioName: 'MapNetwork',
+    friendlyName: 'Map network',
+    tasks: [{ name: 'MapNetwork', friendlyName: 'Map network' }],
+  },
+  deleteNetworkMapping: {
+    scenarioName: 'UnmapNetwork',
+    friendlyName: 'Remove network mapping',
+    tasks: [{ name: 'UnmapNetwork', friendlyName: 'Remove network mapping' }],
+  },
+  updateItem: {
+    scenarioName: 'UpdateVmProperties',
+    friendlyName: 'Update virtual machine settings',
+    tasks: [{ name: 'UpdateVmProperties', friendlyName: 'Update virtual machine settings' }],
+  },
+  removeFabric: {
+    scenarioName: 'DeleteServer',
+    friendlyName: 'Delete server',
+    tasks: [{ name: 'DeleteServer', friendlyName: 'Delete server' }],
+  },
+  checkConsistency: {
+    scenarioName: 'ConfigurationCheck',
+    friendlyName: 'Check consistency',
+    tasks: [{ name: 'ConfigurationCheck', friendlyName: 'Check consistency' }],
+  },
+  exportJobs: {
+    scenarioName: 'ExportJobs',
+    friendlyName: 'Export jobs',
+    tasks: [{ name: 'ExportJobs', friendlyName: 'Export jobs' }],
+  },
+  saveAlertSettings: {
+    scenarioName: 'ConfigureAlerts',
+    friendlyName: 'Configure alerts',
+    tasks: [{ name: 'ConfigureAlerts', friendlyName: 'Configure alerts' }],
+  },
 } as const satisfies Record<string, JobKind>;

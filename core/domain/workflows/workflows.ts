@@ -107,14 +107,11 @@ export interface EpochWorkflowInput extends ItemWorkflowInput {
   epoch: number;
 }
 
-/** Short long-running operations (a policy's PUT, a mapping's) that write one row and end. */
+/** Short long-running operations (a policy's PUT, a mapping's): their rows changed with the job's; it has one task, and ends. */
 export interface RunOperationInput {
   vaultId: VaultId;
   jobName: JobName;
-  operation:
-    | { kind: 'putPolicy' | 'putMapping'; partition: string; rowKey: string; value: unknown }
-    /** Its row changed together with the job's. */
-    | { kind: 'putPlan' | 'deletePlan' };
+  taskName: string;
 }
 
 export const workflowNames = {

@@ -6,7 +6,7 @@ import { workflowNames, type RunOperationInput } from '../../../core/domain/work
 import { asJobName } from '../../../core/domain/ids.js';
 import { withTest } from '../../../core/domain/failover/test-failover.js';
 import { list, read, replace } from '../../../core/records/access.js';
-import { rows, vaultPartition } from '../../../core/records/rows.js';
+import { rows } from '../../../core/records/rows.js';
 import { HistoryRecorder, replay, type RecordedTurn } from '../../support/durable/history-recorder.js';
 import { sampleVaultId } from '../../support/sample-item.js';
 import { requireResync, submitResync, untilDigested } from '../../support/replication/resync-scene.js';
@@ -33,12 +33,7 @@ async function record(): Promise<ReadonlyMap<string, RecordedTurn>> {
     const operation: RunOperationInput = {
       vaultId: sampleVaultId,
       jobName: asJobName('01900000-0000-7000-8000-000000000001'),
-      operation: {
-        kind: 'putPolicy',
-        partition: vaultPartition(sampleVaultId),
-        rowKey: 'policy!x',
-        value: { name: 'x' },
-      },
+      taskName: 'AddProtectionProfile',
     };
     await world.harness.start(workflowNames.runOperation, operation, operation.jobName);
     await world.harness.finished(operation.jobName);
