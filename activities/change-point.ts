@@ -89,6 +89,9 @@ export const makeSwitchPoint =
       const { jobName, disks, replaced = [] } = failover;
       const switched: Failover = {
         kind: failover.kind,
+        ...(failover.networkId === undefined ? {} : { networkId: failover.networkId }),
+        ...(failover.publicAddress === undefined ? {} : { publicAddress: failover.publicAddress }),
+        ...(failover.source === undefined ? {} : { source: failover.source }),
         ...failover.change,
         replaced: [...replaced, { jobName, disks }],
       };

@@ -1,4 +1,5 @@
 import { chooseVmSize } from '../core/domain/failover/placement.js';
+import { primaryNic } from '../core/domain/failover/target-network.js';
 import { UnderstudyError } from '../core/domain/errors.js';
 import { mayWork } from '../core/domain/protected-item/active-job.js';
 import type { ProtectedItem, ReplicaBlob } from '../core/domain/protected-item/protected-item.js';
@@ -180,8 +181,8 @@ function specificationOf(
   return specificationFrom(item, source, {
     vmArmId,
     name: target.vmName,
-    ...(target.networkId === undefined ? {} : { networkId: target.networkId }),
-    ...(target.subnetName === undefined ? {} : { subnetName: target.subnetName }),
+    ...(failover.networkId === undefined ? {} : { networkId: failover.networkId }),
+    ...placementOf(item, source),
     ...(failover.publicAddress === undefined ? {} : { publicAddress: true }),
     disks: failover.disks,
     jobName: failover.jobName,
@@ -189,11 +190,28 @@ function specificationOf(
   });
 }
 
+/** Where in its network the VM is: by its primary interface. The address that was chosen is for the real failover alone. */
+function placementOf(
+  item: ProtectedItem,
+  source: SiteVm | undefined,
+): Pick<CloudVmSpecification, 'subnetName' | 'staticIpAddress'> {
+  const nic = primaryNic(item, source);
+  const subnetName = nic?.chosen?.subnetName ?? item.target.subnetName ?? nic?.nic.subnetName;
+  const staticIpAddress = nic?.chosen?.staticIpAddress;
+  return {
+    ...(subnetName === undefined ? {} : { subnetName }),
+    ...(staticIpAddress === undefined ? {} : { staticIpAddress }),
+  };
+}
+
 /** The VM of a failover, real or test, with what it takes from item and source. */
 export function specificationFrom(
   item: ProtectedItem,
   source: SiteVm | undefined,
-  vm: Pick<CloudVmSpecification, 'vmArmId' | 'name' | 'networkId' | 'subnetName' | 'publicAddress'> & {
+  vm: Pick<
+    CloudVmSpecification,
+    'vmArmId' | 'name' | 'networkId' | 'subnetName' | 'staticIpAddress' | 'publicAddress'
+  > & {
     disks: readonly { diskId: DiskId; blob: ReplicaBlob }[];
     jobName: JobName;
     recoveryPointId: string;
@@ -205,12 +223,16 @@ export function specificationFrom(
     size: item.target.vmSize ?? chooseVmSize(source, item.disks.length - 1),
     generation: source?.generation ?? 1,
     osType: item.target.osType,
+    ...(item.target.availabilitySetId === undefined ? {} : { availabilitySetId: item.target.availabilitySetId }),
+    ...(item.target.availabilityZone === undefined ? {} : { availabilityZone: item.target.availabilityZone }),
+    ...(item.target.licenseType === undefined ? {} : { licenseType: item.target.licenseType }),
     disks: item.disks.flatMap((disk) => {
       const blob = disks.find(({ diskId }) => diskId === disk.diskId)?.blob;
       if (!blob) return [];
       return [{ name: disk.name, lun: disk.lun, isOsDisk: disk.isOsDisk, blob, sizeBytes: disk.replicaSizeBytes }];
     }),
     tags: {
+      ...item.target.tags,
       'understudy-item': item.itemId,
       'understudy-job': jobName,
       'understudy-recovery-point': recoveryPointId,

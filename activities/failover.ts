@@ -17,6 +17,7 @@ import { rows, vaultPartition } from '../core/records/rows.js';
 import { superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities, CopySlice } from './contract.js';
 import { refusals } from './failures.js';
+import { readTargetNetworkId } from './target-network.js';
 import { findOrUndefined, readSourceVm } from './prerequisites.js';
 
 /** The points of the item's present life, newest first. */
@@ -42,7 +43,8 @@ export const makeCheckFailover =
       if (!(error instanceof UnderstudyError)) throw error;
       failures.push(failureOf(error));
     }
-    failures.push(...(await targetFailures(cloudInventory, stored.value)));
+    const networkId = await readTargetNetworkId(table, input.vaultId, stored.value);
+    failures.push(...(await targetFailures(cloudInventory, stored.value, networkId)));
     return failures.length === 0 ? { kind: 'met' } : { kind: 'failed', failures };
   };
 
@@ -50,14 +52,15 @@ export const makeCheckFailover =
 export async function targetFailures(
   cloudInventory: ActivityDependencies['cloudInventory'],
   { target }: ProtectedItem,
+  networkId: string | undefined,
 ): Promise<WorkflowFailure[]> {
   const [account, network] = await Promise.all([
     findOrUndefined(cloudInventory.storageAccount(target.storageAccountId)),
-    target.networkId === undefined ? 'none' : findOrUndefined(cloudInventory.network(target.networkId)),
+    networkId === undefined ? 'none' : findOrUndefined(cloudInventory.network(networkId)),
   ]);
   return [
     ...(account ? [] : [missing('US4005', 'storage account', target.storageAccountId)]),
-    ...(network ? [] : [missing('US4006', 'network', target.networkId ?? '')]),
+    ...(network ? [] : [missing('US4006', 'network', networkId ?? '')]),
   ];
 }
 
@@ -191,6 +194,7 @@ export const makeChooseRecoveryPoint =
       const point = points.find(({ value }) => value === chosen);
       if (!point) return { kind: 'superseded' };
       const { storageAccountId } = item.target;
+      const networkId = await readTargetNetworkId(table, input.vaultId, item);
       return {
         kind: 'changed',
         item: {
@@ -201,9 +205,8 @@ export const makeChooseRecoveryPoint =
             recoveryPointId: chosen.recoveryPointId,
             recoveryPointAt: chosen.takenAt,
             cycle: chosen.cycle,
-            ...(item.target.publicAddress === true && item.target.networkId !== undefined
-              ? { publicAddress: true }
-              : {}),
+            ...(networkId === undefined ? {} : { networkId }),
+            ...(item.target.publicAddress === true && networkId !== undefined ? { publicAddress: true } : {}),
             ...(source === undefined ? {} : { source }),
             disks: item.disks.map(({ diskId }) => ({
               diskId,

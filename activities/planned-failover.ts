@@ -10,6 +10,7 @@ import { done, superseded, type Activity, type ActivityDependencies } from './ac
 import type { activities } from './contract.js';
 import { beginUndoing, deleteFailover, targetFailures, unpinPoints } from './failover.js';
 import { isCancelWanted, refusals } from './failures.js';
+import { readTargetNetworkId } from './target-network.js';
 
 type Needs = Pick<ActivityDependencies, 'table' | 'clock'>;
 
@@ -28,7 +29,7 @@ export const makeCheckPlannedFailover =
     const failures = [
       ...hindrances(item),
       ...((await hasContact({ table, clock }, input.vaultId, item)) ? [] : [noContact(item)]),
-      ...(await targetFailures(cloudInventory, item)),
+      ...(await targetFailures(cloudInventory, item, await readTargetNetworkId(table, input.vaultId, item))),
     ];
     return failures.length === 0 ? { kind: 'met' } : { kind: 'failed', failures };
   };

@@ -36,10 +36,7 @@ export const makeCheckTestFailover =
   async (input) => {
     const item = await testing({ table }, input);
     if (!item) return { kind: 'failed', failures: [gone(input.itemId)] };
-    const { networkId: _, ...target } = item.target;
-    const { networkId } = item.testFailover ?? {};
-    const tested = { ...item, target: networkId === undefined ? target : { ...target, networkId } };
-    const failures = await targetFailures(cloudInventory, tested);
+    const failures = await targetFailures(cloudInventory, item, item.testFailover?.networkId);
     try {
       const points = (await readPoints(table, input)).map(({ value }) => value);
       choosePoint(points, input.protectionId, input.recoveryPoint);

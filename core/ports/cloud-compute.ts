@@ -40,6 +40,12 @@ export interface CloudVmSpecification {
   osType: string;
   networkId?: string;
   subnetName?: string;
+  /** Within the subnet. Absent: the next free one. Refused with US6055 where another has it, or it lies outside. */
+  staticIpAddress?: string;
+  /** ARM id; or the number of a zone. */
+  availabilitySetId?: string;
+  availabilityZone?: string;
+  licenseType?: string;
   /** Reachable from the internet; needs a network. Absent is no. */
   publicAddress?: boolean;
   /** In LUN order, the OS disk first. */

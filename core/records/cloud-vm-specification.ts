@@ -12,6 +12,10 @@ export const cloudVmSpecificationSchema: z.ZodType<CloudVmSpecification> = z.obj
   osType: z.string(),
   networkId: z.string().exactOptional(),
   subnetName: z.string().exactOptional(),
+  staticIpAddress: z.string().exactOptional(),
+  availabilitySetId: z.string().exactOptional(),
+  availabilityZone: z.string().exactOptional(),
+  licenseType: z.string().exactOptional(),
   publicAddress: z.boolean().exactOptional(),
   disks: z.array(
     z.object({

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Temporal } from 'temporal-polyfill';
 import { asItemId, type ItemId, type JobName, type RelayId, type VaultId } from '../domain/ids.js';
 import type { Job } from '../domain/jobs/job.js';
+import type { NetworkMapping } from '../domain/failover/target-network.js';
 import type { ReplicationEvent } from '../domain/health/health-events.js';
 import type { StatisticsBucket } from '../domain/health/statistics-bucket.js';
 import type { ReplicationPolicy } from '../domain/policy/replication-policy.js';
@@ -98,14 +99,19 @@ export interface Fabric {
   lastHeartbeatAt: string;
   relayVersion: string;
   registeredAt: string;
+  /** Of its VM networks, at most one each: they are read wherever the inventory is. */
+  networkMappings: NetworkMapping[];
 }
 
 /** A VM takes about a kilobyte in the inventory: packed, thousands fit the row. */
 const packedFabric: RowCodec<Fabric> = {
   encode: (fabric) => ({ ...fabric, inventory: packJson(fabric.inventory) }),
   decode: (stored) => {
-    const fabric = stored as Omit<Fabric, 'inventory'> & { inventory: string };
-    return { ...fabric, inventory: unpackJson(fabric.inventory) as SiteInventory };
+    const fabric = stored as Omit<Fabric, 'inventory' | 'networkMappings'> & {
+      inventory: string;
+      networkMappings?: NetworkMapping[];
+    };
+    return { networkMappings: [], ...fabric, inventory: unpackJson(fabric.inventory) as SiteInventory };
   },
 };
 

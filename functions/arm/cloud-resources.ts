@@ -1,4 +1,4 @@
-import type { CloudStorageAccount } from '../../core/ports/cloud-inventory.js';
+import type { CloudNetwork, CloudStorageAccount } from '../../core/ports/cloud-inventory.js';
 import { UnderstudyError } from '../../core/domain/errors.js';
 import { limits } from '../../core/domain/prerequisites/limits.js';
 import { list } from '../../core/records/access.js';
@@ -32,6 +32,15 @@ export async function storageAccountOf(call: VaultCall, armId: string, target: s
   const account = await findStorageAccount(call, armId);
   if (account !== undefined) return account;
   throw badReference(target, 'storage account', armId, 'Name a storage account that Understudy may use.');
+}
+
+export async function networkOrBadReference(call: VaultCall, armId: string, target: string): Promise<CloudNetwork> {
+  try {
+    return await call.app.cloudInventory.network(armId);
+  } catch (error) {
+    if (!(error instanceof UnderstudyError) || error.code !== 'US6011') throw error;
+    throw badReference(target, 'virtual network', armId, 'Name a virtual network that Understudy knows.');
+  }
 }
 
 /** A premium page blob takes 100 snapshots: at 30 s they would be used up within the hour. */

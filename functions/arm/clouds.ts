@@ -6,7 +6,7 @@ import { collection, notFound, ok, param, vaultOperation, type VaultCall } from 
 import type { Wire } from './wire.js';
 
 type Cloud = Fabric['inventory']['clouds'][number];
-type SiteNetwork = Fabric['inventory']['networks'][number];
+export type SiteNetwork = Fabric['inventory']['networks'][number];
 
 export const containerArmId = (call: Pick<VaultCall, 'armId'>, fabricName: string, containerName: string): string =>
   `${fabricArmId(call, fabricName)}/replicationProtectionContainers/${containerName}`;
@@ -58,8 +58,20 @@ async function containersToWire(
   });
 }
 
+export const networkArmId = (call: VaultCall, fabricName: string, networkName: string): string =>
+  `${fabricArmId(call, fabricName)}/replicationNetworks/${networkName}`;
+
+/** The VM network that the path names, with its fabric. */
+export async function networkOf(call: VaultCall): Promise<{ fabric: Fabric; network: SiteNetwork }> {
+  const fabric = await fabricOf(call);
+  const name = param(call, 'networkName');
+  const network = fabric.inventory.networks.find(({ networkId }) => networkId === name.toLowerCase());
+  if (network === undefined) throw notFound('network', name);
+  return { fabric, network };
+}
+
 const networkToWire = (call: VaultCall, fabric: Fabric, network: SiteNetwork): Wire<Network> => ({
-  id: `${fabricArmId(call, fabric.fabricName)}/replicationNetworks/${network.networkId}`,
+  id: networkArmId(call, fabric.fabricName, network.networkId),
   name: network.networkId,
   type: 'Microsoft.RecoveryServices/vaults/replicationFabrics/replicationNetworks',
   properties: {
@@ -132,10 +144,8 @@ export const cloudOperations = [
     '~/replicationFabrics/{fabricName}/replicationNetworks/{networkName}',
     { summary: 'One VM network', response: 'Network' },
     async (call) => {
-      const name = param(call, 'networkName');
-      const found = networksOf(call, await fabricOf(call)).find((network) => network.name === name.toLowerCase());
-      if (found === undefined) throw notFound('network', name);
-      return ok(found);
+      const { fabric, network } = await networkOf(call);
+      return ok(networkToWire(call, fabric, network));
     },
   ),
 ];

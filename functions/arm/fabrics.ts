@@ -1,6 +1,6 @@
 import type { Fabric as SdkFabric, RecoveryServicesProvider } from '@azure/arm-recoveryservices-siterecovery';
 import { Temporal } from 'temporal-polyfill';
-import { list, read } from '../../core/records/access.js';
+import { list, read, type Stored } from '../../core/records/access.js';
 import { rows, type Fabric } from '../../core/records/rows.js';
 import { collection, notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
 import type { Wire } from './wire.js';
@@ -17,12 +17,15 @@ export const fabricArmId = (call: Pick<VaultCall, 'armId'>, fabricName: string):
 export const providerArmId = (call: VaultCall, fabric: Fabric): string =>
   `${fabricArmId(call, fabric.fabricName)}/replicationRecoveryServicesProviders/${fabric.relayId}`;
 
-export async function fabricOf(call: VaultCall, fabricName = param(call, 'fabricName')): Promise<Fabric> {
+export const fabricOf = async (call: VaultCall): Promise<Fabric> =>
+  (await storedFabric(call, param(call, 'fabricName'))).value;
+
+export async function storedFabric(call: VaultCall, fabricName: string): Promise<Stored<Fabric>> {
   const found = await read(call.app.table, rows.fabric(call.vaultId, fabricName));
   if (found === undefined) {
     throw notFound('fabric', fabricName, 'Fabrics appear when a relay registers; list them to see which are there.');
   }
-  return found.value;
+  return found;
 }
 
 export const fabricsOf = async (call: VaultCall): Promise<Fabric[]> =>

@@ -8,8 +8,10 @@ import { cloudOperations } from './clouds.js';
 import { containerMappingOperations } from './container-mappings.js';
 import { eventOperations } from './events.js';
 import { fabricOperations } from './fabrics.js';
+import { itemPropertyOperations } from './item-properties.js';
 import { jobOperations } from './jobs.js';
 import { longRunningOperations } from './long-running.js';
+import { networkMappingOperations } from './network-mappings.js';
 import type { Operation } from './operation.js';
 import { policyOperations } from './policies.js';
 import { protectableItemOperations } from './protectable-items.js';
@@ -30,8 +32,10 @@ export const operations: readonly Operation[] = [
   ...protectableItemOperations,
   ...policyOperations,
   ...containerMappingOperations,
+  ...networkMappingOperations,
   ...protectedItemOperations,
   ...protectedItemActions,
+  ...itemPropertyOperations,
   ...failoverActions,
   ...testFailoverActions,
   ...recoveryPointOperations,

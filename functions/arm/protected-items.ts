@@ -1,4 +1,5 @@
 import type { ReplicationProtectedItem, VMNicDetails } from '@azure/arm-recoveryservices-siterecovery';
+import { nicPlans, primaryNic, targetNetworkId } from '../../core/domain/failover/target-network.js';
 import type { HealthReason } from '../../core/domain/health/health-reason.js';
 import { rpoSeconds } from '../../core/domain/health/rpo.js';
 import { jobKinds } from '../../core/domain/jobs/job.js';
@@ -58,19 +59,22 @@ function initialReplicationPercent(item: ProtectedItem): string {
 
 function nicsToWire(item: ProtectedItem, fabric: Fabric | undefined): Wire<VMNicDetails>[] {
   const vm = fabric?.inventory.vms.find(({ vmId }) => vmId === item.vmId);
-  return (vm?.nics ?? []).map((nic, index) => ({
+  const networkId = targetNetworkId(item, vm, fabric?.networkMappings ?? []);
+  return nicPlans(item, vm).map(({ nic, role, chosen }) => ({
     nicId: nic.nicId,
-    vMNetworkName: fabric?.inventory.networks.find(({ networkId }) => networkId === nic.networkId)?.name,
-    recoveryVMNetworkId: item.target.networkId,
-    selectionType: index === 0 ? 'SelectedByUser' : 'NotSelected',
+    vMNetworkName: fabric?.inventory.networks.find((network) => network.networkId === nic.networkId)?.name,
+    recoveryVMNetworkId: networkId,
+    selectionType: role === 'notUsed' ? 'NotSelected' : 'SelectedByUser',
     ipConfigs: [
       {
         name: 'ipConfig1',
-        isPrimary: index === 0,
+        isPrimary: role === 'primary',
         subnetName: nic.subnetName,
         staticIPAddress: nic.ipAddress,
-        recoverySubnetName: item.target.subnetName,
-        isSeletedForFailover: index === 0,
+        recoverySubnetName: chosen?.subnetName ?? item.target.subnetName,
+        recoveryStaticIPAddress: chosen?.staticIpAddress,
+        recoveryIPAddressType: chosen?.staticIpAddress === undefined ? 'Dynamic' : 'Static',
+        isSeletedForFailover: role !== 'notUsed',
       },
     ],
   }));
@@ -161,7 +165,12 @@ export function itemToWire(
           initialReplicationProgressPercentage: initialReplicationPercent(item),
         },
         vmNics: nicsToWire(item, fabric),
-        selectedRecoveryAzureNetworkId: item.target.networkId,
+        selectedRecoveryAzureNetworkId: targetNetworkId(item, vm, fabric?.networkMappings ?? []),
+        selectedSourceNicId: primaryNic(item, vm)?.nic.nicId,
+        recoveryAvailabilitySetId: item.target.availabilitySetId,
+        targetAvailabilityZone: item.target.availabilityZone,
+        licenseType: item.target.licenseType ?? 'NoLicenseType',
+        targetVmTags: item.target.tags,
         encryption: 'Disabled',
         oSDetails: { osType: item.target.osType, osEdition: vm?.osName },
         sourceVmRamSizeInMB: vm?.memoryMegabytes,

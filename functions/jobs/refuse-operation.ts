@@ -24,6 +24,23 @@ export function refuseUnlessAllowed(item: ProtectedItem, operation: ProtectionOp
   });
 }
 
+/** What a failover or a drill was made by stands until it is over: settings of the next one wait. */
+export function refuseBusyItem({ itemName, activeJob, failover, testFailover }: ProtectedItem): void {
+  const jobName = activeJob?.jobName ?? failover?.jobName ?? testFailover?.jobName;
+  if (jobName === undefined) return;
+  throw new ApiError({
+    code: 'US1029',
+    armCode: 'Conflict',
+    httpStatus: 409,
+    target: itemName,
+    message: `settings of ${itemName} cannot be changed ${activeJob === undefined ? `after its failover by job ${jobName}` : `while job ${jobName} runs`}`,
+    possibleCauses: 'The settings are those of the next failover; the virtual machine of this one was made by them.',
+    recommendedAction:
+      'Wait until the job has ended, clean the test failover up, or fail back and replicate again; then change them.',
+    details: { job: jobName },
+  });
+}
+
 /** A resynchronization leaves room for a failover, so that it is no active job; it stands in its own way only. */
 function jobInTheWay(
   { activeJob, replication: { resync } }: ProtectedItem,

@@ -148,6 +148,7 @@ async function writeFabric(
     lastHeartbeatAt: now,
     relayVersion: request.relayVersion,
     registeredAt: now,
+    networkMappings: before?.value.networkMappings ?? [],
   };
   await app.table.transact(vaultPartition(vaultId), [upsert(ref, fabric)]);
   for (const { ref: itemRef, value } of await list(app.table, rows.items(vaultId))) {

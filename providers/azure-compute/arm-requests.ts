@@ -54,7 +54,9 @@ export function networkInterfaceRequest(
       {
         name: 'primary',
         primary: true,
-        privateIPAllocationMethod: 'Dynamic',
+        ...(specification.staticIpAddress === undefined
+          ? { privateIPAllocationMethod: 'Dynamic' }
+          : { privateIPAllocationMethod: 'Static', privateIPAddress: specification.staticIpAddress }),
         subnet: { id: subnetId },
         ...(publicAddressId !== undefined && { publicIPAddress: { id: publicAddressId } }),
       },
@@ -82,6 +84,9 @@ export function vmRequest({ specification, place, location }: VmRequest): Virtua
   return {
     location,
     tags: tagsOf(specification, place),
+    ...(specification.availabilityZone !== undefined && { zones: [specification.availabilityZone] }),
+    ...(specification.availabilitySetId !== undefined && { availabilitySet: { id: specification.availabilitySetId } }),
+    ...(specification.licenseType !== undefined && { licenseType: specification.licenseType }),
     hardwareProfile: { vmSize: specification.size },
     storageProfile: {
       osDisk: { createOption: 'Attach', osType: osTypeOf(specification), managedDisk: managedDisk(osDisk) },

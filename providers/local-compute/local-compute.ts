@@ -222,7 +222,14 @@ class LocalCompute implements CloudCompute {
     const network = await this.inventory.network(specification.networkId);
     const subnet = subnetNamed(specification.subnetName, network.subnets);
     if (!subnet) throw new Error(`network ${network.armId} has no subnets`);
-    const own = await this.freeAddress(`address!${rowKeyPart(network.armId)}!`, subnet.addressPrefix);
+    const own = await this.freeAddress(
+      `address!${rowKeyPart(network.armId)}!`,
+      subnet.addressPrefix,
+      specification.staticIpAddress,
+    );
+    if (own === undefined && specification.staticIpAddress !== undefined) {
+      throw addressRefused(specification.name, specification.staticIpAddress, subnet);
+    }
     const open =
       specification.publicAddress === true ? await this.freeAddress('public!', publicAddressPrefix) : undefined;
     const isPublicMissing = specification.publicAddress === true && open === undefined;
@@ -246,6 +253,7 @@ class LocalCompute implements CloudCompute {
   private async freeAddress(
     prefix: string,
     addressPrefix: string,
+    wanted?: string,
   ): Promise<{ address: string; rowKey: string } | undefined> {
     const taken = new Set<string>();
     for (let next: string | undefined, more = true; more; more = next !== undefined) {
@@ -254,10 +262,26 @@ class LocalCompute implements CloudCompute {
       next = page.next;
     }
     for (const address of usableAddresses(addressPrefix)) {
+      if (wanted !== undefined && address !== wanted) continue;
       if (!taken.has(address)) return { address, rowKey: `${prefix}${address}` };
     }
     return undefined;
   }
+}
+
+function addressRefused(
+  vmName: string,
+  address: string,
+  subnet: { name: string; addressPrefix: string },
+): UnderstudyError {
+  return new UnderstudyError({
+    code: 'US6055',
+    message: `US6055 placing VM ${vmName}: address ${address} cannot be had in subnet ${subnet.name} (${subnet.addressPrefix})`,
+    possibleCauses: 'Another machine has it, or it lies outside of the subnet, or is one of those that Azure keeps.',
+    recommendedAction: 'Free the address, or choose another one or none for the item’s network interface.',
+    httpStatus: 409,
+    details: { address, subnetName: subnet.name },
+  });
 }
 
 function toVm(record: VmRecord): CloudVm {

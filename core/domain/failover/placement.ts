@@ -27,17 +27,20 @@ export const chooseTestSubnet = (
     [...subnets].sort((a, b) => (a.name.toLowerCase() < b.name.toLowerCase() ? -1 : 1)),
   );
 
-/** Sizes to choose from where the operator named none, smallest first: cores, memory, data disks that it takes. */
+/** Sizes to choose from where the operator named none, smallest first: cores, memory, data disks and network interfaces that it takes. */
 const largestSize = 'Standard_D32s_v5';
-const sizes = [
-  { name: 'Standard_B1ms', cpuCount: 1, memoryMegabytes: 2048, dataDisks: 2 },
-  { name: 'Standard_B2s', cpuCount: 2, memoryMegabytes: 4096, dataDisks: 4 },
-  { name: 'Standard_D2s_v5', cpuCount: 2, memoryMegabytes: 8192, dataDisks: 4 },
-  { name: 'Standard_D4s_v5', cpuCount: 4, memoryMegabytes: 16384, dataDisks: 8 },
-  { name: 'Standard_D8s_v5', cpuCount: 8, memoryMegabytes: 32768, dataDisks: 16 },
-  { name: 'Standard_D16s_v5', cpuCount: 16, memoryMegabytes: 65536, dataDisks: 32 },
-  { name: largestSize, cpuCount: 32, memoryMegabytes: 131072, dataDisks: 32 },
+export const vmSizes = [
+  { name: 'Standard_B1ms', cpuCount: 1, memoryMegabytes: 2048, dataDisks: 2, nics: 2 },
+  { name: 'Standard_B2s', cpuCount: 2, memoryMegabytes: 4096, dataDisks: 4, nics: 3 },
+  { name: 'Standard_D2s_v5', cpuCount: 2, memoryMegabytes: 8192, dataDisks: 4, nics: 2 },
+  { name: 'Standard_D4s_v5', cpuCount: 4, memoryMegabytes: 16384, dataDisks: 8, nics: 2 },
+  { name: 'Standard_D8s_v5', cpuCount: 8, memoryMegabytes: 32768, dataDisks: 16, nics: 4 },
+  { name: 'Standard_D16s_v5', cpuCount: 16, memoryMegabytes: 65536, dataDisks: 32, nics: 8 },
+  { name: largestSize, cpuCount: 32, memoryMegabytes: 131072, dataDisks: 32, nics: 8 },
 ] as const;
+
+/** An operator may know others than these: what has the form of a size is taken, and Azure is the judge. */
+export const isVmSize = (name: string): boolean => /^(Basic|Standard)_[A-Za-z0-9_-]+$/.test(name);
 
 /** The smallest size that holds what the source has; the largest where none does. */
 export function chooseVmSize(
@@ -45,7 +48,7 @@ export function chooseVmSize(
   dataDiskCount: number,
 ): string {
   const wanted = vm ?? { cpuCount: 2, memoryMegabytes: 4096 };
-  const found = sizes.find(
+  const found = vmSizes.find(
     (size) =>
       size.cpuCount >= wanted.cpuCount &&
       size.memoryMegabytes >= wanted.memoryMegabytes &&

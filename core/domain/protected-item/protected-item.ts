@@ -195,6 +195,16 @@ export interface TestFailover {
   cleanUpJobName?: JobName;
 }
 
+/** What an operator chose for one of the VM's network interfaces. */
+export interface TargetNic {
+  nicId: string;
+  role: 'primary' | 'secondary' | 'notUsed';
+  /** Absent: the one named as at the source, else the network's first. */
+  subnetName?: string;
+  /** Absent: the next free one of the subnet. */
+  staticIpAddress?: string;
+}
+
 /** The row that is the truth about one replicated item. */
 export interface ProtectedItem {
   itemId: ItemId;
@@ -218,6 +228,15 @@ export interface ProtectedItem {
     subnetName?: string;
     osType: string;
     vmSize?: string;
+    /** Absent: the VM's first interface, alone. Exactly one is primary. */
+    nics?: TargetNic[];
+    /** ARM id. Of these two at most one is named. */
+    availabilitySetId?: string;
+    availabilityZone?: string;
+    /** Azure Hybrid Benefit. */
+    licenseType?: 'WindowsServer';
+    /** Of the virtual machine and what it is made of. */
+    tags?: Record<string, string>;
     /** The VM of a failover is reachable from the internet. */
     publicAddress?: boolean;
   };
@@ -248,7 +267,8 @@ export interface ProtectedItem {
     recoveryPointAt: string;
     cycle: number;
     vmArmId?: string;
-    /** As the item asked for it when the failover began. */
+    /** As the item, or its network's mapping, asked for them when the failover began. */
+    networkId?: string;
     publicAddress?: true;
     /** The VM as the site had it: what it is made of where a failback finds it no more. */
     source?: SiteVm;

@@ -150,6 +150,7 @@ export const classificationByCode: Readonly<Record<string, Classification>> = {
   US6026: unrecoverable('defect', 'relay'),
   US6027: recoverable('unforeseen', 'app'),
   US6040: recoverable('network', 'both'),
+  US6055: unrecoverable('configuration', 'app'),
   US6060: recoverable('network', 'app'),
   US6061: unrecoverable('authorization', 'app'),
   US6062: unrecoverable('configuration', 'app'),

@@ -173,6 +173,7 @@ export class WorkflowWorld {
         lastHeartbeatAt: now,
         relayVersion: '1',
         registeredAt: now,
+        networkMappings: [],
       }),
       insert(rows.policy(sampleVaultId, policyName), {
         name: policyName,
