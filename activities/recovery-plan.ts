@@ -22,7 +22,7 @@ import {
   webhookRefused,
 } from '../core/domain/recovery-plan/plan-failures.js';
 import { runbookContext } from '../core/domain/recovery-plan/runbook-context.js';
-import type { PlanOperation, RecoveryPlan } from '../core/domain/recovery-plan/recovery-plan.js';
+import { actionTimeouts, type PlanOperation, type RecoveryPlan } from '../core/domain/recovery-plan/recovery-plan.js';
 import { failureOf } from '../core/domain/workflows/failure.js';
 import { withTest } from '../core/domain/failover/test-failover.js';
 import { workflowNames } from '../core/domain/workflows/workflows.js';
@@ -181,7 +181,9 @@ export const makeCallRunbook =
       input,
       items.flatMap((item) => (item === undefined ? [] : [item.value])),
     );
-    const { webhookUrl, timeoutSeconds, actionName } = input;
+    const { webhookUrl, actionName } = input;
+    // Runs that began under a longer limit, too.
+    const timeoutSeconds = Math.min(input.timeoutSeconds, actionTimeouts.runbook.maxSeconds);
     try {
       // It travels in a header, which takes no character beyond Latin-1.
       const idempotencyKey = `${input.jobName}/${encodeURIComponent(Buffer.from(actionName).toString())}`;

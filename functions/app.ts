@@ -5,6 +5,7 @@ import type { CloudInventory } from '../core/ports/cloud-inventory.js';
 import type { ReplicaStore } from '../core/ports/replica-store.js';
 import type { StateTable } from '../core/ports/state-table.js';
 import type { TransferStore } from '../core/ports/transfer-store.js';
+import type { Webhooks } from '../core/ports/webhooks.js';
 import type { Authenticator } from './http/authentication.js';
 import type { AssignmentChanges } from './relay-api/assignment-changes.js';
 import type { Workflows } from './workflows-client.js';
@@ -20,6 +21,7 @@ export interface App {
   transfers: TransferStore;
   replicas: ReplicaStore;
   compute: CloudCompute;
+  webhooks: Webhooks;
   /** Hears of what this process writes through `table`. */
   assignmentChanges: AssignmentChanges;
   authenticator: Authenticator;

@@ -43,6 +43,7 @@ export async function compose(settings: Settings): Promise<{ app: App; activitie
       replicas,
       records: openTableStateTable({ tableName: localVmsTableName, connectionString }),
     });
+  const webhooks = openWebhooks({ allowLoopback: settings.authentication === 'loopback' });
   const telemetry =
     settings.telemetryConnectionString === undefined
       ? undefined
@@ -56,6 +57,7 @@ export async function compose(settings: Settings): Promise<{ app: App; activitie
       transfers,
       replicas,
       compute,
+      webhooks,
       assignmentChanges,
       authenticator: settings.authentication === 'loopback' ? loopbackAuthenticator : closedAuthenticator,
       retryAfterSeconds: retryAfterSeconds[settings.authentication],
@@ -70,7 +72,7 @@ export async function compose(settings: Settings): Promise<{ app: App; activitie
       compute,
       cloudInventory,
       clock,
-      webhooks: openWebhooks({ allowLoopback: settings.authentication === 'loopback' }),
+      webhooks,
     },
   };
 }

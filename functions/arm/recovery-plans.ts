@@ -8,11 +8,13 @@ import { z } from 'zod';
 import { jobKinds, type JobKind } from '../../core/domain/jobs/job.js';
 import { scriptNamePattern } from '../../core/domain/relay-protocol/wire.js';
 import {
-  actionTimeoutSecondsDefault,
+  actionTimeouts,
   allowedPlanOperations,
   arrangeGroups,
   itemsOf,
+  withinTimeoutLimit,
   type PlanAction,
+  type PlanFault,
   type PlanGroup,
   type RecoveryPlan,
 } from '../../core/domain/recovery-plan/recovery-plan.js';
@@ -39,16 +41,17 @@ import {
 } from './operation.js';
 import type { ShapeOf, Wire } from './wire.js';
 
-const timeout = z
-  .string()
-  .transform((text, context) => {
-    const seconds = secondsOf(text);
-    if (seconds !== undefined) return seconds;
-    context.addIssue({ code: 'custom', message: 'a time like PT10M, 00:10:00 or 600, of at most 24 hours' });
-    return z.NEVER;
-  })
-  .nullish();
-const timeoutSecondsMax = 24 * 60 * 60;
+const timeout = (maxSeconds: number) =>
+  z
+    .string()
+    .transform((text, context) => {
+      const seconds = secondsOf(text);
+      if (seconds !== undefined && seconds > 0 && seconds <= maxSeconds) return seconds;
+      const message = `a time like PT2M, 00:02:00 or 120, of at most ${maxSeconds} seconds`;
+      context.addIssue({ code: 'custom', message });
+      return z.NEVER;
+    })
+    .nullish();
 
 /** ISO 8601 as newer clients send it, a .NET time span as older ones do, or plain seconds. */
 function secondsOf(text: string): number | undefined {
@@ -56,7 +59,7 @@ function secondsOf(text: string): number | undefined {
   const span = /^(\d{1,2}):(\d{2}):(\d{2})$/.exec(text);
   const [, hours, minutes, rest] = iso ?? span ?? (/^\d+$/.test(text) ? ['', '0', '0', text] : []);
   const seconds = Number(hours ?? 0) * 3600 + Number(minutes ?? 0) * 60 + Number(rest ?? 0);
-  return (iso ?? span ?? /^\d+$/.test(text)) && seconds > 0 && seconds <= timeoutSecondsMax ? seconds : undefined;
+  return (iso ?? span ?? /^\d+$/.test(text)) ? seconds : undefined;
 }
 
 const failoverType = z.enum(['TestFailover', 'PlannedFailover', 'UnplannedFailover']);
@@ -70,14 +73,14 @@ const actionBody = z.object({
     z.object({
       instanceType: z.literal('AutomationRunbookActionDetails'),
       runbookId: z.url({ protocol: /^https?$/ }),
-      timeout,
+      timeout: timeout(actionTimeouts.runbook.maxSeconds),
       fabricLocation: z.string(),
     }),
     /** `path` is the name of a file in the relay's own scripts folder. */
     z.object({
       instanceType: z.literal('ScriptActionDetails'),
       path: z.string().regex(scriptNamePattern, 'the name of a file in the relay’s scripts folder, without a path'),
-      timeout,
+      timeout: timeout(actionTimeouts.script.maxSeconds),
       fabricLocation: z.string(),
     }),
     z.object({ instanceType: z.literal('ManualActionDetails'), description: z.string().max(4096).nullish() }),
@@ -129,11 +132,11 @@ function toAction({
     case 'ManualActionDetails':
       return { ...named, details: { kind: 'manual', description: customDetails.description ?? '' } };
     case 'AutomationRunbookActionDetails': {
-      const timeoutSeconds = customDetails.timeout ?? actionTimeoutSecondsDefault;
+      const timeoutSeconds = customDetails.timeout ?? actionTimeouts.runbook.defaultSeconds;
       return { ...named, details: { kind: 'runbook', webhookUrl: customDetails.runbookId, timeoutSeconds } };
     }
     case 'ScriptActionDetails': {
-      const timeoutSeconds = customDetails.timeout ?? actionTimeoutSecondsDefault;
+      const timeoutSeconds = customDetails.timeout ?? actionTimeouts.script.defaultSeconds;
       return { ...named, details: { kind: 'script', scriptName: customDetails.path, timeoutSeconds } };
     }
   }
@@ -165,22 +168,39 @@ async function groupsOf(call: VaultCall, bodies: readonly GroupBody[], fabricNam
     endActions: (body.endGroupActions ?? []).map(toAction),
   }));
   const arranged = arrangeGroups(groups);
-  if ('groups' in arranged) return arranged.groups;
-  const [first] = arranged.faults;
+  const faults = [...addressFaults(call, bodies), ...('faults' in arranged ? arranged.faults : [])];
+  if ('groups' in arranged && faults.length === 0) return arranged.groups;
+  const [first] = faults;
   throw new ApiError({
     code: 'US1026',
     httpStatus: 400,
     target: `$.properties.${first?.path ?? 'groups'}`,
-    message: `the recovery plan cannot be saved: ${arranged.faults.map(({ message }) => message).join('; ')}`,
-    possibleCauses: 'The groups do not make up a plan.',
+    message: `the recovery plan cannot be saved: ${faults.map(({ message }) => message).join('; ')}`,
+    possibleCauses: 'The groups do not make up a plan, or an action names an address that is not called.',
     recommendedAction: 'Correct what the message names, and send the whole plan again.',
-    details: { faults: arranged.faults },
+    details: { faults },
   });
+}
+
+/** Addresses that a run would not call, before one waits for them. */
+function addressFaults({ app }: VaultCall, bodies: readonly GroupBody[]): PlanFault[] {
+  return bodies.flatMap((body, index) =>
+    (['startGroupActions', 'endGroupActions'] as const).flatMap((place) =>
+      (body[place] ?? []).flatMap(({ actionName, customDetails }, position) => {
+        if (customDetails.instanceType !== 'AutomationRunbookActionDetails') return [];
+        const fault = app.webhooks.faultOf(customDetails.runbookId);
+        if (fault === undefined) return [];
+        const path = `groups[${index}].${place}[${position}].customDetails.runbookId`;
+        return [{ path, message: `the webhook of action '${actionName}' is not called: ${fault}` }];
+      }),
+    ),
+  );
 }
 
 const recoveryFabric = 'Microsoft Azure';
 
-function actionToWire({ details, ...named }: PlanAction): Wire<SdkAction> {
+function actionToWire(action: PlanAction): Wire<SdkAction> {
+  const { details, ...named } = withinTimeoutLimit(action);
   switch (details.kind) {
     case 'manual':
       return { ...named, customDetails: { instanceType: 'ManualActionDetails', description: details.description } };

@@ -4,7 +4,13 @@ import { allowedOperations, type ProtectionOperation } from '../protected-item/s
 /** Limits of Site Recovery (docs/recovery-plans.md). */
 export const planItemsMax = 100;
 export const bootGroupsMax = 7;
-export const actionTimeoutSecondsDefault = 600;
+/**
+ * How long actions are waited for. Of a webhook less than the 300 s after which Node's fetch gives up on an answer by itself.
+ */
+export const actionTimeouts = {
+  runbook: { defaultSeconds: 240, maxSeconds: 240 },
+  script: { defaultSeconds: 10 * 60, maxSeconds: 24 * 60 * 60 },
+} as const;
 
 /** Names as ARM spells them. */
 export type PlanFailoverType = 'TestFailover' | 'PlannedFailover' | 'UnplannedFailover';
@@ -55,6 +61,14 @@ export const planOperations = [
   'ReverseReplicate',
 ] as const satisfies readonly ProtectionOperation[];
 export type PlanOperation = (typeof planOperations)[number];
+
+/** An action as it runs: a plan that was saved under a longer limit has today's. */
+export function withinTimeoutLimit(action: PlanAction): PlanAction {
+  const { details } = action;
+  if (details.kind === 'manual') return action;
+  const timeoutSeconds = Math.min(details.timeoutSeconds, actionTimeouts[details.kind].maxSeconds);
+  return { ...action, details: { ...details, timeoutSeconds } };
+}
 
 export const itemsOf = (groups: readonly PlanGroup[]): ItemId[] =>
   groups.flatMap(({ items }) => items.map(({ itemId }) => itemId));

@@ -14,6 +14,7 @@ import { UnderstudyError } from '../../../core/domain/errors.js';
 import type { CloudCompute } from '../../../core/ports/cloud-compute.js';
 import type { ReplicaStore } from '../../../core/ports/replica-store.js';
 import type { TransferStore } from '../../../core/ports/transfer-store.js';
+import { openWebhooks } from '../../../providers/webhooks/webhooks.js';
 import { InMemoryStateTable } from '../in-memory/state-table.js';
 
 export const vaultPath =
@@ -83,6 +84,7 @@ export class Harness {
       stat: async (_account, blobName) => this.uploaded.get(blobName),
     },
     compute: unused<CloudCompute>('CloudCompute'),
+    webhooks: openWebhooks({ allowLoopback: true }),
     replicas: {
       ...unused<ReplicaStore>('ReplicaStore'),
       grantRead: async (blob, snapshotId) => ({

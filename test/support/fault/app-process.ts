@@ -81,7 +81,7 @@ export class AppProcess {
       compute: portOf(life, stores.compute),
       cloudInventory: portOf(life, stores.cloudInventory),
       clock: portOf(life, world.clock),
-      webhooks: { post: () => Promise.reject(new Error('no scene calls a runbook')) },
+      webhooks: { faultOf: () => undefined, post: () => Promise.reject(new Error('no scene calls a runbook')) },
     };
     this.#engine = createDurableEngine({
       worker: this.#worker(),

@@ -153,7 +153,7 @@ export class FaultWorld {
         [{ armId: networkId, name: 'prod', subnets: [{ name: 'default', addressPrefix: '10.0.0.0/24' }] }],
       ),
       hub: new MemoryStore(),
-      webhooks: { post: () => Promise.reject(new Error('no scene calls a runbook')) },
+      webhooks: { faultOf: () => undefined, post: () => Promise.reject(new Error('no scene calls a runbook')) },
     };
     this.#network = new NetworkOfRelay({
       time: this.time,

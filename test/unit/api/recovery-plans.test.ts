@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { RecoveryPlanAction, RecoveryPlanGroup } from '@azure/arm-recoveryservices-siterecovery';
+import type { PlanAction, RecoveryPlan } from '../../../core/domain/recovery-plan/recovery-plan.js';
+import { read, replace } from '../../../core/records/access.js';
+import { rows } from '../../../core/records/rows.js';
+import type { ApiResponse } from '../../../functions/http/exchange.js';
+import { openWebhooks } from '../../../providers/webhooks/webhooks.js';
+import { Harness, vaultPath } from '../../support/api/harness.js';
+import { ReplicatedItem, vaultId } from '../../support/api/replicated-items.js';
+
+const planPath = `${vaultPath}/replicationRecoveryPlans/payroll`;
+const always: Pick<RecoveryPlanAction, 'failoverTypes' | 'failoverDirections'> = {
+  failoverTypes: ['UnplannedFailover'],
+  failoverDirections: ['PrimaryToRecovery'],
+};
+const runbook = (runbookId: string, timeout?: string, actionName = 'tell'): RecoveryPlanAction => ({
+  actionName,
+  ...always,
+  customDetails: {
+    instanceType: 'AutomationRunbookActionDetails',
+    runbookId,
+    fabricLocation: 'Recovery',
+    ...(timeout === undefined ? {} : { timeout }),
+  },
+});
+
+async function world() {
+  const harness = new Harness();
+  const relay = await harness.registeredRelay();
+  const item = await ReplicatedItem.put(harness, relay);
+  const groups = (...startGroupActions: RecoveryPlanAction[]): RecoveryPlanGroup[] => [
+    { groupType: 'Boot', replicationProtectedItems: [{ id: item.armId }], startGroupActions },
+  ];
+  const fabric = `${vaultPath}/replicationFabrics/${relay.fabricName}`;
+  const put = (sent: RecoveryPlanGroup[]) =>
+    harness.arm('PUT', planPath, {
+      properties: { primaryFabricId: fabric, recoveryFabricId: 'Microsoft Azure', groups: sent },
+    });
+  const patch = (sent: RecoveryPlanGroup[]) => harness.arm('PATCH', planPath, { properties: { groups: sent } });
+  const shown = async (): Promise<RecoveryPlanGroup[]> =>
+    ((await harness.arm('GET', planPath)).body as { properties: { groups: RecoveryPlanGroup[] } }).properties.groups;
+  const stored = async () => {
+    const plan = await read(harness.table, rows.plan(vaultId, 'payroll'));
+    assert(plan);
+    return plan;
+  };
+  const actions = async (): Promise<PlanAction[]> =>
+    (await stored()).value.groups.flatMap(({ startActions, endActions }) => [...startActions, ...endActions]);
+  /** As it was saved by an earlier version. */
+  const store = async (change: (action: PlanAction) => PlanAction): Promise<void> => {
+    const plan = await stored();
+    const changed: RecoveryPlan = {
+      ...plan.value,
+      groups: plan.value.groups.map((group) => ({ ...group, startActions: group.startActions.map(change) })),
+    };
+    await harness.table.transact(plan.ref.partition, [replace(plan, changed)]);
+  };
+  const addresses = async () =>
+    (await actions()).map(({ details }) => (details.kind === 'runbook' ? details.webhookUrl : ''));
+  return { harness, groups, put, patch, shown, actions, store, addresses };
+}
+
+const refusal = ({ status, body }: ApiResponse) => {
+  const { error } = body as { error: { target: string; message: string; details: { code: string }[] } };
+  return { status, code: error.details[0]?.code, target: error.target, message: error.message };
+};
+
+test('a webhook is waited for four minutes at most: the default, and what a plan is refused beyond', async () => {
+  const { put, groups, actions } = await world();
+  for (const [timeout, seconds] of [
+    [undefined, 240],
+    ['PT4M', 240],
+    ['00:01:00', 60],
+    ['5', 5],
+  ] as const) {
+    assert.equal((await put(groups(runbook('https://example.net/hook', timeout)))).status, 202);
+    const [action] = await actions();
+    assert(action?.details.kind === 'runbook');
+    assert.equal(action.details.timeoutSeconds, seconds);
+  }
+  for (const timeout of ['PT4M1S', '241', '00:05:00', 'PT10M', 'PT', '0']) {
+    const { status, code, target, message } = refusal(await put(groups(runbook('https://example.net/hook', timeout))));
+    assert.deepEqual(
+      [status, code, target],
+      [400, 'US1005', '$.properties.groups[0].startGroupActions[0].customDetails.timeout'],
+    );
+    assert.match(message, /at most 240 seconds/);
+  }
+});
+
+test('a plan that was saved with a longer timeout is shown as it runs, and can be written back', async () => {
+  const { put, patch, groups, shown, store } = await world();
+  await put(groups(runbook('https://example.net/hook')));
+  await store((action) => {
+    assert(action.details.kind === 'runbook');
+    return { ...action, details: { ...action.details, timeoutSeconds: 600 } };
+  });
+  const read = await shown();
+  assert.match(JSON.stringify(read), /"timeout":"PT240S"/);
+  assert.equal((await patch(read)).status, 202);
+});
+
+const uncalled: [string, boolean, RegExp][] = [
+  ['https://user:secret@example.net/hook', true, /holds credentials/],
+  ['http://user:secret@127.0.0.1/hook', true, /holds credentials/],
+  ['http://example.net/hook?token=secret', true, /only https/],
+  ['http://127.0.0.1/hook?token=secret', false, /only https/],
+];
+for (const [url, allowLoopback, why] of uncalled) {
+  test(`a plan is not saved with the webhook ${url} (loopback allowed: ${allowLoopback})`, async () => {
+    const { harness, put, patch, groups, addresses } = await world();
+    harness.app.webhooks = openWebhooks({ allowLoopback });
+    const [boot] = groups();
+    await put(groups(runbook('https://example.net/hook')));
+    const sent = [{ ...boot!, endGroupActions: [runbook('https://example.net/', undefined, 'other'), runbook(url)] }];
+    for (const save of [put, patch]) {
+      const { status, code, target, message } = refusal(await save(sent));
+      assert.deepEqual(
+        [status, code, target],
+        [400, 'US1026', '$.properties.groups[0].endGroupActions[1].customDetails.runbookId'],
+      );
+      assert.match(message, why);
+      assert.doesNotMatch(message, /secret/);
+    }
+    assert.deepEqual(await addresses(), ['https://example.net/hook']);
+  });
+}
+
+test('http on loopback is saved where the app runs there itself', async () => {
+  const { put, groups, addresses } = await world();
+  assert.equal((await put(groups(runbook('http://127.0.0.1:9/hook?token=t')))).status, 202);
+  assert.deepEqual(await addresses(), ['http://127.0.0.1:9/hook?token=t']);
+});
