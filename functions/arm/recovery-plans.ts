@@ -18,6 +18,7 @@ import {
   type PlanGroup,
   type RecoveryPlan,
 } from '../../core/domain/recovery-plan/recovery-plan.js';
+import { shownAddress, withStoredQueries } from '../../core/domain/recovery-plan/webhook-address.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import { workflowNames, type RunOperationInput } from '../../core/domain/workflows/workflows.js';
 import type { RowOperation } from '../../core/ports/state-table.js';
@@ -209,8 +210,7 @@ function actionToWire(action: PlanAction): Wire<SdkAction> {
         ...named,
         customDetails: {
           instanceType: 'AutomationRunbookActionDetails',
-          // Its query is what lets a caller in.
-          runbookId: details.webhookUrl.replace(/\?.*$/, ''),
+          runbookId: shownAddress(details.webhookUrl),
           timeout: `PT${details.timeoutSeconds}S`,
           fabricLocation: 'Recovery',
         },
@@ -357,13 +357,14 @@ export const recoveryPlanOperations = [
           'List the fabrics of the vault.',
         );
       }
-      const groups = await groupsOf(call, properties.groups, fabricName);
+      const sent = await groupsOf(call, properties.groups, fabricName);
       const planName = param(call, 'recoveryPlanName');
       const ref = rows.plan(call.vaultId, planName);
       return savePlan(call, jobKinds.savePlan, 'putPlan', async (now) => {
         const found = await read(call.app.table, ref);
         if (found) refuseBusy(found.value);
         const { planName: name = planName, createdAt = now } = found?.value ?? {};
+        const groups = withStoredQueries(sent, found?.value.groups ?? []);
         return [upsert(ref, { ...found?.value, planName: name, createdAt, fabricName, groups })];
       });
     },
@@ -380,11 +381,11 @@ export const recoveryPlanOperations = [
       body: updateBody,
     },
     async (call, { properties }) => {
-      const groups = await groupsOf(call, properties.groups, (await planOf(call)).value.fabricName);
+      const sent = await groupsOf(call, properties.groups, (await planOf(call)).value.fabricName);
       return savePlan(call, jobKinds.savePlan, 'putPlan', async () => {
         const found = await planOf(call);
         refuseBusy(found.value);
-        return [upsert(found.ref, { ...found.value, groups })];
+        return [upsert(found.ref, { ...found.value, groups: withStoredQueries(sent, found.value.groups) })];
       });
     },
   ),

@@ -132,3 +132,54 @@ test('http on loopback is saved where the app runs there itself', async () => {
   assert.equal((await put(groups(runbook('http://127.0.0.1:9/hook?token=t')))).status, 202);
   assert.deepEqual(await addresses(), ['http://127.0.0.1:9/hook?token=t']);
 });
+
+for (const way of ['put', 'patch'] as const) {
+  test(`a plan that is read and written back keeps the queries of its webhooks (${way})`, async () => {
+    const { [way]: save, put, groups, shown, addresses } = await world();
+    const first = ['https://Example.net?token=secret', 'https://example.net/b%20c?sig=secret&x=a%2Bb'];
+    await put(groups(runbook(first[0]!, undefined, 'one'), runbook(first[1]!, undefined, 'two')));
+    const read = await shown();
+    assert.doesNotMatch(JSON.stringify(read), /secret/);
+    assert.equal((await save(read)).status, 202);
+    const kept = ['https://example.net/?token=secret', first[1]];
+    assert.deepEqual(await addresses(), kept);
+    // To another place, in another order.
+    const [, , boot] = await shown();
+    const [one, two] = boot?.startGroupActions ?? [];
+    assert.equal((await save([{ ...boot!, startGroupActions: [two!], endGroupActions: [one!] }])).status, 202);
+    assert.deepEqual(await addresses(), kept.reverse());
+  });
+}
+
+test('a query stays with its action and its address, and goes where another or none is sent', async () => {
+  for (const [name, sent, saved] of [
+    ['tell', 'https://example.net/hook', 'https://example.net/hook?token=secret'],
+    ['tell', 'https://EXAMPLE.net:443/x/../hook', 'https://example.net/hook?token=secret'],
+    ['tell', 'https://example.net/hook?token=other', 'https://example.net/hook?token=other'],
+    ['tell', 'https://example.net/hook?', 'https://example.net/hook?'],
+    ['tell', 'https://example.net/hook/', 'https://example.net/hook/'],
+    ['tell', 'https://example.net:444/hook', 'https://example.net:444/hook'],
+    ['tell', 'https://other.net/hook', 'https://other.net/hook'],
+    ['tell others', 'https://example.net/hook', 'https://example.net/hook'],
+  ] as const) {
+    const { put, patch, groups, addresses } = await world();
+    await put(groups(runbook('https://example.net/hook?token=secret')));
+    assert.equal((await patch(groups(runbook(sent, undefined, name)))).status, 202);
+    assert.deepEqual(await addresses(), [saved]);
+  }
+});
+
+test('nothing that lets a caller in is shown of a plan that an earlier version saved', async () => {
+  const { put, patch, groups, shown, store, addresses } = await world();
+  await put(groups(runbook('https://example.net/hook')));
+  for (const webhookUrl of ['https://user:secret@example.net/hook?token=t', 'https://example.net/hook?a\nsecret#b']) {
+    await store((action) => {
+      assert(action.details.kind === 'runbook');
+      return { ...action, details: { ...action.details, webhookUrl } };
+    });
+    const read = await shown();
+    assert.match(JSON.stringify(read), /"runbookId":"https:\/\/example.net\/hook"/);
+    assert.equal((await patch(read)).status, 202);
+    assert.deepEqual(await addresses(), [`https://example.net/hook${new URL(webhookUrl).search}`]);
+  }
+});
