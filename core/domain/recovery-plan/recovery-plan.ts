@@ -5,11 +5,12 @@ import { allowedOperations, type ProtectionOperation } from '../protected-item/s
 export const planItemsMax = 100;
 export const bootGroupsMax = 7;
 /**
- * How long actions are waited for. Of a webhook less than the 300 s after which Node's fetch gives up on an answer by itself.
+ * How long actions are waited for. Of a webhook less than the 300 s after which Node's fetch gives up on an answer by itself; of
+ * a script as long as the history of a run that looks for its end stays small.
  */
 export const actionTimeouts = {
   runbook: { defaultSeconds: 240, maxSeconds: 240 },
-  script: { defaultSeconds: 10 * 60, maxSeconds: 24 * 60 * 60 },
+  script: { defaultSeconds: 10 * 60, maxSeconds: 4 * 60 * 60 },
 } as const;
 
 /** Names as ARM spells them. */
@@ -69,6 +70,14 @@ export function withinTimeoutLimit(action: PlanAction): PlanAction {
   const timeoutSeconds = Math.min(details.timeoutSeconds, actionTimeouts[details.kind].maxSeconds);
   return { ...action, details: { ...details, timeoutSeconds } };
 }
+
+/** The groups as they run. */
+export const withinTimeoutLimits = (groups: readonly PlanGroup[]): PlanGroup[] =>
+  groups.map((group) => ({
+    ...group,
+    startActions: group.startActions.map(withinTimeoutLimit),
+    endActions: group.endActions.map(withinTimeoutLimit),
+  }));
 
 export const itemsOf = (groups: readonly PlanGroup[]): ItemId[] =>
   groups.flatMap(({ items }) => items.map(({ itemId }) => itemId));

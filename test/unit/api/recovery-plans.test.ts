@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RecoveryPlanAction, RecoveryPlanGroup } from '@azure/arm-recoveryservices-siterecovery';
 import type { PlanAction, RecoveryPlan } from '../../../core/domain/recovery-plan/recovery-plan.js';
+import type { PlanRunInput } from '../../../core/domain/recovery-plan/plan-run.js';
+import { workflowNames } from '../../../core/domain/workflows/workflows.js';
 import { read, replace } from '../../../core/records/access.js';
 import { rows } from '../../../core/records/rows.js';
 import type { ApiResponse } from '../../../functions/http/exchange.js';
@@ -21,6 +23,17 @@ const runbook = (runbookId: string, timeout?: string, actionName = 'tell'): Reco
     instanceType: 'AutomationRunbookActionDetails',
     runbookId,
     fabricLocation: 'Recovery',
+    ...(timeout === undefined ? {} : { timeout }),
+  },
+});
+
+const script = (timeout?: string): RecoveryPlanAction => ({
+  actionName: 'mount',
+  ...always,
+  customDetails: {
+    instanceType: 'ScriptActionDetails',
+    path: 'mount.sh',
+    fabricLocation: 'Primary',
     ...(timeout === undefined ? {} : { timeout }),
   },
 });
@@ -87,6 +100,49 @@ test('a webhook is waited for four minutes at most: the default, and what a plan
     );
     assert.match(message, /at most 240 seconds/);
   }
+});
+
+test('a script is waited for four hours at most, ten minutes where nothing is said', async () => {
+  const { put, groups, actions } = await world();
+  for (const [timeout, seconds] of [
+    [undefined, 600],
+    ['PT4H', 14_400],
+  ] as const) {
+    assert.equal((await put(groups(script(timeout)))).status, 202);
+    const [action] = await actions();
+    assert(action?.details.kind === 'script');
+    assert.equal(action.details.timeoutSeconds, seconds);
+  }
+  for (const timeout of ['PT4H1S', '24:00:00']) {
+    const { status, code, target, message } = refusal(await put(groups(script(timeout))));
+    assert.deepEqual(
+      [status, code, target],
+      [400, 'US1005', '$.properties.groups[0].startGroupActions[0].customDetails.timeout'],
+    );
+    assert.match(message, /at most 14400 seconds/);
+  }
+});
+
+test('a run of a plan that was saved with longer timeouts has those of now', async () => {
+  const { harness, put, groups, store } = await world();
+  await put(groups(script(), runbook('https://example.net/hook?token=t')));
+  await store((action) => {
+    assert(action.details.kind !== 'manual');
+    return { ...action, details: { ...action.details, timeoutSeconds: 86_400 } };
+  });
+  const properties = {
+    failoverDirection: 'PrimaryToRecovery',
+    sourceSiteOperations: 'NotRequired',
+    providerSpecificDetails: [{ instanceType: 'HyperVReplicaAzure', recoveryPointType: 'Latest' }],
+  };
+  const answer = await harness.arm('POST', `${planPath}/unplannedFailover`, { properties });
+  assert.equal(answer.status, 202, JSON.stringify(answer.body));
+  const run = harness.started.find(({ orchestrator }) => orchestrator === workflowNames.recoveryPlan);
+  const actions = (run?.input as PlanRunInput).groups.flatMap(({ startActions }) => startActions);
+  assert.deepEqual(
+    actions.map(({ details }) => details.kind !== 'manual' && details.timeoutSeconds),
+    [14_400, 240],
+  );
 });
 
 test('a plan that was saved with a longer timeout is shown as it runs, and can be written back', async () => {
