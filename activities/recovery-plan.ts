@@ -23,11 +23,7 @@ import {
   webhookRefused,
 } from '../core/domain/recovery-plan/plan-failures.js';
 import { runbookContext } from '../core/domain/recovery-plan/runbook-context.js';
-import {
-  runbookTimeoutSecondsMax,
-  type PlanOperation,
-  type RecoveryPlan,
-} from '../core/domain/recovery-plan/recovery-plan.js';
+import { actionTimeouts, type PlanOperation, type RecoveryPlan } from '../core/domain/recovery-plan/recovery-plan.js';
 import { failureOf } from '../core/domain/workflows/failure.js';
 import { withTest } from '../core/domain/failover/test-failover.js';
 import { workflowNames, type JobWorkflowInput, type PlanItemStepInput } from '../core/domain/workflows/workflows.js';
@@ -210,7 +206,7 @@ export const makeCallRunbook =
       // It travels in a header, which takes no character beyond Latin-1.
       const idempotencyKey = `${input.jobName}/${encodeURIComponent(Buffer.from(actionName).toString())}`;
       const { status } = await webhooks.post(webhookUrl, context, {
-        timeoutSeconds: Math.min(timeoutSeconds, runbookTimeoutSecondsMax),
+        timeoutSeconds: Math.min(timeoutSeconds, actionTimeouts.runbook.maxSeconds),
         idempotencyKey,
       });
       if (status >= 200 && status < 300) return { kind: 'met' };

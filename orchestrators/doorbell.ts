@@ -13,11 +13,11 @@ export function* waitForDoorbell(context: OrchestrationContext, seconds: number)
   return 'rung';
 }
 
-/** How often rows are read where no doorbell rang: the longer it was waited, the more seldom, so that histories stay short. */
+/** How often rows are read where no doorbell rang: soon at first, and more seldom the longer it lasts. */
 const pollSecondsMin = 10;
 const pollSecondsMax = 60;
-/** A look comes late by a twentieth of the wait at most. */
-const pollShare = 1 / 20;
+/** Of the time that was waited already: what is found is found late by so much, and history grows with the time's logarithm. */
+const pollShare = 0.1;
 
 /**
  * Looks until `look` finds something, or gives up. A doorbell wait that lost against its timer stays open and would swallow
@@ -28,15 +28,20 @@ export function* lookUntil<Found>(
   look: () => Steps<Found | undefined>,
   timeoutSeconds: number,
 ): Steps<Found | undefined> {
-  const begunMs = context.df.currentUtcDateTime.getTime();
-  const deadline = secondsAfter(context.df.currentUtcDateTime, timeoutSeconds).getTime();
+  const startMs = context.df.currentUtcDateTime.getTime();
   let listening = true;
   for (;;) {
     const found = yield* look();
-    if (found !== undefined || context.df.currentUtcDateTime.getTime() >= deadline) return found;
-    const waitedSeconds = Math.round((context.df.currentUtcDateTime.getTime() - begunMs) / 1000);
-    const pollSeconds = Math.min(Math.max(pollSecondsMin, Math.round(waitedSeconds * pollShare)), pollSecondsMax);
-    if (listening) listening = (yield* waitForDoorbell(context, pollSeconds)) === 'rung';
-    else yield* sleep(context, pollSeconds);
+    const waitedSeconds = (context.df.currentUtcDateTime.getTime() - startMs) / 1000;
+    if (found !== undefined || waitedSeconds >= timeoutSeconds) return found;
+    const pauseSeconds = pauseAfter(waitedSeconds, timeoutSeconds);
+    if (listening) listening = (yield* waitForDoorbell(context, pauseSeconds)) === 'rung';
+    else yield* sleep(context, pauseSeconds);
   }
+}
+
+/** Whole seconds, so that the last pause is not cut into ever smaller ones. */
+function pauseAfter(waitedSeconds: number, timeoutSeconds: number): number {
+  const pauseSeconds = Math.min(Math.max(Math.floor(waitedSeconds * pollShare), pollSecondsMin), pollSecondsMax);
+  return Math.min(pauseSeconds, Math.ceil(timeoutSeconds - waitedSeconds));
 }

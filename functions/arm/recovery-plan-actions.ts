@@ -6,7 +6,11 @@ import type {
 } from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
 import { planJobKind, planTasks, type PlanRunInput } from '../../core/domain/recovery-plan/plan-run.js';
-import { allowedPlanOperations, type PlanOperation } from '../../core/domain/recovery-plan/recovery-plan.js';
+import {
+  allowedPlanOperations,
+  withinTimeoutLimits,
+  type PlanOperation,
+} from '../../core/domain/recovery-plan/recovery-plan.js';
 import { workflowNames, type RecoveryPointChoice } from '../../core/domain/workflows/workflows.js';
 import { replace } from '../../core/records/access.js';
 import { ApiError } from '../http/api-error.js';
@@ -98,7 +102,7 @@ async function runPlan(call: VaultCall, operation: PlanOperation, choices: RunCh
         planName,
         fabricName,
         operation,
-        groups,
+        groups: withinTimeoutLimits(groups),
         recoveryPoint: { kind: 'latest' },
         shutDownSources: false,
         synchronizeFirst: false,

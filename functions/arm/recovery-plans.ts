@@ -8,16 +8,17 @@ import { z } from 'zod';
 import { jobKinds, type JobKind } from '../../core/domain/jobs/job.js';
 import { scriptNamePattern } from '../../core/domain/relay-protocol/wire.js';
 import {
+  actionTimeouts,
   allowedPlanOperations,
   arrangeGroups,
   itemsOf,
-  runbookTimeoutSecondsMax,
-  scriptTimeoutSecondsDefault,
-  scriptTimeoutSecondsMax,
+  withinTimeoutLimit,
   type PlanAction,
+  type PlanFault,
   type PlanGroup,
   type RecoveryPlan,
 } from '../../core/domain/recovery-plan/recovery-plan.js';
+import { shownAddress, withStoredQueries } from '../../core/domain/recovery-plan/webhook-address.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import type { RowOperation } from '../../core/ports/state-table.js';
 import { list, read, remove, upsert, type Stored } from '../../core/records/access.js';
@@ -38,16 +39,14 @@ import {
 import { changeRows } from './row-operation.js';
 import type { ShapeOf, Wire } from './wire.js';
 
-const timeout = (secondsMax: number) =>
+const timeout = (maxSeconds: number) =>
   z
     .string()
     .transform((text, context) => {
-      const seconds = secondsOf(text) ?? 0;
-      if (seconds > 0 && seconds <= secondsMax) return seconds;
-      context.addIssue({
-        code: 'custom',
-        message: `a time like PT3M, 00:03:00 or 180, of at most ${secondsMax} seconds`,
-      });
+      const seconds = secondsOf(text);
+      if (seconds !== undefined && seconds > 0 && seconds <= maxSeconds) return seconds;
+      const message = `a time like PT2M, 00:02:00 or 120, of at most ${maxSeconds} seconds`;
+      context.addIssue({ code: 'custom', message });
       return z.NEVER;
     })
     .nullish();
@@ -72,14 +71,14 @@ const actionBody = z.object({
     z.object({
       instanceType: z.literal('AutomationRunbookActionDetails'),
       runbookId: z.url({ protocol: /^https?$/ }),
-      timeout: timeout(runbookTimeoutSecondsMax),
+      timeout: timeout(actionTimeouts.runbook.maxSeconds),
       fabricLocation: z.string(),
     }),
     /** `path` is the name of a file in the relay's own scripts folder. */
     z.object({
       instanceType: z.literal('ScriptActionDetails'),
       path: z.string().regex(scriptNamePattern, 'the name of a file in the relay’s scripts folder, without a path'),
-      timeout: timeout(scriptTimeoutSecondsMax),
+      timeout: timeout(actionTimeouts.script.maxSeconds),
       fabricLocation: z.string(),
     }),
     z.object({ instanceType: z.literal('ManualActionDetails'), description: z.string().max(4096).nullish() }),
@@ -120,64 +119,29 @@ export async function itemsOfPlan(call: VaultCall, groups: readonly PlanGroup[])
   return items.map(({ value }) => value).filter(({ itemId }) => wanted.has(itemId));
 }
 
-interface Place {
-  call: VaultCall;
-  /** JSON path of the action in the body. */
-  target: string;
-  /** Those of the plan as it is stored. */
-  stored: readonly PlanAction[];
-}
-
-function toAction(
-  { actionName, failoverTypes, failoverDirections, customDetails }: z.output<typeof actionBody>,
-  place: Place,
-): PlanAction {
+function toAction({
+  actionName,
+  failoverTypes,
+  failoverDirections,
+  customDetails,
+}: z.output<typeof actionBody>): PlanAction {
   const named = { actionName, failoverTypes, failoverDirections };
   switch (customDetails.instanceType) {
     case 'ManualActionDetails':
       return { ...named, details: { kind: 'manual', description: customDetails.description ?? '' } };
     case 'AutomationRunbookActionDetails': {
-      const webhookUrl = webhookUrlOf(actionName, customDetails.runbookId, place);
-      const timeoutSeconds = customDetails.timeout ?? runbookTimeoutSecondsMax;
-      return { ...named, details: { kind: 'runbook', webhookUrl, timeoutSeconds } };
+      const timeoutSeconds = customDetails.timeout ?? actionTimeouts.runbook.defaultSeconds;
+      return { ...named, details: { kind: 'runbook', webhookUrl: customDetails.runbookId, timeoutSeconds } };
     }
     case 'ScriptActionDetails': {
-      const timeoutSeconds = customDetails.timeout ?? scriptTimeoutSecondsDefault;
+      const timeoutSeconds = customDetails.timeout ?? actionTimeouts.script.defaultSeconds;
       return { ...named, details: { kind: 'script', scriptName: customDetails.path, timeoutSeconds } };
     }
   }
 }
 
-/** Its query is what lets a caller in, and is not read back: a plan that was read and is written again keeps it. */
-function webhookUrlOf(actionName: string, runbookId: string, { call, target, stored }: Place): string {
-  const refusal = call.app.webhooks.refusalOf(runbookId);
-  if (refusal !== undefined) {
-    throw new ApiError({
-      code: 'US1005',
-      armCode: 'InvalidParameter',
-      httpStatus: 400,
-      target: `${target}.customDetails.runbookId`,
-      message: `the runbook of action '${actionName}' cannot be called: ${refusal}`,
-      recommendedAction: 'Give the https address of the runbook’s webhook, with its token in the query.',
-    });
-  }
-  if (runbookId.includes('?')) return runbookId;
-  for (const known of stored) {
-    if (known.actionName !== actionName || known.details.kind !== 'runbook') continue;
-    if (withoutQuery(known.details.webhookUrl) === runbookId) return known.details.webhookUrl;
-  }
-  return runbookId;
-}
-
-const withoutQuery = (url: string): string => url.replace(/\?.*$/, '');
-
 /** Groups as the row has them, every item found and of the plan's fabric; whatever is wrong is told at once. */
-async function groupsOf(
-  call: VaultCall,
-  bodies: readonly GroupBody[],
-  { fabricName, groups: storedGroups }: Pick<RecoveryPlan, 'fabricName' | 'groups'>,
-): Promise<PlanGroup[]> {
-  const stored = storedGroups.flatMap(({ startActions, endActions }) => [...startActions, ...endActions]);
+async function groupsOf(call: VaultCall, bodies: readonly GroupBody[], fabricName: string): Promise<PlanGroup[]> {
   const present = new Set<string>(
     (await list(call.app.table, rows.items(call.vaultId))).map(({ value }) => value.itemId),
   );
@@ -198,31 +162,43 @@ async function groupsOf(
       }
       return { itemId, armId: id };
     }),
-    startActions: actionsOf(body, index, 'startGroupActions'),
-    endActions: actionsOf(body, index, 'endGroupActions'),
+    startActions: (body.startGroupActions ?? []).map(toAction),
+    endActions: (body.endGroupActions ?? []).map(toAction),
   }));
-  function actionsOf(body: GroupBody, index: number, list: 'startGroupActions' | 'endGroupActions'): PlanAction[] {
-    return (body[list] ?? []).map((action, position) =>
-      toAction(action, { call, stored, target: `$.properties.groups[${index}].${list}[${position}]` }),
-    );
-  }
   const arranged = arrangeGroups(groups);
-  if ('groups' in arranged) return arranged.groups;
-  const [first] = arranged.faults;
+  const faults = [...addressFaults(call, bodies), ...('faults' in arranged ? arranged.faults : [])];
+  if ('groups' in arranged && faults.length === 0) return arranged.groups;
+  const [first] = faults;
   throw new ApiError({
     code: 'US1026',
     httpStatus: 400,
     target: `$.properties.${first?.path ?? 'groups'}`,
-    message: `the recovery plan cannot be saved: ${arranged.faults.map(({ message }) => message).join('; ')}`,
-    possibleCauses: 'The groups do not make up a plan.',
+    message: `the recovery plan cannot be saved: ${faults.map(({ message }) => message).join('; ')}`,
+    possibleCauses: 'The groups do not make up a plan, or an action names an address that is not called.',
     recommendedAction: 'Correct what the message names, and send the whole plan again.',
-    details: { faults: arranged.faults },
+    details: { faults },
   });
+}
+
+/** Addresses that a run would not call, before one waits for them. */
+function addressFaults({ app }: VaultCall, bodies: readonly GroupBody[]): PlanFault[] {
+  return bodies.flatMap((body, index) =>
+    (['startGroupActions', 'endGroupActions'] as const).flatMap((place) =>
+      (body[place] ?? []).flatMap(({ actionName, customDetails }, position) => {
+        if (customDetails.instanceType !== 'AutomationRunbookActionDetails') return [];
+        const fault = app.webhooks.faultOf(customDetails.runbookId);
+        if (fault === undefined) return [];
+        const path = `groups[${index}].${place}[${position}].customDetails.runbookId`;
+        return [{ path, message: `the webhook of action '${actionName}' is not called: ${fault}` }];
+      }),
+    ),
+  );
 }
 
 const recoveryFabric = 'Microsoft Azure';
 
-function actionToWire({ details, ...named }: PlanAction): Wire<SdkAction> {
+function actionToWire(action: PlanAction): Wire<SdkAction> {
+  const { details, ...named } = withinTimeoutLimit(action);
   switch (details.kind) {
     case 'manual':
       return { ...named, customDetails: { instanceType: 'ManualActionDetails', description: details.description } };
@@ -231,7 +207,7 @@ function actionToWire({ details, ...named }: PlanAction): Wire<SdkAction> {
         ...named,
         customDetails: {
           instanceType: 'AutomationRunbookActionDetails',
-          runbookId: withoutQuery(details.webhookUrl),
+          runbookId: shownAddress(details.webhookUrl),
           timeout: `PT${details.timeoutSeconds}S`,
           fabricLocation: 'Recovery',
         },
@@ -361,14 +337,14 @@ export const recoveryPlanOperations = [
           'List the fabrics of the vault.',
         );
       }
+      const sent = await groupsOf(call, properties.groups, fabricName);
       const planName = param(call, 'recoveryPlanName');
       const ref = rows.plan(call.vaultId, planName);
-      const stored = (await read(call.app.table, ref))?.value.groups ?? [];
-      const groups = await groupsOf(call, properties.groups, { fabricName, groups: stored });
       return savePlan(call, jobKinds.savePlan, async (now) => {
         const found = await read(call.app.table, ref);
         if (found) refuseBusy(found.value);
         const { planName: name = planName, createdAt = now } = found?.value ?? {};
+        const groups = withStoredQueries(sent, found?.value.groups ?? []);
         return [upsert(ref, { ...found?.value, planName: name, createdAt, fabricName, groups })];
       });
     },
@@ -385,11 +361,11 @@ export const recoveryPlanOperations = [
       body: updateBody,
     },
     async (call, { properties }) => {
-      const groups = await groupsOf(call, properties.groups, (await planOf(call)).value);
+      const sent = await groupsOf(call, properties.groups, (await planOf(call)).value.fabricName);
       return savePlan(call, jobKinds.savePlan, async () => {
         const found = await planOf(call);
         refuseBusy(found.value);
-        return [upsert(found.ref, { ...found.value, groups })];
+        return [upsert(found.ref, { ...found.value, groups: withStoredQueries(sent, found.value.groups) })];
       });
     },
   ),

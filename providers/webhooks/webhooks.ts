@@ -3,15 +3,14 @@ import type { Webhooks } from '../../core/ports/webhooks.js';
 
 /** By fetch. Redirects are not followed: they could lead where an operator never pointed. */
 export function openWebhooks({ allowLoopback }: { allowLoopback: boolean }): Webhooks {
-  const refusalOf = (url: string): string | undefined => refusal(url, allowLoopback);
+  const faultOf = (url: string): string | undefined => addressFault(url, allowLoopback);
   return {
-    refusalOf,
+    faultOf,
     post: async (url, body, { timeoutSeconds, idempotencyKey }) => {
-      const hindrance = refusalOf(url);
-      if (hindrance !== undefined) throw refused(originOf(url), hindrance, 'never');
-      const address = new URL(url);
+      const fault = faultOf(url);
+      if (fault !== undefined) throw refused(nameOf(url), fault, 'never');
       try {
-        const response = await fetch(address, {
+        const response = await fetch(url, {
           method: 'POST',
           headers: { 'content-type': 'application/json', 'idempotency-key': idempotencyKey },
           body: JSON.stringify(body),
@@ -21,39 +20,35 @@ export function openWebhooks({ allowLoopback }: { allowLoopback: boolean }): Web
         await response.body?.cancel();
         return { status: response.status };
       } catch (error) {
-        const isLate = isTimeout(error);
-        throw refused(
-          address.origin,
-          isLate ? `it did not answer within ${timeoutSeconds} seconds` : causeOf(error),
-          isLate ? 'never' : 'later',
-        );
+        if (isLate(error)) throw refused(nameOf(url), `it did not answer within ${timeoutSeconds} seconds`, 'never');
+        throw refused(nameOf(url), causeOf(error), 'later');
       }
     },
   };
 }
 
-function refusal(url: string, allowLoopback: boolean): string | undefined {
+function addressFault(url: string, allowLoopback: boolean): string | undefined {
   if (!URL.canParse(url)) return 'its address is no URL';
-  const { hostname, protocol, username, password } = new URL(url);
-  if (username !== '' || password !== '') return 'its address holds a user name or a password';
+  const { protocol, hostname, username, password } = new URL(url);
   const isLoopback = ['127.0.0.1', 'localhost', '[::1]'].includes(hostname);
-  if (protocol === 'https:' || (allowLoopback && isLoopback && protocol === 'http:')) return undefined;
-  return 'only https addresses are called';
+  const isCalled = protocol === 'https:' || (allowLoopback && isLoopback && protocol === 'http:');
+  if (!isCalled) return 'only https addresses are called';
+  return username === '' && password === '' ? undefined : 'its address holds credentials (user:password@)';
 }
 
-const originOf = (url: string): string => (URL.canParse(url) ? new URL(url).origin : 'the webhook');
+/** What an address may be called in an error: nothing that lets a caller in. */
+const nameOf = (url: string): string => (URL.canParse(url) ? new URL(url).origin : 'the webhook');
 
-/** Ours, or one of fetch's own: either way the receiver has the call, and must not get it again. */
-function isTimeout(error: unknown): boolean {
+/** Ours, and the limits that fetch has by itself: in each case the receiver has the call. */
+function isLate(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  const cause = error.cause instanceof Error && 'code' in error.cause ? error.cause.code : undefined;
-  return error.name === 'TimeoutError' || cause === 'UND_ERR_HEADERS_TIMEOUT' || cause === 'UND_ERR_BODY_TIMEOUT';
+  const code = error.cause instanceof Error && 'code' in error.cause ? error.cause.code : undefined;
+  return error.name === 'TimeoutError' || code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT';
 }
 
-/** fetch hides what happened in the cause; its own message may hold the address. */
-function causeOf(error: unknown): string {
-  return error instanceof Error && error.cause instanceof Error ? error.cause.message : 'the call failed';
-}
+/** fetch hides what happened in the cause; its own message may hold the whole address. */
+const causeOf = (error: unknown): string =>
+  error instanceof Error && error.cause instanceof Error ? error.cause.message : 'the call could not be made';
 
 function refused(origin: string, found: string, retry: 'later' | 'never'): UnderstudyError {
   return new UnderstudyError({

@@ -4,10 +4,14 @@ import { allowedOperations, type ProtectionOperation } from '../protected-item/s
 /** Limits of Site Recovery (docs/recovery-plans.md). */
 export const planItemsMax = 100;
 export const bootGroupsMax = 7;
-export const scriptTimeoutSecondsDefault = 600;
-export const scriptTimeoutSecondsMax = 4 * 60 * 60;
-/** A webhook's answer is waited for on an open connection, which neither fetch nor a load balancer keeps for longer. */
-export const runbookTimeoutSecondsMax = 240;
+/**
+ * How long actions are waited for. Of a webhook less than the 300 s after which Node's fetch gives up on an answer by itself; of
+ * a script as long as the history of a run that looks for its end stays small.
+ */
+export const actionTimeouts = {
+  runbook: { defaultSeconds: 240, maxSeconds: 240 },
+  script: { defaultSeconds: 10 * 60, maxSeconds: 4 * 60 * 60 },
+} as const;
 
 /** Names as ARM spells them. */
 export type PlanFailoverType = 'TestFailover' | 'PlannedFailover' | 'UnplannedFailover';
@@ -58,6 +62,22 @@ export const planOperations = [
   'ReverseReplicate',
 ] as const satisfies readonly ProtectionOperation[];
 export type PlanOperation = (typeof planOperations)[number];
+
+/** An action as it runs: a plan that was saved under a longer limit has today's. */
+export function withinTimeoutLimit(action: PlanAction): PlanAction {
+  const { details } = action;
+  if (details.kind === 'manual') return action;
+  const timeoutSeconds = Math.min(details.timeoutSeconds, actionTimeouts[details.kind].maxSeconds);
+  return { ...action, details: { ...details, timeoutSeconds } };
+}
+
+/** The groups as they run. */
+export const withinTimeoutLimits = (groups: readonly PlanGroup[]): PlanGroup[] =>
+  groups.map((group) => ({
+    ...group,
+    startActions: group.startActions.map(withinTimeoutLimit),
+    endActions: group.endActions.map(withinTimeoutLimit),
+  }));
 
 export const itemsOf = (groups: readonly PlanGroup[]): ItemId[] =>
   groups.flatMap(({ items }) => items.map(({ itemId }) => itemId));

@@ -255,6 +255,21 @@ test('an unplanned run whose first action fails fails its items over all the sam
   });
 });
 
+test('a plan that was saved with a longer timeout of a webhook runs, and waits as long as one may now', async () => {
+  await inPlan(async (plan, world) => {
+    const stored = runbook('tell');
+    assert(stored.details.kind === 'runbook');
+    await plan.seed([1], {
+      0: { startActions: [{ ...stored, details: { ...stored.details, timeoutSeconds: 86_400 } }] },
+    });
+    assert.equal((await plan.run('UnplannedFailover')).state, 'Succeeded');
+    assert.deepEqual(
+      world.posted.map(({ timeoutSeconds }) => timeoutSeconds),
+      [240],
+    );
+  });
+});
+
 test('a give-back that fails keeps no other item from being given back', async () => {
   await inPlan(async (plan, world) => {
     await plan.seed([1, 3], { 1: { startActions: [script('check', 'check.sh')] } });

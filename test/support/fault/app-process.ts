@@ -43,7 +43,7 @@ const modes: HostModes = { strictTypes: false, activitiesTwice: false, replayEac
 const timers = { sweep, watch, scheduleResyncs };
 
 export const noWebhooks: Webhooks = {
-  refusalOf: () => undefined,
+  faultOf: () => undefined,
   post: () => Promise.reject(new Error('no scene calls a runbook')),
 };
 

@@ -49,12 +49,12 @@ export class WorkflowWorld {
   readonly transfers = new InMemoryTransferStore();
   readonly compute: InMemoryCloudCompute;
   /** What runbooks were posted; the status that they answer with. */
-  readonly posted: { url: string; body: unknown; idempotencyKey: string }[] = [];
+  readonly posted: { url: string; body: unknown; idempotencyKey: string; timeoutSeconds: number }[] = [];
   runbookStatus = 200;
   readonly webhooks: Webhooks = {
-    refusalOf: () => undefined,
-    post: async (url, body, { idempotencyKey }) => {
-      this.posted.push({ url, body, idempotencyKey });
+    faultOf: () => undefined,
+    post: async (url, body, { idempotencyKey, timeoutSeconds }) => {
+      this.posted.push({ url, body, idempotencyKey, timeoutSeconds });
       return { status: this.runbookStatus };
     },
   };

@@ -1,82 +1,241 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { asVaultId } from '../../../core/domain/ids.js';
-import { read } from '../../../core/records/access.js';
+import type { RecoveryPlanAction, RecoveryPlanGroup } from '@azure/arm-recoveryservices-siterecovery';
+import type { PlanAction, RecoveryPlan } from '../../../core/domain/recovery-plan/recovery-plan.js';
+import type { PlanRunInput } from '../../../core/domain/recovery-plan/plan-run.js';
+import { workflowNames } from '../../../core/domain/workflows/workflows.js';
+import { read, replace } from '../../../core/records/access.js';
 import { rows } from '../../../core/records/rows.js';
+import type { ApiResponse } from '../../../functions/http/exchange.js';
+import { openWebhooks } from '../../../providers/webhooks/webhooks.js';
 import { Harness, vaultPath } from '../../support/api/harness.js';
-import { ReplicatedItem } from '../../support/api/replicated-items.js';
+import { ReplicatedItem, vaultId } from '../../support/api/replicated-items.js';
 
-const plan = `${vaultPath}/replicationRecoveryPlans/payroll`;
-const hook = 'https://example.net/hook';
-const token = '?token=secret';
+const planPath = `${vaultPath}/replicationRecoveryPlans/payroll`;
+const always: Pick<RecoveryPlanAction, 'failoverTypes' | 'failoverDirections'> = {
+  failoverTypes: ['UnplannedFailover'],
+  failoverDirections: ['PrimaryToRecovery'],
+};
+const runbook = (runbookId: string, timeout?: string, actionName = 'tell'): RecoveryPlanAction => ({
+  actionName,
+  ...always,
+  customDetails: {
+    instanceType: 'AutomationRunbookActionDetails',
+    runbookId,
+    fabricLocation: 'Recovery',
+    ...(timeout === undefined ? {} : { timeout }),
+  },
+});
 
-async function planDoor() {
+const script = (timeout?: string): RecoveryPlanAction => ({
+  actionName: 'mount',
+  ...always,
+  customDetails: {
+    instanceType: 'ScriptActionDetails',
+    path: 'mount.sh',
+    fabricLocation: 'Primary',
+    ...(timeout === undefined ? {} : { timeout }),
+  },
+});
+
+async function world() {
   const harness = new Harness();
   const relay = await harness.registeredRelay();
   const item = await ReplicatedItem.put(harness, relay);
-  const primaryFabricId = `${vaultPath}/replicationFabrics/${relay.fabricName}`;
-  const groups = (...actions: object[]) => [
-    { groupType: 'Boot', replicationProtectedItems: [{ id: item.armId }], endGroupActions: actions },
+  const groups = (...startGroupActions: RecoveryPlanAction[]): RecoveryPlanGroup[] => [
+    { groupType: 'Boot', replicationProtectedItems: [{ id: item.armId }], startGroupActions },
   ];
-  const action = (actionName: string, customDetails: object) => ({
-    actionName,
-    failoverTypes: ['PlannedFailover'],
-    failoverDirections: ['PrimaryToRecovery'],
-    customDetails: { fabricLocation: 'Recovery', ...customDetails },
-  });
+  const fabric = `${vaultPath}/replicationFabrics/${relay.fabricName}`;
+  const put = (sent: RecoveryPlanGroup[]) =>
+    harness.arm('PUT', planPath, {
+      properties: { primaryFabricId: fabric, recoveryFabricId: 'Microsoft Azure', groups: sent },
+    });
+  const patch = (sent: RecoveryPlanGroup[]) => harness.arm('PATCH', planPath, { properties: { groups: sent } });
+  const shown = async (): Promise<RecoveryPlanGroup[]> =>
+    ((await harness.arm('GET', planPath)).body as { properties: { groups: RecoveryPlanGroup[] } }).properties.groups;
   const stored = async () => {
-    const found = await read(harness.table, rows.plan(asVaultId(vaultPath), 'payroll'));
-    return (found?.value.groups ?? []).flatMap(({ endActions }) => endActions).map(({ details }) => details);
+    const plan = await read(harness.table, rows.plan(vaultId, 'payroll'));
+    assert(plan);
+    return plan;
   };
-  return {
-    harness,
-    stored,
-    runbook: (actionName: string, runbookId: string, timeout?: string) =>
-      action(actionName, { instanceType: 'AutomationRunbookActionDetails', runbookId, timeout }),
-    script: (timeout: string) => action('s', { instanceType: 'ScriptActionDetails', path: 'a.sh', timeout }),
-    put: (...actions: object[]) =>
-      harness.arm('PUT', plan, {
-        properties: { primaryFabricId, recoveryFabricId: 'Microsoft Azure', groups: groups(...actions) },
-      }),
-    patch: (body: object) => harness.arm('PATCH', plan, body),
-    groups,
+  const actions = async (): Promise<PlanAction[]> =>
+    (await stored()).value.groups.flatMap(({ startActions, endActions }) => [...startActions, ...endActions]);
+  /** As it was saved by an earlier version. */
+  const store = async (change: (action: PlanAction) => PlanAction): Promise<void> => {
+    const plan = await stored();
+    const changed: RecoveryPlan = {
+      ...plan.value,
+      groups: plan.value.groups.map((group) => ({ ...group, startActions: group.startActions.map(change) })),
+    };
+    await harness.table.transact(plan.ref.partition, [replace(plan, changed)]);
   };
+  const addresses = async () =>
+    (await actions()).map(({ details }) => (details.kind === 'runbook' ? details.webhookUrl : ''));
+  return { harness, groups, put, patch, shown, actions, store, addresses };
 }
 
-test('a plan that is read and written again keeps the tokens of its webhooks', async () => {
-  const { harness, put, patch, runbook, groups, stored } = await planDoor();
-  assert.equal((await put(runbook('tell', `${hook}${token}`))).status, 202);
-  const kept = { kind: 'runbook', webhookUrl: `${hook}${token}`, timeoutSeconds: 240 };
-  assert.deepEqual(await stored(), [kept]);
-  const { body } = await harness.arm('GET', plan);
-  assert.ok(!JSON.stringify(body).includes('secret'));
-  assert.equal((await harness.arm('PUT', plan, body)).status, 202);
-  assert.deepEqual(await stored(), [kept]);
-  const { properties } = body as { properties: { groups: object[] } };
-  assert.equal((await patch({ properties: { groups: properties.groups } })).status, 202);
-  assert.deepEqual(await stored(), [kept]);
-  for (const other of [runbook('other', hook), runbook('tell', `${hook}2`)]) {
-    await patch({ properties: { groups: groups(other) } });
-    assert.ok(!JSON.stringify(await stored()).includes('secret'));
+const refusal = ({ status, body }: ApiResponse) => {
+  const { error } = body as { error: { target: string; message: string; details: { code: string }[] } };
+  return { status, code: error.details[0]?.code, target: error.target, message: error.message };
+};
+
+test('a webhook is waited for four minutes at most: the default, and what a plan is refused beyond', async () => {
+  const { put, groups, actions } = await world();
+  for (const [timeout, seconds] of [
+    [undefined, 240],
+    ['PT4M', 240],
+    ['00:01:00', 60],
+    ['5', 5],
+  ] as const) {
+    assert.equal((await put(groups(runbook('https://example.net/hook', timeout)))).status, 202);
+    const [action] = await actions();
+    assert(action?.details.kind === 'runbook');
+    assert.equal(action.details.timeoutSeconds, seconds);
+  }
+  for (const timeout of ['PT4M1S', '241', '00:05:00', 'PT10M', 'PT', '0']) {
+    const { status, code, target, message } = refusal(await put(groups(runbook('https://example.net/hook', timeout))));
+    assert.deepEqual(
+      [status, code, target],
+      [400, 'US1005', '$.properties.groups[0].startGroupActions[0].customDetails.timeout'],
+    );
+    assert.match(message, /at most 240 seconds/);
   }
 });
 
-test('addresses that would not be called, and timeouts beyond their bounds, are refused when the plan is saved', async () => {
-  const { put, runbook, script, stored } = await planDoor();
-  const refused = async (action: object, found: RegExp) => {
-    const { status, body } = await put(action);
-    const text = JSON.stringify(body);
-    assert.equal(status, 400, text);
-    assert.match(text, found);
-    assert.match(text, /\$\.properties\.groups\[0\]\.endGroupActions\[0\]\.customDetails/);
-    assert.ok(!text.includes('secret'));
+test('a script is waited for four hours at most, ten minutes where nothing is said', async () => {
+  const { put, groups, actions } = await world();
+  for (const [timeout, seconds] of [
+    [undefined, 600],
+    ['PT4H', 14_400],
+  ] as const) {
+    assert.equal((await put(groups(script(timeout)))).status, 202);
+    const [action] = await actions();
+    assert(action?.details.kind === 'script');
+    assert.equal(action.details.timeoutSeconds, seconds);
+  }
+  for (const timeout of ['PT4H1S', '24:00:00']) {
+    const { status, code, target, message } = refusal(await put(groups(script(timeout))));
+    assert.deepEqual(
+      [status, code, target],
+      [400, 'US1005', '$.properties.groups[0].startGroupActions[0].customDetails.timeout'],
+    );
+    assert.match(message, /at most 14400 seconds/);
+  }
+});
+
+test('a run of a plan that was saved with longer timeouts has those of now', async () => {
+  const { harness, put, groups, store } = await world();
+  await put(groups(script(), runbook('https://example.net/hook?token=t')));
+  await store((action) => {
+    assert(action.details.kind !== 'manual');
+    return { ...action, details: { ...action.details, timeoutSeconds: 86_400 } };
+  });
+  const properties = {
+    failoverDirection: 'PrimaryToRecovery',
+    sourceSiteOperations: 'NotRequired',
+    providerSpecificDetails: [{ instanceType: 'HyperVReplicaAzure', recoveryPointType: 'Latest' }],
   };
-  await refused(runbook('a', `http://127.0.0.1:8080/${token}`), /only https/);
-  await refused(runbook('a', 'https://operator:secret@example.net/hook'), /user name or a password/);
-  await refused(runbook('a', hook, 'PT241S'), /240 seconds/);
-  await refused(runbook('a', hook, 'PT0S'), /240 seconds/);
-  await refused(script('PT4H1S'), /14400 seconds/);
-  assert.deepEqual(await stored(), []);
-  assert.equal((await put(script('04:00:00'))).status, 202);
-  assert.deepEqual(await stored(), [{ kind: 'script', scriptName: 'a.sh', timeoutSeconds: 14400 }]);
+  const answer = await harness.arm('POST', `${planPath}/unplannedFailover`, { properties });
+  assert.equal(answer.status, 202, JSON.stringify(answer.body));
+  const run = harness.started.find(({ orchestrator }) => orchestrator === workflowNames.recoveryPlan);
+  const actions = (run?.input as PlanRunInput).groups.flatMap(({ startActions }) => startActions);
+  assert.deepEqual(
+    actions.map(({ details }) => details.kind !== 'manual' && details.timeoutSeconds),
+    [14_400, 240],
+  );
+});
+
+test('a plan that was saved with a longer timeout is shown as it runs, and can be written back', async () => {
+  const { put, patch, groups, shown, store } = await world();
+  await put(groups(runbook('https://example.net/hook')));
+  await store((action) => {
+    assert(action.details.kind === 'runbook');
+    return { ...action, details: { ...action.details, timeoutSeconds: 600 } };
+  });
+  const read = await shown();
+  assert.match(JSON.stringify(read), /"timeout":"PT240S"/);
+  assert.equal((await patch(read)).status, 202);
+});
+
+const uncalled: [string, boolean, RegExp][] = [
+  ['https://user:secret@example.net/hook', true, /holds credentials/],
+  ['http://user:secret@127.0.0.1/hook', true, /holds credentials/],
+  ['http://example.net/hook?token=secret', true, /only https/],
+  ['http://127.0.0.1/hook?token=secret', false, /only https/],
+];
+for (const [url, allowLoopback, why] of uncalled) {
+  test(`a plan is not saved with the webhook ${url} (loopback allowed: ${allowLoopback})`, async () => {
+    const { harness, put, patch, groups, addresses } = await world();
+    harness.app.webhooks = openWebhooks({ allowLoopback });
+    const [boot] = groups();
+    await put(groups(runbook('https://example.net/hook')));
+    const sent = [{ ...boot!, endGroupActions: [runbook('https://example.net/', undefined, 'other'), runbook(url)] }];
+    for (const save of [put, patch]) {
+      const { status, code, target, message } = refusal(await save(sent));
+      assert.deepEqual(
+        [status, code, target],
+        [400, 'US1026', '$.properties.groups[0].endGroupActions[1].customDetails.runbookId'],
+      );
+      assert.match(message, why);
+      assert.doesNotMatch(message, /secret/);
+    }
+    assert.deepEqual(await addresses(), ['https://example.net/hook']);
+  });
+}
+
+test('http on loopback is saved where the app runs there itself', async () => {
+  const { put, groups, addresses } = await world();
+  assert.equal((await put(groups(runbook('http://127.0.0.1:9/hook?token=t')))).status, 202);
+  assert.deepEqual(await addresses(), ['http://127.0.0.1:9/hook?token=t']);
+});
+
+for (const way of ['put', 'patch'] as const) {
+  test(`a plan that is read and written back keeps the queries of its webhooks (${way})`, async () => {
+    const { [way]: save, put, groups, shown, addresses } = await world();
+    const first = ['https://Example.net?token=secret', 'https://example.net/b%20c?sig=secret&x=a%2Bb'];
+    await put(groups(runbook(first[0]!, undefined, 'one'), runbook(first[1]!, undefined, 'two')));
+    const read = await shown();
+    assert.doesNotMatch(JSON.stringify(read), /secret/);
+    assert.equal((await save(read)).status, 202);
+    const kept = ['https://example.net/?token=secret', first[1]];
+    assert.deepEqual(await addresses(), kept);
+    // To another place, in another order.
+    const [, , boot] = await shown();
+    const [one, two] = boot?.startGroupActions ?? [];
+    assert.equal((await save([{ ...boot!, startGroupActions: [two!], endGroupActions: [one!] }])).status, 202);
+    assert.deepEqual(await addresses(), kept.reverse());
+  });
+}
+
+test('a query stays with its action and its address, and goes where another or none is sent', async () => {
+  for (const [name, sent, saved] of [
+    ['tell', 'https://example.net/hook', 'https://example.net/hook?token=secret'],
+    ['tell', 'https://EXAMPLE.net:443/x/../hook', 'https://example.net/hook?token=secret'],
+    ['tell', 'https://example.net/hook?token=other', 'https://example.net/hook?token=other'],
+    ['tell', 'https://example.net/hook?', 'https://example.net/hook?'],
+    ['tell', 'https://example.net/hook/', 'https://example.net/hook/'],
+    ['tell', 'https://example.net:444/hook', 'https://example.net:444/hook'],
+    ['tell', 'https://other.net/hook', 'https://other.net/hook'],
+    ['tell others', 'https://example.net/hook', 'https://example.net/hook'],
+  ] as const) {
+    const { put, patch, groups, addresses } = await world();
+    await put(groups(runbook('https://example.net/hook?token=secret')));
+    assert.equal((await patch(groups(runbook(sent, undefined, name)))).status, 202);
+    assert.deepEqual(await addresses(), [saved]);
+  }
+});
+
+test('nothing that lets a caller in is shown of a plan that an earlier version saved', async () => {
+  const { put, patch, groups, shown, store, addresses } = await world();
+  await put(groups(runbook('https://example.net/hook')));
+  for (const webhookUrl of ['https://user:secret@example.net/hook?token=t', 'https://example.net/hook?a\nsecret#b']) {
+    await store((action) => {
+      assert(action.details.kind === 'runbook');
+      return { ...action, details: { ...action.details, webhookUrl } };
+    });
+    const read = await shown();
+    assert.match(JSON.stringify(read), /"runbookId":"https:\/\/example.net\/hook"/);
+    assert.equal((await patch(read)).status, 202);
+    assert.deepEqual(await addresses(), [`https://example.net/hook${new URL(webhookUrl).search}`]);
+  }
 });

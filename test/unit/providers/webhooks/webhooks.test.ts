@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
+import { UnderstudyError } from '../../../../core/domain/errors.js';
 import { openWebhooks } from '../../../../providers/webhooks/webhooks.js';
 
 async function withServer(
@@ -26,12 +27,14 @@ async function withServer(
 
 const webhooks = openWebhooks({ allowLoopback: true });
 const once = { timeoutSeconds: 5, idempotencyKey: 'job/action' };
-const refused = (found: RegExp) => (error: unknown) =>
-  error instanceof Error &&
-  'code' in error &&
-  error.code === 'US6070' &&
-  found.test(error.message) &&
-  !error.message.includes('secret');
+const refused =
+  (found: RegExp, retry: 'later' | 'never' | undefined = undefined) =>
+  (error: unknown) =>
+    error instanceof UnderstudyError &&
+    error.code === 'US6070' &&
+    found.test(error.message) &&
+    (retry === undefined || error.retry === retry) &&
+    !error.message.includes('secret');
 
 test('a webhook gets JSON with its key, and its status comes back; redirects are not followed', async () => {
   const seen: string[] = [];
@@ -62,23 +65,36 @@ test('no answer in time, and addresses that are not to be called, are refused wi
   await assert.rejects(webhooks.post('http://10.0.0.1/hook?token=secret', {}, once), refused(/only https/));
   await assert.rejects(webhooks.post('file:///etc/passwd', {}, once), refused(/only https/));
   await assert.rejects(webhooks.post('no address', {}, once), refused(/no URL/));
-  const withPassword = 'https://operator:secret@127.0.0.1:1/hook';
-  assert.match(webhooks.refusalOf(withPassword) ?? '', /user name or a password/);
-  await assert.rejects(webhooks.post(withPassword, {}, once), refused(/user name or a password/));
   await assert.rejects(webhooks.post('http://127.0.0.1:1/hook?token=secret', {}, once), refused(/could not be called/));
 });
 
-test('a receiver that fetch itself gives up on is late, and is not called again', async (t) => {
+const failing = (cause?: Error) => async () => {
+  throw new TypeError('fetch failed for https://192.0.2.1/hook?token=secret', cause && { cause });
+};
+const coded = (code: string, message: string): Error => Object.assign(new Error(message), { code });
+
+test('an answer that fetch itself stops waiting for is late and not asked for again', async (t) => {
   for (const code of ['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']) {
-    const cause = Object.assign(new Error('Headers Timeout Error'), { code });
-    t.mock.method(globalThis, 'fetch', () => Promise.reject(new TypeError('fetch failed', { cause })));
-    await assert.rejects(webhooks.post('https://example.net/hook?token=secret', {}, once), {
-      code: 'US6070',
-      retry: 'never',
-    });
+    t.mock.method(globalThis, 'fetch', failing(coded(code, 'Timeout Error')));
+    const late = refused(/did not answer within 5 seconds/, 'never');
+    await assert.rejects(webhooks.post('https://192.0.2.1/hook?token=secret', {}, once), late);
+    t.mock.reset();
   }
-  t.mock.method(globalThis, 'fetch', () =>
-    Promise.reject(new TypeError('bad address https://example.net?token=secret')),
-  );
-  await assert.rejects(webhooks.post('https://example.net/hook?token=secret', {}, once), refused(/the call failed/));
+});
+
+test('a call that could not be made is tried again, and told by its cause alone', async (t) => {
+  const url = 'https://192.0.2.1/hook?token=secret';
+  t.mock.method(globalThis, 'fetch', failing(coded('UND_ERR_CONNECT_TIMEOUT', 'Connect Timeout Error')));
+  await assert.rejects(webhooks.post(url, {}, once), refused(/called: Connect Timeout Error$/, 'later'));
+  t.mock.reset();
+  t.mock.method(globalThis, 'fetch', failing());
+  await assert.rejects(webhooks.post(url, {}, once), refused(/called: the call could not be made$/, 'later'));
+});
+
+test('an address with credentials is not called, and its fault does not tell them', async () => {
+  for (const url of ['https://user:secret@192.0.2.1/', 'https://secret@192.0.2.1/', 'https://:secret@192.0.2.1/']) {
+    await assert.rejects(webhooks.post(url, {}, once), refused(/192\.0\.2\.1 .*holds credentials/, 'never'));
+    assert.match(webhooks.faultOf(url) ?? '', /^its address holds credentials/);
+  }
+  assert.equal(webhooks.faultOf('https://192.0.2.1/hook?token=secret'), undefined);
 });
