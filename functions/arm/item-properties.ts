@@ -124,9 +124,13 @@ function nicsFrom(bodies: readonly NicBody[], vm: SiteVm | undefined, primaryNic
 }
 
 /** A string or nothing: an empty one takes the value away, and what is left out stays. */
-const chosen = <Name extends string>(name: Name, given: string | null | undefined, before: string | undefined) => {
-  const value = given === undefined || given === null ? before : given;
-  return (value ? { [name]: value } : {}) as { [Key in Name]?: string };
+const chosen = <Name extends string>(
+  name: Name,
+  given: string | null | undefined,
+  before: string | undefined,
+): Partial<Record<Name, string>> => {
+  const value = given ?? before;
+  return value ? ({ [name]: value } as Record<Name, string>) : {};
 };
 
 function targetFrom(item: ProtectedItem, body: UpdateBody, vm: SiteVm | undefined): ProtectedItem['target'] {
