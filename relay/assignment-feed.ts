@@ -50,7 +50,10 @@ export class AssignmentFeed {
       const signal = AbortSignal.any([this.#poll.signal, this.#stop.signal]);
       const askedAt = performance.now();
       try {
-        const answer = await client.assignments(version, version === undefined ? 0 : pollSeconds, signal);
+        // Without contact it must not hang: others wait to hear that contact is back, and an app that restarts often would
+        // never come to answer.
+        const waitSeconds = version === undefined || !contact ? 0 : pollSeconds;
+        const answer = await client.assignments(version, waitSeconds, signal);
         version = answer.version;
         failures = 0;
         if (!contact) events.onContact();

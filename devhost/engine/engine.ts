@@ -7,7 +7,7 @@ import { handleEntities } from './entity-webhook.js';
 import { Orchestrations } from './orchestrations.js';
 import { backoffMs, describeError, pause } from './services.js';
 import type { EngineLog, EngineServices } from './services.js';
-import type { DurableStore } from './store.js';
+import type { DurableStore, InstanceHead } from './store.js';
 import { json, webhookSegments, WebhookRefusal } from './webhook-parts.js';
 import { handleInstances } from './webhook.js';
 
@@ -77,8 +77,8 @@ class Engine implements DurableEngine {
         const { instanceId, executionId } = caller;
         this.#orchestrations.tell(instanceId, { kind: 'entityReplied', executionId, requestId, reply });
       },
-      turnCommitted: () => {
-        this.#turnCommitted();
+      turnCommitted: (head) => {
+        this.#turnCommitted(head);
       },
       finished: (head) => {
         this.#orchestrations.finished(head);
@@ -167,10 +167,12 @@ class Engine implements DurableEngine {
     }
   }
 
-  #turnCommitted(): void {
+  #turnCommitted({ name, instanceId }: InstanceHead): void {
     const { killAfterTurns } = this.#options.modes;
     this.#committedTurns++;
-    if (killAfterTurns > 0 && this.#committedTurns % killAfterTurns === 0) process.kill(process.pid, 'SIGKILL');
+    if (killAfterTurns === 0 || this.#committedTurns % killAfterTurns !== 0) return;
+    this.#options.log.info('killed after a turn', { name, instanceId });
+    process.kill(process.pid, 'SIGKILL');
   }
 
   #fence(reason: string): void {

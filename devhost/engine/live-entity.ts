@@ -227,7 +227,7 @@ export class LiveEntity {
         removeReceipts,
         removeInbox,
       });
-      this.#services.turnCommitted();
+      this.#services.turnCommitted(next);
     }
     this.#head = next;
     for (const { requestId, text } of addReceipts) this.#receipts.set(requestId, text);

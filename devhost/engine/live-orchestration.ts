@@ -212,7 +212,7 @@ export class LiveOrchestration {
         addInbox,
         removeInbox,
       });
-      this.#services.turnCommitted();
+      this.#services.turnCommitted(head);
     }
     this.#head = head;
     const kept = new Set(head.outbox.map(({ requestId }) => requestId));

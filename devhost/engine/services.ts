@@ -1,5 +1,5 @@
 import type { HostClock, HostModes, Worker } from '../contract.js';
-import type { DurableStore, EntityRequest, OrchestrationHead, ParentLink } from './store.js';
+import type { DurableStore, EntityRequest, InstanceHead, OrchestrationHead, ParentLink } from './store.js';
 
 export interface EngineLog {
   info(message: string, fields?: Record<string, unknown>): void;
@@ -36,7 +36,7 @@ export interface EngineServices {
   requestsUnderWay(): Set<string> | undefined;
   reply(request: EntityRequest, reply: string): void;
   /** After each committed turn. */
-  turnCommitted(): void;
+  turnCommitted(head: InstanceHead): void;
   finished(head: OrchestrationHead): void;
   /** Another writer has taken over: nothing may be written any more. */
   fenced(reason: string): void;

@@ -27,6 +27,8 @@ export interface EnvironmentOptions {
   azuriteAccessLog?: boolean;
   /** devhost's modes, as its command line takes them. */
   devhostModes?: string;
+  /** Between a crash of devhost and its next start; absent: longer from crash to crash. */
+  devhostRestartWaitMs?: number;
   tell: (message: string) => void;
 }
 
@@ -35,6 +37,8 @@ export interface Environment {
   readonly endpoint: string;
   readonly processes: { devhost: ManagedProcess; site: ManagedProcess; relay: ManagedProcess };
   readonly azurite: RunningAzurite;
+  /** Stops devhost and starts it again in these modes, as after a crash. */
+  setDevhostModes(modes: string): void;
   /** Stops everything in order, Azurite last. */
   stop(): Promise<void>;
 }
@@ -66,38 +70,46 @@ export async function startEnvironment(options: EnvironmentOptions): Promise<Env
     UNDERSTUDY_AZURE_INVENTORY: azureFile,
     UNDERSTUDY_CLOCK_URL: `${endpoint}/admin/devhost/clock`,
   };
-  const managed = (name: string, script: string, args: string[], readyLine: RegExp): ManagedProcess =>
+  const managed = (
+    name: string,
+    script: string,
+    args: () => string[],
+    readyLine: RegExp,
+    restartWaitMs?: number,
+  ): ManagedProcess =>
     new ManagedProcess({
       name,
       command: process.execPath,
-      args: ['--enable-source-maps', join(appRoot, 'dist', script), ...args],
+      args: () => ['--enable-source-maps', join(appRoot, 'dist', script), ...args()],
       env,
       readyLine,
       logFile: join(logFolder, `${name}.log`),
       restartAfterCrash: true,
+      ...(restartWaitMs === undefined ? {} : { restartWaitMs }),
       tell: options.tell,
     });
+  let devhostModes = options.devhostModes ?? '';
   const devhost = managed(
     'devhost',
     'devhost/main.js',
-    [
+    () => [
       ...['--app', appRoot, '--port', String(options.port), '--data', join(dataFolder, 'devhost')],
-      ...['--speed', String(options.speed)],
-      ...(options.devhostModes ? ['--mode', options.devhostModes] : []),
+      ...['--speed', String(options.speed), '--mode', devhostModes],
     ],
     /devhost ready/,
+    options.devhostRestartWaitMs,
   );
   const site = managed(
     'site',
     'scripts/site.js',
-    ['serve', '--site', siteFolder, ...(options.journal ? ['--journal'] : [])],
+    () => ['serve', '--site', siteFolder, ...(options.journal ? ['--journal'] : [])],
     /site ready/,
   );
   const relayData = join(dataFolder, 'relay');
   const relay = managed(
     'relay',
     'relay/main.js',
-    ['run', '--data', relayData, '--site', siteFolder],
+    () => ['run', '--data', relayData, '--site', siteFolder],
     /in contact with/,
   );
 
@@ -124,7 +136,11 @@ export async function startEnvironment(options: EnvironmentOptions): Promise<Env
     await stop();
     throw error;
   }
-  return { endpoint, azurite, processes: { devhost, site, relay }, stop };
+  const setDevhostModes = (modes: string): void => {
+    devhostModes = modes;
+    devhost.signal('SIGTERM');
+  };
+  return { endpoint, azurite, processes: { devhost, site, relay }, setDevhostModes, stop };
 }
 
 /** One supervisor a data folder: a second one would start a second site and relay on the same files. */
@@ -190,7 +206,7 @@ async function registerRelay(
   const register = new ManagedProcess({
     name: 'relay register',
     command: process.execPath,
-    args: [
+    args: () => [
       join(appRoot, 'dist/relay/main.js'),
       'register',
       ...['--key-file', keyFile, '--data', relayData, '--site', siteFolder],

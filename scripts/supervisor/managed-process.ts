@@ -7,12 +7,15 @@ import { identify, type ProcessIdentity } from './process-identity.js';
 export interface ManagedProcessOptions {
   name: string;
   command: string;
-  args: string[];
+  /** Asked for at every start. */
+  args: () => string[];
   env: NodeJS.ProcessEnv;
   /** A line of standard output that says the process is up; absent: it is up once it runs. */
   readyLine?: RegExp;
   logFile: string;
   restartAfterCrash: boolean;
+  /** How long to wait before it is started again, where that must not grow from crash to crash. */
+  restartWaitMs?: number;
   /** Called for what the operator should know: crashes and restarts. */
   tell: (message: string) => void;
   /** Called for every line that the process prints. */
@@ -57,7 +60,7 @@ export class ManagedProcess {
   async start(): Promise<void> {
     const { name, command, args, env, readyLine, logFile, onLine } = this.options;
     const startedAt = Date.now();
-    const child = spawn(command, args, { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(command, args(), { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     this.#tail = [];
     const log = createWriteStream(logFile, { flags: 'a' });
@@ -83,8 +86,9 @@ export class ManagedProcess {
         failed(new Error(`${name} could not be started: ${error.message}`, { cause: error }));
         resolve();
       });
+      // After 'exit' its last lines may still be on their way.
+      child.once('close', () => log.end());
       child.once('exit', (code, signal) => {
-        log.end();
         this.#child = undefined;
         failed(
           new Error(`${name} ended before it was up (${signal ?? `exit code ${code}`}):\n${this.#tail.join('\n')}`),
@@ -108,7 +112,8 @@ export class ManagedProcess {
 
   async #restart(startedAt: number, reason: string): Promise<void> {
     this.#crashes = Date.now() - startedAt > healthyAfterMs ? 1 : this.#crashes + 1;
-    const waitMs = restartWaitsMs[Math.min(this.#crashes, restartWaitsMs.length) - 1] ?? 0;
+    const waitMs =
+      this.options.restartWaitMs ?? restartWaitsMs[Math.min(this.#crashes, restartWaitsMs.length) - 1] ?? 0;
     this.options.tell(`${this.options.name} stopped (${reason}); it is started again in ${waitMs / 1000} s`);
     await delay(waitMs);
     if (this.#stopping) return;

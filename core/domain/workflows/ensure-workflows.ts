@@ -34,7 +34,7 @@ export function ensureWorkflows(vaultId: VaultId, item: ProtectedItem): Workflow
     case 'failback': {
       // Only the cloud's side of the round that is under way.
       const { round } = item.failback ?? {};
-      return round === undefined || round.copied !== undefined ? [] : [digestOf(item, input)];
+      return round === undefined || round.copied !== undefined ? [] : digestOf(item, input);
     }
     case 'initialReplication':
       // Before the checkpoint there is nothing to apply; enable protection waits for it.
@@ -49,7 +49,7 @@ export function ensureWorkflows(vaultId: VaultId, item: ProtectedItem): Workflow
           ];
     case 'resynchronization':
       return [
-        digestOf(item, input),
+        ...digestOf(item, input),
         {
           orchestrator: workflowNames.applyResynchronization,
           instanceId: applyResynchronizationInstanceId(item.protectionId, epoch),
@@ -67,11 +67,17 @@ export function ensureWorkflows(vaultId: VaultId, item: ProtectedItem): Workflow
   }
 }
 
-const digestOf = (item: ProtectedItem, input: EpochWorkflowInput): WorkflowToRun => ({
-  orchestrator: workflowNames.digestReplica,
-  instanceId: digestReplicaInstanceId(item.protectionId, input.epoch),
-  input,
-});
+/** Until all checksums are there: it would end at its first look, and be started again by every sweep. */
+function digestOf(item: ProtectedItem, input: EpochWorkflowInput): WorkflowToRun[] {
+  if (item.disks.every((disk) => disk.digestedThroughBytes >= disk.sourceSizeBytes)) return [];
+  return [
+    {
+      orchestrator: workflowNames.digestReplica,
+      instanceId: digestReplicaInstanceId(item.protectionId, input.epoch),
+      input,
+    },
+  ];
+}
 
 /** The instance that a job's row asks for: its intent, until the job has ended. */
 export function ensureJobWorkflow(job: Job): WorkflowToRun | undefined {

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { DiskId } from '../../../core/domain/ids.js';
+import type { ReplicaBlob } from '../../../core/domain/protected-item/protected-item.js';
 import type { RecoveryPoint } from '../../../core/domain/recovery-point/recovery-point.js';
 import { downloadDisk, firstDifference, qemuCompare } from '../../../scripts/demo/compare-disks.js';
 import type { UnderstudySystem } from './understudy-system.js';
@@ -23,32 +25,49 @@ export async function judgePoint(
   /** Under which the site tracks: after a failback it is an earlier one than the app's. */
   siteEpoch: number = point.epoch,
 ): Promise<void> {
+  const { disks } = await system.item(vmName);
+  const copies = disks.map(({ diskId, name, replica }) => {
+    const snapshot = point.disks.find((disk) => disk.diskId === diskId);
+    assert.ok(snapshot, `the point of cycle ${point.cycle} has no snapshot of ${name}`);
+    return { diskId, blob: replica, snapshotId: snapshot.snapshotId };
+  });
+  const source = { cycle: point.cycle, epoch: siteEpoch };
+  await judgeDisks(system, vmName, source, copies, (images) => use({ point, images }));
+}
+
+/** The same of copies of the VM's disks as they were at the end of a cycle, e.g. of the disks of a failover's VM. */
+export async function judgeDisks(
+  system: UnderstudySystem,
+  vmName: string,
+  { cycle, epoch }: { cycle: number; epoch: number },
+  copies: readonly { diskId: DiskId; blob: ReplicaBlob; snapshotId?: string }[],
+  use: (images: string[]) => Promise<void> = () => Promise.resolve(),
+): Promise<void> {
   const item = await system.item(vmName);
-  const out = join(system.folder, 'judge', `${vmName}-${point.cycle}`);
+  const out = join(system.folder, 'judge', `${vmName}-${cycle}`);
   await mkdir(out, { recursive: true });
-  const { cycle } = point;
-  await system.site('disk-at', '--vm', vmName, '--cycle', String(cycle), '--epoch', String(siteEpoch), '--out', out);
+  await system.site('disk-at', '--vm', vmName, '--cycle', String(cycle), '--epoch', String(epoch), '--out', out);
   const images: string[] = [];
   for (const disk of item.disks) {
-    const snapshot = point.disks.find(({ diskId }) => diskId === disk.diskId);
-    assert.ok(snapshot, `the point of cycle ${point.cycle} has no snapshot of ${disk.name}`);
+    const copy = copies.find(({ diskId }) => diskId === disk.diskId);
+    assert.ok(copy, `there is no copy of ${disk.name}`);
     const source = join(out, `${disk.name}.raw`);
     const image = join(out, `${disk.name}.vhd`);
-    await downloadDisk(system.replicas, disk.replica, image, snapshot.snapshotId);
+    await downloadDisk(system.replicas, copy.blob, image, copy.snapshotId);
     assert.equal(
       await firstDifference(source, image, disk.sourceSizeBytes),
       undefined,
-      `${disk.name} differs from its source at cycle ${point.cycle}`,
+      `${disk.name} differs from its source at cycle ${cycle}`,
     );
     const verdict = await qemuCompare(source, image);
     if (verdict === 'missing') {
       console.log('judge missed: qemu-img');
       assert.notEqual(process.env.UNDERSTUDY_REQUIRE_JUDGES, '1', 'qemu-img is needed here');
     } else {
-      assert.equal(verdict, 'identical', `qemu-img: ${disk.name} differs from its source at cycle ${point.cycle}`);
+      assert.equal(verdict, 'identical', `qemu-img: ${disk.name} differs from its source at cycle ${cycle}`);
     }
     images.push(image);
   }
-  await use({ point, images });
+  await use(images);
   await rm(out, { recursive: true, force: true });
 }

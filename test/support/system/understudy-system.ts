@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
 import { protect } from '../../../cli/protect.js';
 import { Vault } from '../../../cli/vault-client.js';
 import { asVaultId } from '../../../core/domain/ids.js';
@@ -39,6 +40,8 @@ export interface UnderstudySystem {
   readonly replicas: ReplicaStore;
   readonly transfers: TransferStore;
   readonly compute: CloudCompute;
+  /** ARM ids of all VMs in the local cloud. */
+  cloudVmIds(): Promise<string[]>;
   /** The guests of the VMs in the local cloud. */
   readonly guest: LocalGuest;
   readonly folder: string;
@@ -59,10 +62,13 @@ export interface SystemOptions {
   /** A site folder made before; absent: an empty one, which the site seeds. */
   siteFolder?: string;
   devhostModes?: string;
+  devhostRestartWaitMs?: number;
   /** The judges' reference (default); benches do without it: it copies disks and writes everything twice. */
   journal?: boolean;
   azuriteAccessLog?: boolean;
 }
+
+const cloudVmRecord = z.object({ specification: z.object({ vmArmId: z.string() }) });
 
 const armGroup = `/subscriptions/${localSubscriptionId}/resourceGroups/${localResourceGroup}/providers`;
 
@@ -80,6 +86,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<Understu
     journal: options.journal ?? true,
     azuriteAccessLog: options.azuriteAccessLog ?? false,
     ...(options.devhostModes === undefined ? {} : { devhostModes: options.devhostModes }),
+    ...(options.devhostRestartWaitMs === undefined ? {} : { devhostRestartWaitMs: options.devhostRestartWaitMs }),
     tell: (message) => told.push(message),
   });
   const vault = new Vault({
@@ -95,14 +102,11 @@ export async function startSystem(options: SystemOptions = {}): Promise<Understu
   const vaultId = asVaultId(localVaultId);
   const inventory = openLocalAzure(join(dataFolder, 'azure.json'));
   const replicas = await openReplicaStore({ inventory });
-  const compute = openLocalCompute({
-    inventory,
-    replicas,
-    records: openTableStateTable({
-      connectionString: environment.azurite.connectionString,
-      tableName: localVmsTableName,
-    }),
+  const records = openTableStateTable({
+    connectionString: environment.azurite.connectionString,
+    tableName: localVmsTableName,
   });
+  const compute = openLocalCompute({ inventory, replicas, records });
   const itemRow = async (vmName: string): Promise<ProtectedItem> => {
     const found = (await list(table, rows.items(vaultId))).find(({ value }) => value.vmName === vmName);
     if (!found) throw new Error(`${vmName} is not replicated`);
@@ -114,6 +118,10 @@ export async function startSystem(options: SystemOptions = {}): Promise<Understu
     table,
     replicas,
     compute,
+    cloudVmIds: async () => {
+      const { rows: found } = await records.query('local-compute', { prefix: 'vm!' });
+      return found.map(({ value }) => cloudVmRecord.parse(value).specification.vmArmId);
+    },
     guest: openLocalGuest({ compute, replicas }),
     transfers: openTransferStore({ inventory }),
     folder,
