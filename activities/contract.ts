@@ -281,7 +281,6 @@ export const activities = {
       planName: string;
       groupId: string;
       actionName: string;
-      webhookUrl: string;
       timeoutSeconds: number;
       failoverType: PlanFailoverType;
       direction: PlanDirection;

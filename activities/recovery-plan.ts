@@ -19,6 +19,7 @@ import {
   itemRefused,
   noSuchItem,
   planStopped,
+  runbookGone,
   scriptRelayMissing,
   webhookRefused,
 } from '../core/domain/recovery-plan/plan-failures.js';
@@ -201,7 +202,10 @@ export const makeCallRunbook =
       input,
       items.flatMap((item) => (item === undefined ? [] : [item.value])),
     );
-    const { webhookUrl, timeoutSeconds, actionName } = input;
+    const { timeoutSeconds, actionName } = input;
+    const plan = await read(table, rows.plan(input.vaultId, input.planName));
+    const webhookUrl = plan && webhookUrlOf(plan.value, actionName);
+    if (webhookUrl === undefined) return { kind: 'failed', failures: [runbookGone(actionName)] };
     try {
       // It travels in a header, which takes no character beyond Latin-1.
       const idempotencyKey = `${input.jobName}/${encodeURIComponent(Buffer.from(actionName).toString())}`;
@@ -216,6 +220,15 @@ export const makeCallRunbook =
       return { kind: 'failed', failures: [failureOf(error)] };
     }
   };
+
+/** From the plan's row, which holds still while a run is under way: an address lets a caller in, and no history holds it. */
+function webhookUrlOf({ groups }: RecoveryPlan, actionName: string): string | undefined {
+  for (const { startActions, endActions } of groups) {
+    const found = [...startActions, ...endActions].find((action) => action.actionName === actionName);
+    if (found?.details.kind === 'runbook') return found.details.webhookUrl;
+  }
+  return undefined;
+}
 
 /** Into the partition of the site's relay; its id comes from the orchestrator, so that a repeat finds it there. */
 export const makeSendScript =

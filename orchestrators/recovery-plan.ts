@@ -263,8 +263,7 @@ function* runAction(
       return yield* untilResumed(context, input, 'manualAction', taskName);
     case 'runbook': {
       if (failover === undefined) return;
-      const { webhookUrl, timeoutSeconds } = details;
-      const called = { vaultId, jobName, planName, groupId, actionName, webhookUrl, timeoutSeconds };
+      const called = { vaultId, jobName, planName, groupId, actionName, timeoutSeconds: details.timeoutSeconds };
       const { type: failoverType, direction } = failover;
       require(
         yield* insist(context, () =>

@@ -11,6 +11,7 @@ import {
   withinTimeoutLimits,
   type PlanOperation,
 } from '../../core/domain/recovery-plan/recovery-plan.js';
+import { withShownAddresses } from '../../core/domain/recovery-plan/webhook-address.js';
 import { workflowNames, type RecoveryPointChoice } from '../../core/domain/workflows/workflows.js';
 import { replace } from '../../core/records/access.js';
 import { ApiError } from '../http/api-error.js';
@@ -102,7 +103,7 @@ async function runPlan(call: VaultCall, operation: PlanOperation, choices: RunCh
         planName,
         fabricName,
         operation,
-        groups: withinTimeoutLimits(groups),
+        groups: withShownAddresses(withinTimeoutLimits(groups)),
         recoveryPoint: { kind: 'latest' },
         shutDownSources: false,
         synchronizeFirst: false,

@@ -43,6 +43,14 @@ export const webhookRefused = (actionName: string, status: number): WorkflowFail
   retry: 'never',
 });
 
+export const runbookGone = (actionName: string): WorkflowFailure => ({
+  code: 'US4037',
+  message: `the runbook of action '${actionName}' has no address in its plan any more`,
+  possibleCauses: 'The plan’s row was changed outside of Understudy while it ran.',
+  recommendedAction: 'Save the plan again with the address, and run it again.',
+  retry: 'never',
+});
+
 export const actionFailed = (actionName: string, cause: WorkflowFailure): WorkflowFailure => ({
   ...cause,
   message: `action '${actionName}' failed: ${cause.message}`,

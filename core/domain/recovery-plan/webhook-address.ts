@@ -31,4 +31,17 @@ export function withStoredQueries(sent: readonly PlanGroup[], stored: readonly P
   }));
 }
 
+/** For a run's own record, which job rows and histories hold: the address is read from the plan when it is called. */
+export const withShownAddresses = (groups: readonly PlanGroup[]): PlanGroup[] => {
+  const shown = (action: PlanAction): PlanAction =>
+    action.details.kind === 'runbook'
+      ? { ...action, details: { ...action.details, webhookUrl: shownAddress(action.details.webhookUrl) } }
+      : action;
+  return groups.map((group) => ({
+    ...group,
+    startActions: group.startActions.map(shown),
+    endActions: group.endActions.map(shown),
+  }));
+};
+
 const actionsOf = ({ startActions, endActions }: PlanGroup): PlanAction[] => [...startActions, ...endActions];

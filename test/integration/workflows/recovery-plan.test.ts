@@ -41,6 +41,9 @@ for (const diesAtEveryActivity of [false, true]) {
       assertGroupsInOrder([...new Set(plan.started)], [2, 2]);
       assert.deepEqual([...new Set(plan.scripts)], ['mount-shares.sh']);
       const [post] = world.posted;
+      assert.equal(post?.url, 'https://example.net/hook?token=secret');
+      const history = JSON.stringify([await world.harness.history(jobName), await world.job(jobName)]);
+      assert.ok(!history.includes('secret'), 'no history holds what lets a caller in');
       assert.equal(new Set(world.posted.map(({ idempotencyKey }) => idempotencyKey)).size, 1);
       const context = post?.body as {
         VmMap: Record<string, { RoleName: string }>;
