@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Temporal } from 'temporal-polyfill';
 import { asItemId, type ItemId, type JobName, type RelayId, type VaultId } from '../domain/ids.js';
 import type { Job } from '../domain/jobs/job.js';
+import type { AlertSettings } from '../domain/alerts/alert-settings.js';
 import type { NetworkMapping } from '../domain/failover/target-network.js';
 import type { ReplicationEvent } from '../domain/health/health-events.js';
 import type { StatisticsBucket } from '../domain/health/statistics-bucket.js';
@@ -87,6 +88,12 @@ export interface Vault {
   location: string;
   tags: Record<string, string>;
   createdAt: string;
+}
+
+/** ARM's vault settings: of other scenarios than ours. */
+export interface VaultSettings {
+  migrationSolutionId?: string;
+  vmwareToAzureProviderType?: string;
 }
 
 /** A VMM server that a relay registered, with the inventory that it last reported. */
@@ -348,6 +355,14 @@ export const rows = {
   pointExport: (vaultId: VaultId, exportId: string): RowRef<PointExport> => ({
     partition: vaultPartition(vaultId),
     rowKey: `export!${part(exportId)}`,
+  }),
+  alertSettings: (vaultId: VaultId): RowRef<AlertSettings> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: 'alert-settings',
+  }),
+  vaultSettings: (vaultId: VaultId): RowRef<VaultSettings> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: 'vault-settings',
   }),
   settings: (vaultId: VaultId): RowRef<ReplicationSettings> => ({
     partition: vaultPartition(vaultId),

@@ -28,6 +28,14 @@ export async function storedFabric(call: VaultCall, fabricName: string): Promise
   return found;
 }
 
+/** The fabric whose relay the path names. */
+export async function providerOf(call: VaultCall): Promise<Fabric> {
+  const fabric = await fabricOf(call);
+  const name = param(call, 'providerName');
+  if (fabric.relayId.toLowerCase() !== name.toLowerCase()) throw notFound('provider', name);
+  return fabric;
+}
+
 export const fabricsOf = async (call: VaultCall): Promise<Fabric[]> =>
   (await list(call.app.table, rows.fabrics(call.vaultId))).map(({ value }) => value);
 
@@ -143,10 +151,7 @@ export const fabricOperations = [
     '~/replicationFabrics/{fabricName}/replicationRecoveryServicesProviders/{providerName}',
     { summary: 'One relay', response: 'RecoveryServicesProvider' },
     async (call) => {
-      const fabric = await fabricOf(call);
-      const name = param(call, 'providerName');
-      if (fabric.relayId.toLowerCase() !== name.toLowerCase()) throw notFound('provider', name);
-      return ok(await providerToWire(call, fabric, await call.app.clock.now()));
+      return ok(await providerToWire(call, await providerOf(call), await call.app.clock.now()));
     },
   ),
 ];

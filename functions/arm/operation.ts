@@ -153,5 +153,5 @@ export function notFound(kind: string, id: string, recommendedAction?: string): 
 export const ok = (body: unknown): ApiResponse => ({ status: 200, body });
 
 /** A whole collection in one page. */
-export const collection = (value: readonly unknown[], nextLink?: string): ApiResponse =>
+export const collection = <Model>(value: readonly Model[], nextLink?: string): ApiResponse =>
   ok(nextLink === undefined ? { value } : { value, nextLink });

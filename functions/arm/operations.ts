@@ -4,15 +4,20 @@ import { publicAddressOperations } from '../understudy-api/public-address.js';
 import { registrationKeyOperations } from '../understudy-api/registration-keys.js';
 import { replicationSettingsOperations } from '../understudy-api/replication-settings.js';
 import { replicationStatisticsOperations } from '../understudy-api/replication-statistics.js';
+import { alertSettingOperations } from './alert-settings.js';
 import { cloudOperations } from './clouds.js';
 import { containerMappingOperations } from './container-mappings.js';
+import { discoveryOperation } from './discovery.js';
 import { eventOperations } from './events.js';
+import { fabricActions } from './fabric-actions.js';
 import { fabricOperations } from './fabrics.js';
 import { itemPropertyOperations } from './item-properties.js';
+import { jobActions } from './job-actions.js';
 import { jobOperations } from './jobs.js';
 import { longRunningOperations } from './long-running.js';
 import { networkMappingOperations } from './network-mappings.js';
 import type { Operation } from './operation.js';
+import { optionalOperations } from './optional-resources.js';
 import { policyOperations } from './policies.js';
 import { protectableItemOperations } from './protectable-items.js';
 import { failoverActions } from './failover-actions.js';
@@ -22,12 +27,13 @@ import { protectedItemOperations } from './protected-items.js';
 import { recoveryPlanActions } from './recovery-plan-actions.js';
 import { recoveryPlanOperations } from './recovery-plans.js';
 import { recoveryPointOperations } from './recovery-points.js';
+import { vaultHealthOperations } from './vault-health.js';
 import { vaultOperations } from './vaults.js';
 
-/** Every operation of the ARM surface and of /understudy/v1: routes, docs/api.md and the conformance tests derive from it. */
-export const operations: readonly Operation[] = [
+const listed: readonly Operation[] = [
   ...vaultOperations,
   ...fabricOperations,
+  ...fabricActions,
   ...cloudOperations,
   ...protectableItemOperations,
   ...policyOperations,
@@ -42,7 +48,11 @@ export const operations: readonly Operation[] = [
   ...recoveryPlanOperations,
   ...recoveryPlanActions,
   ...jobOperations,
+  ...jobActions,
   ...eventOperations,
+  ...alertSettingOperations,
+  ...vaultHealthOperations,
+  ...optionalOperations,
   ...longRunningOperations,
   ...registrationKeyOperations,
   ...pointExportOperations,
@@ -51,3 +61,6 @@ export const operations: readonly Operation[] = [
   ...replicationSettingsOperations,
   ...replicationStatisticsOperations,
 ];
+
+/** Every operation of the ARM surface and of /understudy/v1: routes, docs/api.md and the conformance tests derive from it. */
+export const operations: readonly Operation[] = [discoveryOperation(() => operations), ...listed];

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { asProtectionId, asVmId } from '../../core/domain/ids.js';
 import { jobKinds } from '../../core/domain/jobs/job.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
+import { unreplicated } from '../../core/domain/protected-item/unreplicated.js';
 import type { SiteVm } from '../../core/domain/site/inventory.js';
 import {
   workflowNames,
@@ -138,33 +139,21 @@ async function putItem(call: VaultCall, body: EnableBody): Promise<ApiResponse> 
       if (existing !== undefined) refuseUnlessAllowed(existing.value, 'EnableProtection');
       await refuseSecondItem(call, vm, itemName);
       const item: ProtectedItem = {
-        itemId,
-        // A new life each time: blobs and workflows of an earlier one are never met again.
-        protectionId: asProtectionId(randomUUID()),
-        ...names,
-        protectableItemName: vm.vmId,
-        vmId: asVmId(vm.vmId),
-        vmName: vm.name,
-        relayId: fabric.relayId,
-        policyName: nameIn(body.properties.policyId, 'replicationPolicies') ?? '',
-        target,
-        state: 'EnablingProtection',
-        createdAt: now,
+        ...unreplicated({
+          itemId,
+          // A new life each time: blobs and workflows of an earlier one are never met again.
+          protectionId: asProtectionId(randomUUID()),
+          ...names,
+          protectableItemName: vm.vmId,
+          vmId: asVmId(vm.vmId),
+          vmName: vm.name,
+          relayId: fabric.relayId,
+          policyName: nameIn(body.properties.policyId, 'replicationPolicies') ?? '',
+          target,
+          state: 'EnablingProtection',
+          createdAt: now,
+        }),
         activeJob: { jobName, scenarioName: jobKinds.enableProtection.scenarioName, startedAt: now },
-        disks: [],
-        excludedDiskIds: [],
-        replication: {
-          phase: 'none',
-          paused: false,
-          epoch: 1,
-          baseCycle: 0,
-          torn: false,
-          resumedCount: 0,
-          receivedCycle: 0,
-          appliedCycle: 0,
-          backlogBytes: 0,
-          statistics: [],
-        },
       };
       const input: EnableProtectionInput = {
         vaultId: call.vaultId,

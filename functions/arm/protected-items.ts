@@ -19,7 +19,7 @@ import { azureContainer } from './container-mappings.js';
 import { cloudOf } from './clouds.js';
 import { providerArmId } from './fabrics.js';
 import { parseFilter } from './filter.js';
-import { jobArmId } from './jobs.js';
+import { jobArmId } from './job-wire.js';
 import { collection, notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
 import { policyArmId } from './policies.js';
 import { protectableItemArmId, protectedItemArmId } from './protectable-items.js';

@@ -5,6 +5,7 @@ import type {
   RecoveryPlanUnplannedFailoverInputProperties,
 } from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
+import type { Job } from '../../core/domain/jobs/job.js';
 import { planJobKind, planTasks, type PlanRunInput } from '../../core/domain/recovery-plan/plan-run.js';
 import {
   allowedPlanOperations,
@@ -16,7 +17,7 @@ import { workflowNames, type RecoveryPointChoice } from '../../core/domain/workf
 import { replace } from '../../core/records/access.js';
 import { ApiError } from '../http/api-error.js';
 import type { ApiResponse } from '../http/exchange.js';
-import { submitJob } from '../jobs/submit-job.js';
+import { submitJob, type JobDetails } from '../jobs/submit-job.js';
 import { badReference } from './cloud-resources.js';
 import { accepted } from './long-running.js';
 import { vaultOperation, vaultOperationWithBody, type VaultCall } from './operation.js';
@@ -84,15 +85,25 @@ type RunChoices = Partial<
 /** The run takes the plan as it is now; its row names the job, in the job's own transaction. */
 async function runPlan(call: VaultCall, operation: PlanOperation, choices: RunChoices = {}): Promise<ApiResponse> {
   const { planName } = (await planOf(call)).value;
+  return accepted(call, await submitPlanRun(call, planName, operation, choices));
+}
+
+export async function submitPlanRun(
+  call: VaultCall,
+  planName: string,
+  operation: PlanOperation,
+  choices: RunChoices,
+  details?: JobDetails,
+): Promise<Job> {
   const kind = planJobKind(operation);
-  const job = await submitJob(call.app, {
+  return submitJob(call.app, {
     vaultId: call.vaultId,
     kind,
     orchestrator: workflowNames.recoveryPlan,
     targetResourceId: call.armId(`/replicationRecoveryPlans/${planName}`),
     targetObjectName: planName,
     decide: async (jobName, now) => {
-      const plan = await planOf(call);
+      const plan = await planOf(call, planName);
       const allowed = allowedPlanOperations(plan.value, await itemsOfPlan(call, plan.value.groups));
       if (!allowed.includes(operation)) throw refused(plan.value.planName, operation, allowed);
       const activeJob = { jobName, scenarioName: kind.scenarioName, startedAt: now };
@@ -111,10 +122,14 @@ async function runPlan(call: VaultCall, operation: PlanOperation, choices: RunCh
         comments: '',
         ...choices,
       };
-      return { operations: [replace(plan, { ...plan.value, activeJob })], input, tasks: planTasks(input) };
+      return {
+        operations: [replace(plan, { ...plan.value, activeJob })],
+        input,
+        tasks: planTasks(input),
+        ...(details && { details }),
+      };
     },
   });
-  return accepted(call, job);
 }
 
 function refused(planName: string, operation: PlanOperation, allowed: readonly PlanOperation[]): ApiError {

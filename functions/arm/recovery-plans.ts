@@ -26,7 +26,7 @@ import { itemIdOf, rows } from '../../core/records/rows.js';
 import { ApiError } from '../http/api-error.js';
 import { lastSegment } from './arm-id.js';
 import { badReference } from './cloud-resources.js';
-import { jobArmId } from './jobs.js';
+import { jobArmId } from './job-wire.js';
 import {
   collection,
   notFound,
@@ -105,8 +105,7 @@ type GroupBody = z.output<typeof groupBody>;
 
 const planArmId = (call: VaultCall, name: string): string => call.armId(`/replicationRecoveryPlans/${name}`);
 
-export async function planOf(call: VaultCall): Promise<Stored<RecoveryPlan>> {
-  const name = param(call, 'recoveryPlanName');
+export async function planOf(call: VaultCall, name = param(call, 'recoveryPlanName')): Promise<Stored<RecoveryPlan>> {
   const plan = await read(call.app.table, rows.plan(call.vaultId, name));
   if (plan === undefined) throw notFound('recovery plan', name);
   return plan;

@@ -3,7 +3,7 @@ import type { JobKind } from '../../core/domain/jobs/job.js';
 import { workflowNames, type RunOperationInput } from '../../core/domain/workflows/workflows.js';
 import type { RowOperation } from '../../core/ports/state-table.js';
 import type { ApiResponse } from '../http/exchange.js';
-import { submitJob } from '../jobs/submit-job.js';
+import { submitJob, type JobDetails } from '../jobs/submit-job.js';
 import { accepted } from './long-running.js';
 import type { VaultCall } from './operation.js';
 
@@ -18,9 +18,10 @@ export async function changeRows(
     itemId?: ItemId;
     /** Reads and decides, perhaps several times; a refusal is thrown. `now` is business time. */
     decide: (now: string) => Promise<RowOperation[]>;
+    details?: JobDetails;
   },
 ): Promise<ApiResponse> {
-  const { decide, kind, ...target } = change;
+  const { decide, kind, details, ...target } = change;
   const job = await submitJob(call.app, {
     vaultId: call.vaultId,
     kind,
@@ -29,7 +30,7 @@ export async function changeRows(
     decide: async (jobName, now) => {
       const operations = await decide(now);
       const input: RunOperationInput = { vaultId: call.vaultId, jobName, taskName: kind.tasks[0]?.name ?? '' };
-      return { operations, input };
+      return { operations, input, ...(details && { details }) };
     },
   });
   return accepted(call, job);

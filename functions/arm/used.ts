@@ -7,7 +7,7 @@ export function refuseUsed(kind: string, name: string, users: readonly string[],
   if (users.length === 0) return;
   const more = users.length > namedMax ? ` and ${users.length - namedMax} more` : '';
   throw new ApiError({
-    code: 'US1028',
+    code: 'US1030',
     armCode: 'Conflict',
     httpStatus: 409,
     target: name,

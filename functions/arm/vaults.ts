@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { list, read, upsert, insert } from '../../core/records/access.js';
 import { rows, vaultPartition, type Vault } from '../../core/records/rows.js';
 import { asVaultId } from '../../core/domain/ids.js';
-import { StateConflictError } from '../../core/ports/state-table.js';
+import { StateConflictError, transactionOperationsMax } from '../../core/ports/state-table.js';
+import type { ApiResponse } from '../http/exchange.js';
 import { vaultArmId } from './arm-id.js';
 import {
   collection,
@@ -14,6 +15,7 @@ import {
   vaultOperation,
   type Call,
 } from './operation.js';
+import { refuseUsed } from './used.js';
 
 const apiProvider = 'Microsoft.RecoveryServices';
 
@@ -133,4 +135,58 @@ export const vaultOperations = [
       return { status: existing === undefined ? 201 : 200, body: toWire(vault) };
     },
   ),
+  operation(
+    'vaults.delete',
+    'DELETE',
+    '~',
+    { summary: 'Deletes a vault that no VMM server is registered with, with its policies, jobs and events' },
+    deleteVault,
+  ),
+  vaultOperation(
+    'vaultExtendedInfo.get',
+    'GET',
+    '~/extendedInformation/vaultExtendedInfo',
+    { summary: 'What PowerShell asks of a vault before it works with it: Understudy keeps no keys there' },
+    async (call) =>
+      ok({
+        id: call.armId('/extendedInformation/vaultExtendedInfo'),
+        name: 'vaultExtendedInfo',
+        type: `${apiProvider}/vaults/extendedInformation`,
+        properties: { integrityKey: '', algorithm: 'None' },
+      }),
+  ),
 ];
+
+/** Its own row and its place in the index go last: a deletion that breaks off is begun again. Absent is no error, as ARM has it. */
+async function deleteVault(call: Call): Promise<ApiResponse> {
+  const { table } = call.app;
+  const armId = vaultArmId(
+    param(call, 'subscriptionId'),
+    param(call, 'resourceGroupName'),
+    param(call, 'resourceName'),
+  );
+  const vaultId = asVaultId(armId);
+  const vault = await read(table, rows.vault(vaultId));
+  if (vault === undefined) return { status: 204 };
+  const [fabrics, items] = await Promise.all([list(table, rows.fabrics(vaultId)), list(table, rows.items(vaultId))]);
+  refuseUsed(
+    'vault',
+    vault.value.name,
+    [
+      ...fabrics.map(({ value }) => `fabric ${value.fabricName}`),
+      ...items.map(({ value }) => `protected item ${value.itemName}`),
+    ],
+    'Disable replication of the items and remove the fabrics first.',
+  );
+  const partition = vaultPartition(vaultId);
+  const rest = (await list(table, { partition, prefix: '' })).filter(({ ref }) => ref.rowKey !== vault.ref.rowKey);
+  for (let from = 0; from < rest.length; from += transactionOperationsMax) {
+    await table.transact(
+      partition,
+      rest.slice(from, from + transactionOperationsMax).map(({ ref }) => ({ kind: 'delete', rowKey: ref.rowKey })),
+    );
+  }
+  await table.transact(partition, [{ kind: 'delete', rowKey: vault.ref.rowKey }]);
+  await table.transact('vaults', [{ kind: 'delete', rowKey: rows.vaultIndex(vaultId).rowKey }]);
+  return { status: 200 };
+}

@@ -29,7 +29,7 @@ export function refuseBusyItem({ itemName, activeJob, failover, testFailover }: 
   const jobName = activeJob?.jobName ?? failover?.jobName ?? testFailover?.jobName;
   if (jobName === undefined) return;
   throw new ApiError({
-    code: 'US1029',
+    code: 'US1031',
     armCode: 'Conflict',
     httpStatus: 409,
     target: itemName,

@@ -7,12 +7,15 @@ import { decideAndCommit, insert } from '../../core/records/access.js';
 import { rows, vaultPartition } from '../../core/records/rows.js';
 import type { AppInvocation } from '../app.js';
 
+/** What a job's row has from the start beside what every job has. */
+export type JobDetails = Partial<Pick<Job, 'inconsistentVms' | 'exported' | 'restartOf' | 'errors'>>;
+
 export interface JobRequest {
   vaultId: VaultId;
   kind: JobKind;
   orchestrator: string;
   /** ARM id of the resource that the operation was called on. */
-  targetResourceId: string;
+  targetResourceId: string | ((jobName: JobName) => string);
   targetObjectName: string;
   itemId?: ItemId;
   /**
@@ -22,7 +25,7 @@ export interface JobRequest {
   decide: (
     jobName: JobName,
     now: string,
-  ) => Promise<{ operations: RowOperation[]; input: object; tasks?: JobKind['tasks'] }>;
+  ) => Promise<{ operations: RowOperation[]; input: object; tasks?: JobKind['tasks']; details?: JobDetails }>;
 }
 
 /**
@@ -35,7 +38,7 @@ export async function submitJob(app: AppInvocation, request: JobRequest): Promis
   // Business time, as in the jobs that workflows submit: names sort in the order that the operator saw.
   const jobName = asJobName(timeOrderedUuid({ msecs: businessNow.epochMilliseconds }));
   const job = await decideAndCommit(app.table, vaultPartition(request.vaultId), async () => {
-    const { operations, input, tasks = request.kind.tasks } = await request.decide(jobName, now);
+    const { operations, input, tasks = request.kind.tasks, details = {} } = await request.decide(jobName, now);
     const decided: Job = {
       jobName,
       scenarioName: request.kind.scenarioName,
@@ -49,9 +52,11 @@ export async function submitJob(app: AppInvocation, request: JobRequest): Promis
       })),
       errors: [],
       createdAt: now,
-      targetResourceId: request.targetResourceId,
+      targetResourceId:
+        typeof request.targetResourceId === 'string' ? request.targetResourceId : request.targetResourceId(jobName),
       targetObjectName: request.targetObjectName,
       ...(request.itemId === undefined ? {} : { itemId: request.itemId }),
+      ...details,
       intent: { orchestrator: request.orchestrator, input },
     };
     return { operations: [...operations, insert(rows.job(request.vaultId, jobName), decided)], result: decided };

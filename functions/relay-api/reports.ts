@@ -25,10 +25,21 @@ async function changeFabric(app: App, relay: RegisteredRelay, change: (fabric: F
   const ref = rows.fabric(relay.vaultId, relay.fabricName);
   await decideAndCommit(app.table, ref.partition, async () => {
     const fabric = await read(app.table, ref);
-    if (fabric?.value.relayId !== relay.relayId) return { operations: [], result: undefined };
+    if (fabric === undefined) throw fabricGone(relay);
+    if (fabric.value.relayId !== relay.relayId) return { operations: [], result: undefined };
     return { operations: [replace(fabric, change(fabric.value))], result: undefined };
   });
 }
+
+/** As one that was never registered: the relay stops, and says what to do. */
+const fabricGone = ({ relayId }: RegisteredRelay): ApiError =>
+  new ApiError({
+    code: 'US1103',
+    httpStatus: 401,
+    message: `relay ${relayId} speaks for a VMM server that was removed from the vault`,
+    possibleCauses: 'An operator removed the fabric, or its provider.',
+    recommendedAction: 'Register the relay anew with a fresh registration key, if the site is to be protected again.',
+  });
 
 /** The site as it is now. Another VMM server's inventory under this relay's name is refused. */
 export async function storeInventory(app: App, relay: RegisteredRelay, inventory: SiteInventory): Promise<void> {

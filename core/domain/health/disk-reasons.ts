@@ -3,7 +3,7 @@ import type { HealthContext } from './health-context.js';
 import type { HealthReason } from './health-reason.js';
 
 /** Where the source's disks, as the site's inventory has them, differ from those that are replicated. */
-export function diskReasons(item: ProtectedItem, { vm }: HealthContext): HealthReason[] {
+export function diskReasons(item: ProtectedItem, { vm }: Pick<HealthContext, 'vm'>): HealthReason[] {
   if (vm === undefined || item.disks.length === 0) return [];
   const isKnown = (diskId: string): boolean =>
     item.disks.some((disk) => disk.diskId === diskId) || item.excludedDiskIds.includes(diskId);

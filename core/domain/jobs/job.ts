@@ -1,3 +1,4 @@
+import type { InconsistentVm } from '../health/consistency.js';
 import type { ItemId, JobName } from '../ids.js';
 
 /** ARM's job states. */
@@ -49,6 +50,12 @@ export interface Job {
   cancelRequestedAt?: string;
   /** The operator's, of the clean-up that ended it. */
   comments?: string;
+  /** Of a consistency check: what it found. */
+  inconsistentVms?: InconsistentVm[];
+  /** Of an export of jobs: the file's name in the report store, and its format. */
+  exported?: { fileName: string };
+  /** The job that this one begins anew. */
+  restartOf?: JobName;
   /** What the client gets at the end: GET on Location answers 200 with the resource, or 204. */
   intent: { orchestrator: string; input: unknown };
 }
@@ -266,6 +273,11 @@ export const jobKinds = {
     friendlyName: 'Delete server',
     tasks: [{ name: 'DeleteServer', friendlyName: 'Delete server' }],
   },
+  refreshProvider: {
+    scenarioName: 'RefreshProvider',
+    friendlyName: 'Refresh provider',
+    tasks: [{ name: 'RefreshProvider', friendlyName: 'Refresh provider' }],
+  },
   checkConsistency: {
     scenarioName: 'ConfigurationCheck',
     friendlyName: 'Check consistency',
@@ -276,9 +288,19 @@ export const jobKinds = {
     friendlyName: 'Export jobs',
     tasks: [{ name: 'ExportJobs', friendlyName: 'Export jobs' }],
   },
-  saveAlertSettings: {
-    scenarioName: 'ConfigureAlerts',
-    friendlyName: 'Configure alerts',
-    tasks: [{ name: 'ConfigureAlerts', friendlyName: 'Configure alerts' }],
+  refreshVaultHealth: {
+    scenarioName: 'RefreshVaultHealth',
+    friendlyName: 'Refresh vault health',
+    tasks: [{ name: 'RefreshVaultHealth', friendlyName: 'Refresh vault health' }],
+  },
+  saveVaultSettings: {
+    scenarioName: 'SaveVaultSettings',
+    friendlyName: 'Save vault settings',
+    tasks: [{ name: 'SaveVaultSettings', friendlyName: 'Save vault settings' }],
+  },
+  resolveHealthErrors: {
+    scenarioName: 'ResolveHealthErrors',
+    friendlyName: 'Resolve health errors',
+    tasks: [{ name: 'ResolveHealthErrors', friendlyName: 'Resolve health errors' }],
   },
 } as const satisfies Record<string, JobKind>;

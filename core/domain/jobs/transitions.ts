@@ -1,4 +1,5 @@
 import type { JobName } from '../ids.js';
+import type { ProtectionOperation } from '../protected-item/state-table.js';
 import { workflowNames } from '../workflows/workflows.js';
 import type { WorkflowFailure } from '../workflows/failure.js';
 import type { Job, JobKind, JobState, JobTask } from './job.js';
@@ -72,11 +73,32 @@ export const requestCancel = (job: Job, now: string): Job =>
   hasEnded(job) || job.cancelRequestedAt !== undefined ? job : { ...job, cancelRequestedAt: now };
 
 /** What an operator may ask of the job now, by the words of the ARM surface. */
-export function allowedJobActions(job: Job): ('Cancel' | 'Resume')[] {
+export function allowedJobActions(job: Job): ('Cancel' | 'Resume' | 'Restart')[] {
+  if (job.state === 'Failed' || job.state === 'Cancelled') return isRestartable(job) ? ['Restart'] : [];
   if (hasEnded(job) || job.cancelRequestedAt !== undefined || job.suspendedFor === 'testFailover') return [];
   const isCancellable = cancellableWorkflows.includes(job.intent.orchestrator);
   return [...(isCancellable ? (['Cancel'] as const) : []), ...(job.state === 'Suspended' ? (['Resume'] as const) : [])];
 }
+/** A part of a recovery plan's run is done again by running the plan. */
+const isRestartable = ({ intent, planJobName }: Job): boolean =>
+  planJobName === undefined &&
+  (intent.orchestrator === workflowNames.recoveryPlan || restartableItemJobs[intent.orchestrator] !== undefined);
+
+/** What a job's workflow does to its item: begun anew where the item allows that. A test failover is asked for with its network. */
+export const restartableItemJobs: Readonly<Partial<Record<string, ProtectionOperation>>> = {
+  [workflowNames.enableProtection]: 'EnableProtection',
+  [workflowNames.resynchronize]: 'RepairReplication',
+  [workflowNames.plannedFailover]: 'PlannedFailover',
+  [workflowNames.unplannedFailover]: 'UnplannedFailover',
+  [workflowNames.changeRecoveryPoint]: 'ChangePit',
+  [workflowNames.commitFailover]: 'Commit',
+  [workflowNames.failback]: 'Failback',
+  [workflowNames.commitFailback]: 'Commit',
+  [workflowNames.reverseReplicate]: 'ReverseReplicate',
+  [workflowNames.testFailoverCleanUp]: 'TestFailoverCleanup',
+  [workflowNames.disableProtection]: 'DisableProtection',
+};
+
 /** Those that look for it while they wait. */
 const cancellableWorkflows: readonly string[] = [workflowNames.failback, workflowNames.recoveryPlan];
 
