@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SiteRecoveryManagementClient, type ReplicationProtectedItem } from '@azure/arm-recoveryservices-siterecovery';
+import type { ReplicationProtectedItem, SiteRecoveryManagementClient } from '@azure/arm-recoveryservices-siterecovery';
 import { sampleInventory, vaultPath } from '../../support/api/harness.js';
 import { startApp, type RunningApp } from '../../support/api/running-app.js';
 import { ScriptedRelay } from '../../support/api/scripted-relay.js';
+import { collect, sdkClientOf } from '../../support/api/sdk-client.js';
 
 const mebibyte = 1024 * 1024;
 const [vaultName, groupName] = ['local', 'local'];
@@ -12,23 +13,6 @@ const [vaultName, groupName] = ['local', 'local'];
 let app: RunningApp;
 let relay: ScriptedRelay;
 let client: SiteRecoveryManagementClient;
-
-/** The official client, unmodified but for its bearer policy, which insists on TLS. */
-function clientOf(origin: string): SiteRecoveryManagementClient {
-  const made = new SiteRecoveryManagementClient(
-    { getToken: async () => ({ token: 'none', expiresOnTimestamp: Date.now() + 3_600_000 }) },
-    '00000000-0000-0000-0000-000000000000',
-    { endpoint: origin, allowInsecureConnection: true },
-  );
-  made.pipeline.removePolicy({ name: 'bearerTokenAuthenticationPolicy' });
-  return made;
-}
-
-async function collect<T>(pages: AsyncIterable<T>): Promise<T[]> {
-  const all: T[] = [];
-  for await (const entry of pages) all.push(entry);
-  return all;
-}
 
 async function until<T>(what: string, look: () => Promise<T | undefined>, withinMs = 60_000): Promise<T> {
   const deadline = Date.now() + withinMs;
@@ -63,7 +47,7 @@ async function call(method: string, path: string, body?: unknown): Promise<Respo
 before(async () => {
   // What the real host does to values and at crashes, all the time.
   app = await startApp({ mode: 'strictTypes,activitiesTwice,replayEachTurn' });
-  client = clientOf(app.origin);
+  client = sdkClientOf(app.origin);
   const vault = await call('PUT', `${vaultPath}?api-version=2023-01-01`, { location: 'local' });
   assert.equal(vault.status, 201, await vault.text());
   const key = (await (await call('POST', '/understudy/v1/registrationKeys', { vaultId: vaultPath })).json()) as {
