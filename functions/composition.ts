@@ -6,13 +6,20 @@ import { openTableStateTable } from '../providers/azure-storage/state-table.js';
 import { openReplicaStore } from '../providers/azure-storage/replica-store.js';
 import { openTransferStore } from '../providers/azure-storage/transfer-store.js';
 import { openBusinessClock } from '../providers/business-clock/business-clock.js';
+import { openEntraTokens } from '../providers/entra/token-verifier.js';
 import { openLocalAzure } from '../providers/local-azure/local-azure.js';
 import { openLocalCompute } from '../providers/local-compute/local-compute.js';
 import { startTelemetry } from '../providers/telemetry/application-insights.js';
 import { openWebhooks } from '../providers/webhooks/webhooks.js';
 import { Temporal } from 'temporal-polyfill';
 import type { App } from './app.js';
-import { closedAuthenticator, loopbackAuthenticator } from './http/authentication.js';
+import {
+  closedAuthenticator,
+  entraAuthenticator,
+  loopbackAuthenticator,
+  type Authenticator,
+} from './http/authentication.js';
+import { RateLimiter } from './http/rate-limit.js';
 import { AssignmentChanges } from './relay-api/assignment-changes.js';
 import { assignmentDigest } from './relay-api/assignments.js';
 import type { Settings } from './settings.js';
@@ -24,6 +31,14 @@ export const localVmsTableName = 'UnderstudyLocalVms';
 
 /** Seconds between polls of a long-running operation: on a laptop no one else asks. */
 const retryAfterSeconds = { loopback: 1, entra: 10 } as const;
+
+/** Of one caller on one worker. A portal or a script that heeds Retry-After stays far below. */
+const rates = { reads: { burst: 600, perSecond: 20 }, writes: { burst: 120, perSecond: 2 } };
+
+function authenticatorOf({ authentication, entra }: Settings): Authenticator {
+  if (authentication === 'loopback') return loopbackAuthenticator;
+  return entra === undefined ? closedAuthenticator : entraAuthenticator(openEntraTokens(entra));
+}
 
 /** Builds every provider from the settings: the only place that knows which ones there are. */
 export async function compose(settings: Settings): Promise<{ app: App; activities: ActivityDependencies }> {
@@ -59,7 +74,8 @@ export async function compose(settings: Settings): Promise<{ app: App; activitie
       compute,
       webhooks,
       assignmentChanges,
-      authenticator: settings.authentication === 'loopback' ? loopbackAuthenticator : closedAuthenticator,
+      authenticator: authenticatorOf(settings),
+      ...(settings.authentication === 'loopback' ? {} : { rateLimiter: new RateLimiter(rates) }),
       retryAfterSeconds: retryAfterSeconds[settings.authentication],
       log: (message, error) => {
         if (error !== undefined) telemetry?.failure(message, error);

@@ -6,6 +6,8 @@ import { Router } from './arm/router.js';
 import type { App, AppInvocation } from './app.js';
 import type { ApiRequest, ApiResponse } from './http/exchange.js';
 import { RelayRouter } from './relay-api/relay-router.js';
+import { checkConfiguration } from './timers/check-configuration.js';
+import { housekeeping } from './timers/housekeeping.js';
 import { scheduleResyncs } from './timers/schedule-resyncs.js';
 import { sweep } from './timers/sweep.js';
 import { watch } from './timers/watch.js';
@@ -70,13 +72,15 @@ export function registerDoors(app: App): void {
   door('understudyApi', 'understudy/v1/{*path}', arm);
   door('relayApi', 'relay/v1/{*path}', (invocation, request) => relayRouter.answer(invocation, request));
   door('healthz', 'healthz', async () => ({ status: 200, body: { status: 'ok' } }));
-  const everyMinute = (name: string, second: number, run: (app: AppInvocation) => Promise<void>) =>
+  const timer = (name: string, schedule: string, run: (app: AppInvocation) => Promise<void>) =>
     df.app.client.timer(name, {
-      schedule: `${second} * * * * *`,
+      schedule,
       handler: async (_timer, client, context) => run(within(app, client, context)),
     });
   // Apart from one another, so that they do not read the same rows at the same time.
-  everyMinute('sweep', 0, sweep);
-  everyMinute('watch', 20, watch);
-  everyMinute('scheduleResyncs', 40, scheduleResyncs);
+  timer('sweep', '0 * * * * *', sweep);
+  timer('watch', '20 * * * * *', watch);
+  timer('scheduleResyncs', '40 * * * * *', scheduleResyncs);
+  timer('housekeeping', '10 7 * * * *', housekeeping);
+  timer('checkConfiguration', '50 30 */12 * * *', checkConfiguration);
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { UnderstudyError } from '../core/domain/errors.js';
+import type { EntraDirectory } from '../providers/entra/token-verifier.js';
 
 const settingsSchema = z.object({
   AzureWebJobsStorage: z.string().min(1, { error: 'the connection string of the storage account for state' }),
@@ -14,6 +15,16 @@ const settingsSchema = z.object({
   /** Present on every instance in Azure. */
   WEBSITE_INSTANCE_ID: z.string().optional(),
   APPLICATIONINSIGHTS_CONNECTION_STRING: z.string().min(1).optional(),
+  UNDERSTUDY_ENTRA_TENANT: z
+    .guid()
+    .transform((text) => text.toLowerCase())
+    .optional(),
+  /** Several by commas. */
+  UNDERSTUDY_ENTRA_AUDIENCE: z.string().min(1).optional(),
+  UNDERSTUDY_ENTRA_AUTHORITY: z
+    .url({ protocol: /^https?$/ })
+    .transform((text) => text.replace(/\/+$/, ''))
+    .default('https://login.microsoftonline.com'),
 });
 
 export interface Settings {
@@ -24,6 +35,8 @@ export interface Settings {
   azureInventoryPath: string;
   compute: 'local' | 'azure';
   telemetryConnectionString?: string;
+  /** Whose bearer tokens are taken; absent with `entra`: nobody's. */
+  entra?: EntraDirectory;
 }
 
 function refuse(message: string, possibleCauses: string, recommendedAction: string): never {
@@ -62,7 +75,26 @@ export function readSettings(environment: Readonly<Record<string, string | undef
       'Remove UNDERSTUDY_CLOCK_URL: in Azure business time is system time.',
     );
   }
+  const { UNDERSTUDY_ENTRA_TENANT: tenantId, UNDERSTUDY_ENTRA_AUDIENCE: audience } = settings;
+  const authority = settings.UNDERSTUDY_ENTRA_AUTHORITY;
+  if (authority.startsWith('http:') && settings.UNDERSTUDY_BOUND_TO !== 'loopback') {
+    return refuse(
+      'UNDERSTUDY_ENTRA_AUTHORITY is not https',
+      'Settings of a test were copied to a server.',
+      'Name the directory by https: its keys decide who may call.',
+    );
+  }
+  if ((tenantId === undefined) !== (audience === undefined)) {
+    return refuse(
+      'of UNDERSTUDY_ENTRA_TENANT and UNDERSTUDY_ENTRA_AUDIENCE one is missing',
+      'One of the two was forgotten.',
+      'Set both: the tenant’s id, and the ids by which tokens name this app (docs/identity.md).',
+    );
+  }
   return {
+    ...(tenantId !== undefined && audience !== undefined
+      ? { entra: { tenantId, audiences: audience.split(',').map((text) => text.trim()), authority } }
+      : {}),
     storageConnectionString: settings.AzureWebJobsStorage,
     authentication: settings.UNDERSTUDY_AUTH === 'none' ? 'loopback' : 'entra',
     azureInventoryPath: settings.UNDERSTUDY_AZURE_INVENTORY,

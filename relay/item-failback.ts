@@ -192,7 +192,8 @@ export class ItemFailback {
         signal.throwIfAborted();
         await image.write(offsetBytes, data);
       }
-      if (chunks.length > 0) await image.flush();
+      // Also where nothing differs: a relay that died here may have written, and not flushed, what it finds equal now.
+      await image.flush();
       fetchedBytes = disk.readBytes();
     } finally {
       await image.close();

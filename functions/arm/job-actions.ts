@@ -75,7 +75,7 @@ export const jobActions = [
     'POST',
     '~/replicationJobs/export',
     {
-      summary: 'Writes the jobs that fit to a file, JSON or CSV; the job has its address, with a SAS of an hour',
+      summary: 'Writes the jobs that fit to a file, JSON or CSV; the job has its address, with a SAS of 15 minutes',
       request: 'JobQueryParameter',
       response: 'Job',
       longRunning: true,

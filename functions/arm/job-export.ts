@@ -29,9 +29,10 @@ export const exportBody = z.object({
 
 type ExportBody = z.output<typeof exportBody>;
 
-/** Files of exports lie below this in the first storage account; the sweep deletes what is older than a day. */
+/** Files of exports lie below this in the first storage account; a timer deletes what is older than a day. */
 export const jobExportPrefix = 'job-exports/';
-const sasSeconds = 60 * 60;
+/** As every SAS (docs/architecture.md, rule 14): the job gives a new one whenever it is read. */
+const sasSeconds = 15 * 60;
 
 /** Writes the file, then the job that names it: a job never names a file that is not there. */
 export async function exportJobs(call: VaultCall, body: ExportBody): Promise<ApiResponse> {
@@ -86,7 +87,7 @@ async function accountOf(app: App): Promise<string> {
   });
 }
 
-/** The file's address, in ARM's two parts; its SAS is made when it is asked for, and good for an hour. */
+/** The file's address, in ARM's two parts. */
 export async function exportDetails(call: VaultCall, job: Job): Promise<Wire<ExportJobDetails> | undefined> {
   if (job.exported === undefined) return undefined;
   const blobName = `${jobExportPrefix}${job.exported.fileName}`;

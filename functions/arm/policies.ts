@@ -138,7 +138,7 @@ function checkFrequencyFitsHistory(policy: StoredPolicy, target: string): void {
   if (appConsistentFrequencyHours === 0 || appConsistentFrequencyHours <= Math.max(1, recoveryPointHistoryHours))
     return;
   throw new ApiError({
-    code: 'US1015',
+    code: 'US1035',
     armCode: 'InvalidParameter',
     httpStatus: 400,
     target,

@@ -70,6 +70,7 @@ export class Router {
     try {
       app.authenticator.admit(request);
       const caller = await app.authenticator.authenticate(request);
+      app.rateLimiter?.admit(caller.name, request.method, app.systemNow().epochMilliseconds);
       return await this.dispatch(app, request, caller);
     } catch (error) {
       return armErrorResponse(

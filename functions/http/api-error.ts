@@ -42,6 +42,19 @@ export function asUnderstudyError(
   return unexpected(activityId);
 }
 
+function headersOf({ httpStatus, details }: UnderstudyError): { headers?: Record<string, string> } {
+  switch (httpStatus) {
+    case 401:
+      return { headers: { 'WWW-Authenticate': 'Bearer' } };
+    case 429:
+      return { headers: { 'Retry-After': String(details.retryAfterSeconds ?? 10) } };
+    case 503:
+      return { headers: { 'Retry-After': '10' } };
+    default:
+      return {};
+  }
+}
+
 /** ARM's error body. */
 export function armErrorResponse(error: UnderstudyError, activityId: string): ApiResponse {
   const arm = error instanceof ApiError ? error : undefined;
@@ -65,6 +78,6 @@ export function armErrorResponse(error: UnderstudyError, activityId: string): Ap
         activityId,
       },
     },
-    ...(error.httpStatus === 503 ? { headers: { 'Retry-After': '10' } } : {}),
+    ...headersOf(error),
   };
 }

@@ -1,3 +1,4 @@
+import type { TokenVerifier } from '../../core/ports/token-verifier.js';
 import { ApiError } from './api-error.js';
 import type { ApiRequest } from './exchange.js';
 
@@ -67,17 +68,59 @@ function checkLoopback(request: ApiRequest): void {
   }
 }
 
-/** Until bearer tokens are checked, every call is refused: nothing is open by accident. */
+/** What the directory calls the roles: app roles of Understudy's registration (docs/identity.md). */
+const appRoles: Readonly<Record<string, Role>> = {
+  'Understudy.Reader': 'reader',
+  'Understudy.Operator': 'operator',
+  'Understudy.Contributor': 'contributor',
+};
+
+/** Bearer tokens of the directory; who has several roles has the highest, and who has none may do nothing. */
+export const entraAuthenticator = (tokens: TokenVerifier): Authenticator => ({
+  admit: () => undefined,
+  authenticate: async (request) => {
+    const [, token] = /^Bearer +([^ ]+) *$/i.exec(request.headers.get('authorization') ?? '') ?? [];
+    if (token === undefined) throw noToken();
+    const holder = await tokens.verify(token);
+    const own = holder.roles.flatMap((role) => appRoles[role] ?? []);
+    const role = [...roles].reverse().find((each) => own.includes(each));
+    if (role === undefined) throw noRole(holder.name);
+    return { name: holder.name, role };
+  },
+});
+
+const noToken = (): ApiError =>
+  new ApiError({
+    code: 'US1009',
+    armCode: 'AuthenticationFailed',
+    httpStatus: 401,
+    target: 'Authorization',
+    message: 'the request has no bearer token',
+    possibleCauses: 'The client did not sign in, or a proxy dropped the header Authorization.',
+    recommendedAction: 'Sign in for the audience of this app, and send the token as Authorization: Bearer.',
+  });
+
+const noRole = (name: string): ApiError =>
+  new ApiError({
+    code: 'US1010',
+    armCode: 'AuthorizationFailed',
+    httpStatus: 403,
+    message: `${name} has none of the roles ${Object.keys(appRoles).join(', ')}`,
+    possibleCauses: 'The role was not assigned, or the token is older than the assignment.',
+    recommendedAction: 'Have one of the roles assigned in the directory, then sign in again.',
+  });
+
+/** Where nothing says whose tokens to take, every call is refused: nothing is open by accident. */
 export const closedAuthenticator: Authenticator = {
   admit: () => undefined,
-  async authenticate() {
+  authenticate: async () => {
     throw new ApiError({
       code: 'US1009',
       armCode: 'AuthenticationFailed',
       httpStatus: 401,
-      message: 'this app has no way to check bearer tokens yet, so it answers no ARM request',
-      possibleCauses: 'UNDERSTUDY_AUTH is not "none", and this version of Understudy checks no Entra tokens.',
-      recommendedAction: 'Run Understudy on loopback with npm start.',
+      message: 'this app does not know whose bearer tokens to take, so it answers no ARM request',
+      possibleCauses: 'The app settings UNDERSTUDY_ENTRA_TENANT and UNDERSTUDY_ENTRA_AUDIENCE are missing.',
+      recommendedAction: 'Set both (docs/identity.md); or run Understudy on loopback with npm start.',
     });
   },
 };

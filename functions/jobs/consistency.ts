@@ -22,10 +22,10 @@ export async function findInconsistencies(app: App, vaultId: VaultId, fabric: Fa
     const networkId = targetNetworkId(item, vm, fabric.networkMappings);
     const missing: MissingInAzure[] = [];
     if (!(await isThere(storageAccountId, () => app.cloudInventory.storageAccount(storageAccountId)))) {
-      missing.push({ code: 'US3065', message: `the storage account ${storageAccountId} is not there` });
+      missing.push({ code: 'US3069', message: `the storage account ${storageAccountId} is not there` });
     }
     if (networkId !== undefined && !(await isThere(networkId, () => app.cloudInventory.network(networkId)))) {
-      missing.push({ code: 'US3066', message: `the virtual network ${networkId} is not there` });
+      missing.push({ code: 'US3079', message: `the virtual network ${networkId} is not there` });
     }
     return missing;
   };

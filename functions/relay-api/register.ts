@@ -40,6 +40,7 @@ function checkPublicKey(publicKey: string): void {
 export async function registerRelay(app: App, request: Request): Promise<z.output<typeof registerResponse>> {
   checkPublicKey(request.publicKey);
   const claim = await claimKey(app, request);
+  if ((await read(app.table, rows.vault(claim.vaultId))) === undefined) throw vaultGone(claim.vaultId);
   const fabricName = fabricNameOf(request.inventory.vmmServerId);
   if (!claim.completed) {
     const now = (await app.clock.now()).toString();
@@ -56,6 +57,15 @@ export async function registerRelay(app: App, request: Request): Promise<z.outpu
   }
   return { relayId: claim.relayId, vaultId: claim.vaultId, fabricName };
 }
+
+const vaultGone = (vaultId: VaultId): ApiError =>
+  new ApiError({
+    code: 'US1103',
+    httpStatus: 401,
+    message: `the vault ${vaultId} that the registration key is of is not there any more`,
+    possibleCauses: 'The vault was deleted after the key was made.',
+    recommendedAction: 'Make a registration key of a vault that is there, and register with it.',
+  });
 
 interface Claim {
   vaultId: VaultId;
@@ -163,7 +173,7 @@ async function writeFabric(
 }
 
 /** A VMM server speaks through one relay: the one before must not go on with a key that is still good. */
-async function forgetRelay(app: App, relayId: RelayId): Promise<void> {
+export async function forgetRelay(app: App, relayId: RelayId): Promise<void> {
   const relay = await read(app.table, rows.relay(relayId));
   if (relay !== undefined) await app.table.transact(relay.ref.partition, [remove(relay)]);
 }

@@ -10,7 +10,7 @@ import { decideAndCommit, list, read, replace, type Stored } from '../../core/re
 import { rows, type Fabric, type RegisteredRelay } from '../../core/records/rows.js';
 import type { App, AppInvocation } from '../app.js';
 import { ApiError } from '../http/api-error.js';
-import { fabricNameOf } from './register.js';
+import { fabricNameOf, forgetRelay } from './register.js';
 
 /** Reports that are written in one transaction: few, since one item that changed meanwhile spoils it. */
 const reportsOfTransaction = 20;
@@ -25,7 +25,10 @@ async function changeFabric(app: App, relay: RegisteredRelay, change: (fabric: F
   const ref = rows.fabric(relay.vaultId, relay.fabricName);
   await decideAndCommit(app.table, ref.partition, async () => {
     const fabric = await read(app.table, ref);
-    if (fabric === undefined) throw fabricGone(relay);
+    if (fabric === undefined) {
+      await forgetRelay(app, relay.relayId);
+      throw fabricGone(relay);
+    }
     if (fabric.value.relayId !== relay.relayId) return { operations: [], result: undefined };
     return { operations: [replace(fabric, change(fabric.value))], result: undefined };
   });

@@ -71,9 +71,10 @@ export class Failback {
   async prepare(protectionId: string, lockId: string, createdHere: boolean): Promise<void> {
     if (this.machine.state.replacedBy === lockId) return;
     const standing = this.machine.state.failback;
-    if (standing !== undefined && standing.lockId !== lockId) await this.abandon(protectionId);
+    // A VM that was made for a failback is the next one's to take along when it is given up.
+    const isMade = standing !== undefined && standing.lockId !== lockId && (await this.abandon(protectionId)).removeVm;
     await this.replication.mergeCheckpoint();
-    await this.machine.lock.run(() => this.begin(protectionId, lockId, createdHere));
+    await this.machine.lock.run(() => this.begin(protectionId, lockId, createdHere || isMade));
     await this.writing.run(() => this.makeImages(lockId));
   }
 
@@ -289,6 +290,11 @@ export class Failback {
       await this.dropImages();
       return { removeVm: failback.createdHere === true };
     });
+  }
+
+  /** With the relationship, whose lock goes too: images that nobody abandoned. A swap that was decided is carried to its end first. */
+  async drop(protectionId: string): Promise<void> {
+    if (this.machine.state.failback?.protectionId === protectionId) await this.abandon(protectionId);
   }
 
   private async dropImages(): Promise<void> {

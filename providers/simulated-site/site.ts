@@ -258,6 +258,7 @@ export class Site {
       return {};
     },
     removeReplicationRelationship: async ({ vmId, protectionId }) => {
+      await this.byId(vmId).failback.drop(protectionId);
       await this.byId(vmId).replication.removeRelationship(protectionId);
       return {};
     },

@@ -28,9 +28,9 @@ export function inconsistencyOf(
   const found: MissingInAzure[] = [...missingInAzure];
   if (item.failover === undefined) {
     if (vm === undefined) {
-      found.push({ code: 'US3063', message: 'the virtual machine is not in the site’s inventory' });
+      found.push({ code: 'US3067', message: 'the virtual machine is not in the site’s inventory' });
     } else if (vm.cloudId !== item.containerName) {
-      found.push({ code: 'US3064', message: `the virtual machine is in cloud ${cloudOf(vm.cloudId)} now` });
+      found.push({ code: 'US3068', message: `the virtual machine is in cloud ${cloudOf(vm.cloudId)} now` });
     }
     for (const { code, message } of diskReasons(item, { vm })) found.push({ code, message });
   }

@@ -13,7 +13,10 @@ import { secondsSince } from './seconds-since.js';
  */
 export function replicationHealth(item: ProtectedItem, context: HealthContext, now: Temporal.Instant): Health {
   const { phase } = item.replication;
-  if (phase === 'none' || phase === 'stopped' || phase === 'failback') return { level: 'None', reasons: [] };
+  if (phase === 'none' || phase === 'stopped' || phase === 'failback') {
+    const reasons = sourceRunsReason(item);
+    return { level: reasons.length === 0 ? 'None' : 'Critical', reasons };
+  }
   const found = [
     ...hindranceReasons(item, context, now),
     ...diskReasons(item, context),
@@ -23,6 +26,24 @@ export function replicationHealth(item: ProtectedItem, context: HealthContext, n
   // The app and the relay may say the same of one thing; the graver one comes first in this list.
   const reasons = found.filter(({ code }, index) => found.findIndex((other) => other.code === code) === index);
   return { level: worstOf(reasons), reasons };
+}
+
+/** After a failover the relay tells one thing of the source that an operator must know: two copies serve at the same time. */
+const sourceRunsCode = 'US5123';
+
+function sourceRunsReason({ failover, replication: { relayError } }: ProtectedItem): HealthReason[] {
+  if (failover === undefined || relayError?.code !== sourceRunsCode) return [];
+  return [
+    {
+      level: 'Critical',
+      code: sourceRunsCode,
+      summary: 'The source runs beside its failover',
+      message: relayError.message,
+      possibleCauses: 'The site came back after a failover, and its host started the virtual machine by itself.',
+      recommendedAction: relayError.recommendedAction,
+      at: relayError.at,
+    },
+  ];
 }
 
 /** A test VM is never cleaned up by time alone (docs/architecture.md): but one that is forgotten costs money. */

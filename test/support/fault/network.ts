@@ -95,7 +95,8 @@ export class NetworkOfRelay {
   async #assignments(url: URL): Promise<ApiResponse> {
     const { time } = this.world;
     const known = url.searchParams.get('version');
-    const endMs = time.now() + (known === null ? 0 : hangMs);
+    const hangs = known !== null && url.searchParams.get('waitSeconds') !== '0';
+    const endMs = time.now() + (hangs ? hangMs : 0);
     const at = new URL(url);
     at.searchParams.set('waitSeconds', '0');
     for (;;) {

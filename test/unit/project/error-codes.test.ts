@@ -36,3 +36,13 @@ test('docs/errors.md describes no code that the sources do not have', () => {
     [],
   );
 });
+
+test('docs/errors.md has one paragraph a code', () => {
+  const all = [...readFileSync('docs/errors.md', 'utf8').matchAll(/^(?:- )?\*\*(US\d{4})\*\*/gm)].map(
+    (match) => match[1],
+  );
+  assert.deepEqual(
+    all.filter((entry, index) => all.indexOf(entry) !== index),
+    [],
+  );
+});
