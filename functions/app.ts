@@ -2,6 +2,7 @@ import type { Temporal } from 'temporal-polyfill';
 import type { Clock } from '../core/ports/clock.js';
 import type { CloudCompute } from '../core/ports/cloud-compute.js';
 import type { CloudInventory } from '../core/ports/cloud-inventory.js';
+import type { Mailer } from '../core/ports/mailer.js';
 import type { ReplicaStore } from '../core/ports/replica-store.js';
 import type { StateTable } from '../core/ports/state-table.js';
 import type { TransferStore } from '../core/ports/transfer-store.js';
@@ -23,6 +24,8 @@ export interface App {
   replicas: ReplicaStore;
   compute: CloudCompute;
   webhooks: Webhooks;
+  /** Absent where no mail server is set. */
+  mailer?: Mailer;
   /** Hears of what this process writes through `table`. */
   assignmentChanges: AssignmentChanges;
   authenticator: Authenticator;

@@ -9,6 +9,7 @@ import { openBusinessClock } from '../providers/business-clock/business-clock.js
 import { openEntraTokens } from '../providers/entra/token-verifier.js';
 import { openLocalAzure } from '../providers/local-azure/local-azure.js';
 import { openLocalCompute } from '../providers/local-compute/local-compute.js';
+import { openMailer } from '../providers/smtp/mailer.js';
 import { startTelemetry } from '../providers/telemetry/application-insights.js';
 import { openWebhooks } from '../providers/webhooks/webhooks.js';
 import { Temporal } from 'temporal-polyfill';
@@ -73,6 +74,7 @@ export async function compose(settings: Settings): Promise<{ app: App; activitie
       replicas,
       compute,
       webhooks,
+      ...(settings.smtp === undefined ? {} : { mailer: openMailer(settings.smtp) }),
       assignmentChanges,
       authenticator: authenticatorOf(settings),
       ...(settings.authentication === 'loopback' ? {} : { rateLimiter: new RateLimiter(rates) }),

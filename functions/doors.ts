@@ -6,6 +6,7 @@ import { Router } from './arm/router.js';
 import type { App, AppInvocation } from './app.js';
 import type { ApiRequest, ApiResponse } from './http/exchange.js';
 import { RelayRouter } from './relay-api/relay-router.js';
+import { sendAlerts } from './timers/alerting.js';
 import { checkConfiguration } from './timers/check-configuration.js';
 import { housekeeping } from './timers/housekeeping.js';
 import { scheduleResyncs } from './timers/schedule-resyncs.js';
@@ -81,6 +82,7 @@ export function registerDoors(app: App): void {
   timer('sweep', '0 * * * * *', sweep);
   timer('watch', '20 * * * * *', watch);
   timer('scheduleResyncs', '40 * * * * *', scheduleResyncs);
+  timer('sendAlerts', '55 * * * * *', sendAlerts);
   timer('housekeeping', '10 7 * * * *', housekeeping);
   timer('checkConfiguration', '50 30 */12 * * *', checkConfiguration);
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { UnderstudyError } from '../core/domain/errors.js';
+import type { SmtpServer } from '../providers/smtp/mailer.js';
 import type { EntraDirectory } from '../providers/entra/token-verifier.js';
 
 const settingsSchema = z.object({
@@ -15,6 +16,8 @@ const settingsSchema = z.object({
   /** Present on every instance in Azure. */
   WEBSITE_INSTANCE_ID: z.string().optional(),
   APPLICATIONINSIGHTS_CONNECTION_STRING: z.string().min(1).optional(),
+  UNDERSTUDY_SMTP_URL: z.url({ protocol: /^smtps?$/ }).optional(),
+  UNDERSTUDY_MAIL_FROM: z.email().optional(),
   UNDERSTUDY_ENTRA_TENANT: z
     .guid()
     .transform((text) => text.toLowerCase())
@@ -37,6 +40,8 @@ export interface Settings {
   telemetryConnectionString?: string;
   /** Whose bearer tokens are taken; absent with `entra`: nobody's. */
   entra?: EntraDirectory;
+  /** Where alerts are handed to; absent: none are mailed. */
+  smtp?: SmtpServer;
 }
 
 function refuse(message: string, possibleCauses: string, recommendedAction: string): never {
@@ -84,6 +89,14 @@ export function readSettings(environment: Readonly<Record<string, string | undef
       'Name the directory by https: its keys decide who may call.',
     );
   }
+  const { UNDERSTUDY_SMTP_URL: smtpUrl, UNDERSTUDY_MAIL_FROM: mailFrom } = settings;
+  if ((smtpUrl === undefined) !== (mailFrom === undefined)) {
+    return refuse(
+      'of UNDERSTUDY_SMTP_URL and UNDERSTUDY_MAIL_FROM one is missing',
+      'One of the two was forgotten.',
+      'Set both: the mail server, and the address that alerts come from.',
+    );
+  }
   if ((tenantId === undefined) !== (audience === undefined)) {
     return refuse(
       'of UNDERSTUDY_ENTRA_TENANT and UNDERSTUDY_ENTRA_AUDIENCE one is missing',
@@ -95,6 +108,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     ...(tenantId !== undefined && audience !== undefined
       ? { entra: { tenantId, audiences: audience.split(',').map((text) => text.trim()), authority } }
       : {}),
+    ...(smtpUrl !== undefined && mailFrom !== undefined ? { smtp: { url: smtpUrl, from: mailFrom } } : {}),
     storageConnectionString: settings.AzureWebJobsStorage,
     authentication: settings.UNDERSTUDY_AUTH === 'none' ? 'loopback' : 'entra',
     azureInventoryPath: settings.UNDERSTUDY_AZURE_INVENTORY,

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Temporal } from 'temporal-polyfill';
 import { asItemId, type ItemId, type JobName, type RelayId, type VaultId } from '../domain/ids.js';
 import type { Job } from '../domain/jobs/job.js';
+import type { AlertState } from '../domain/alerts/alerts.js';
 import type { AlertSettings } from '../domain/alerts/alert-settings.js';
 import type { NetworkMapping } from '../domain/failover/target-network.js';
 import type { ReplicationEvent } from '../domain/health/health-events.js';
@@ -359,6 +360,10 @@ export const rows = {
   alertSettings: (vaultId: VaultId): RowRef<AlertSettings> => ({
     partition: vaultPartition(vaultId),
     rowKey: 'alert-settings',
+  }),
+  alertState: (vaultId: VaultId): RowRef<AlertState> => ({
+    partition: vaultPartition(vaultId),
+    rowKey: 'alert-state',
   }),
   vaultSettings: (vaultId: VaultId): RowRef<VaultSettings> => ({
     partition: vaultPartition(vaultId),

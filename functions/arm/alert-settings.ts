@@ -1,8 +1,10 @@
 import type { Alert, ConfigureAlertRequestProperties } from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
 import { noAlerts, type AlertSettings } from '../../core/domain/alerts/alert-settings.js';
+import type { VaultId } from '../../core/domain/ids.js';
+import type { StateTable } from '../../core/ports/state-table.js';
 import { decideAndCommit, read, upsert } from '../../core/records/access.js';
-import { rows, vaultPartition } from '../../core/records/rows.js';
+import { rows } from '../../core/records/rows.js';
 import {
   collection,
   notFound,
@@ -26,8 +28,8 @@ const alertBody = z.object({
   } satisfies ShapeOf<ConfigureAlertRequestProperties>),
 });
 
-export const alertSettingsOf = async (call: Pick<VaultCall, 'app' | 'vaultId'>): Promise<AlertSettings> =>
-  (await read(call.app.table, rows.alertSettings(call.vaultId)))?.value ?? noAlerts;
+export const alertSettingsOf = async (table: StateTable, vaultId: VaultId): Promise<AlertSettings> =>
+  (await read(table, rows.alertSettings(vaultId)))?.value ?? noAlerts;
 
 const toWire = (call: VaultCall, settings: AlertSettings): Wire<Alert> => ({
   id: call.armId(`/replicationAlertSettings/${settingName}`),
@@ -48,10 +50,14 @@ function requireName(call: VaultCall): void {
 }
 
 /** Changes some of the settings; the rest stays. */
-export async function changeAlertSettings(call: VaultCall, change: Partial<AlertSettings>): Promise<AlertSettings> {
-  const ref = rows.alertSettings(call.vaultId);
-  return decideAndCommit(call.app.table, vaultPartition(call.vaultId), async () => {
-    const settings = { ...(await alertSettingsOf(call)), ...change };
+export async function changeAlertSettings(
+  table: StateTable,
+  vaultId: VaultId,
+  change: Partial<AlertSettings>,
+): Promise<AlertSettings> {
+  const ref = rows.alertSettings(vaultId);
+  return decideAndCommit(table, ref.partition, async () => {
+    const settings = { ...(await alertSettingsOf(table, vaultId)), ...change };
     return { operations: [upsert(ref, settings)], result: settings };
   });
 }
@@ -63,7 +69,7 @@ export const alertSettingOperations = [
     'GET',
     '~/replicationAlertSettings',
     { summary: 'The alert settings of the vault', response: 'AlertCollection' },
-    async (call) => collection([toWire(call, await alertSettingsOf(call))]),
+    async (call) => collection([toWire(call, await alertSettingsOf(call.app.table, call.vaultId))]),
   ),
   vaultOperation(
     'replicationAlertSettings.get',
@@ -72,7 +78,7 @@ export const alertSettingOperations = [
     { summary: 'The alert settings', response: 'Alert' },
     async (call) => {
       requireName(call);
-      return ok(toWire(call, await alertSettingsOf(call)));
+      return ok(toWire(call, await alertSettingsOf(call.app.table, call.vaultId)));
     },
   ),
   vaultOperationWithBody(
@@ -87,7 +93,7 @@ export const alertSettingOperations = [
     },
     async (call, { properties }) => {
       requireName(call);
-      const settings = await changeAlertSettings(call, {
+      const settings = await changeAlertSettings(call.app.table, call.vaultId, {
         emailAddresses: properties.customEmailAddresses ?? [],
         sendToOwners: properties.sendToOwners ?? noAlerts.sendToOwners,
         locale: properties.locale ?? noAlerts.locale,

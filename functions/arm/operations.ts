@@ -1,3 +1,4 @@
+import { alertWebhookOperations } from '../understudy-api/alert-webhooks.js';
 import { pointExportOperations } from '../understudy-api/point-exports.js';
 import { pauseResumeOperations } from '../understudy-api/pause-resume.js';
 import { publicAddressOperations } from '../understudy-api/public-address.js';
@@ -59,6 +60,7 @@ const listed: readonly Operation[] = [
   ...pauseResumeOperations,
   ...publicAddressOperations,
   ...replicationSettingsOperations,
+  ...alertWebhookOperations,
   ...replicationStatisticsOperations,
 ];
 

@@ -42,14 +42,16 @@ export function asUnderstudyError(
   return unexpected(activityId);
 }
 
+const retryAfterSeconds = 10;
+
 function headersOf({ httpStatus, details }: UnderstudyError): { headers?: Record<string, string> } {
   switch (httpStatus) {
     case 401:
       return { headers: { 'WWW-Authenticate': 'Bearer' } };
     case 429:
-      return { headers: { 'Retry-After': String(details.retryAfterSeconds ?? 10) } };
+      return { headers: { 'Retry-After': String(Number(details.retryAfterSeconds ?? retryAfterSeconds)) } };
     case 503:
-      return { headers: { 'Retry-After': '10' } };
+      return { headers: { 'Retry-After': String(retryAfterSeconds) } };
     default:
       return {};
   }

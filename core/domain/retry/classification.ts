@@ -159,6 +159,7 @@ export const classificationByCode: Readonly<Record<string, Classification>> = {
   US6065: recoverable('unforeseen', 'app'),
   US6066: unrecoverable('configuration', 'app'),
   US6067: unrecoverable('configuration', 'app'),
+  US6080: recoverable('network', 'app'),
 };
 
 /** What nobody foresaw may pass, and is tried again. */

@@ -1,0 +1,208 @@
+import assert from 'node:assert/strict';
+import type { AddressInfo } from 'node:net';
+import { test } from 'node:test';
+import { SMTPServer } from 'smtp-server';
+import { eventNameOf, rows, vaultPartition } from '../../core/records/rows.js';
+import { insert, list, replace } from '../../core/records/access.js';
+import { asJobName, asVaultId } from '../../core/domain/ids.js';
+import type { Job } from '../../core/domain/jobs/job.js';
+import { sendAlerts } from '../../functions/timers/alerting.js';
+import { openMailer } from '../../providers/smtp/mailer.js';
+import { Harness, vaultPath } from '../support/api/harness.js';
+
+const vaultId = asVaultId(vaultPath);
+
+interface Letter {
+  from: string;
+  to: string[];
+  text: string;
+}
+
+/** A real mail server on loopback, which asks for a password. `refuses`: how many letters it turns away first. */
+async function withMailServer(
+  refuses: number,
+  scene: (letters: Letter[], url: string) => Promise<void>,
+): Promise<void> {
+  const letters: Letter[] = [];
+  let left = refuses;
+  const server = new SMTPServer({
+    authOptional: false,
+    disabledCommands: ['STARTTLS'],
+    allowInsecureAuth: true,
+    onAuth: ({ username, password }, _session, answer) => {
+      if (username === 'understudy' && password === 'secret') answer(null, { user: username });
+      else answer(new Error('wrong password'));
+    },
+    onData: (stream, session, answer) => {
+      let text = '';
+      stream.on('data', (piece: Buffer) => (text += piece.toString('utf8')));
+      stream.on('end', () => {
+        if (left-- > 0) return answer(Object.assign(new Error('mailbox is full'), { responseCode: 452 }));
+        const { mailFrom, rcptTo } = session.envelope;
+        letters.push({
+          from: mailFrom === false ? '' : mailFrom.address,
+          to: rcptTo.map(({ address }) => address),
+          // Soft line breaks of quoted-printable.
+          text: text.replaceAll('=\r\n', ''),
+        });
+        answer();
+      });
+    },
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
+    await scene(letters, `smtp://understudy:secret@127.0.0.1:${(server.server.address() as AddressInfo).port}`);
+  } finally {
+    await new Promise<void>((resolve) => server.close(resolve));
+  }
+}
+
+async function watched(url: string): Promise<Harness> {
+  const harness = new Harness();
+  await harness.registeredRelay();
+  Object.assign(harness.app, { mailer: openMailer({ url, from: 'understudy@example.net' }) });
+  const properties = { customEmailAddresses: ['ops@example.net', 'boss@example.net'], sendToOwners: 'DoNotSend' };
+  const put = await harness.arm('PUT', `${vaultPath}/replicationAlertSettings/defaultAlertSetting`, { properties });
+  assert.equal(put.status, 200);
+  // From when on.
+  await sendAlerts(harness.app);
+  return harness;
+}
+
+async function happens(harness: Harness, code: string): Promise<void> {
+  harness.now = harness.now.add({ seconds: 1 });
+  const eventName = eventNameOf(harness.now, code);
+  const event = {
+    ...({ eventName, kind: 'raised', severity: 'Critical', code, itemId: 'i', vmName: 'sql-01' } as const),
+    ...{ fabricName: 'f', containerName: 'c', description: '', possibleCauses: '' },
+    message: 'the RPO of sql-01 is 2 hours',
+    recommendedAction: 'See the line.',
+    at: harness.now.toString(),
+  };
+  await harness.table.transact(vaultPartition(vaultId), [insert(rows.event(vaultId, eventName), event)]);
+}
+
+/** The relay is heard of, and the timer comes round. */
+const minuteLater = async (harness: Harness, minutes = 1): Promise<void> => {
+  harness.now = harness.now.add({ minutes });
+  for (const stored of await list(harness.table, rows.fabrics(vaultId))) {
+    const fabric = { ...stored.value, lastHeartbeatAt: harness.now.toString() };
+    await harness.table.transact(stored.ref.partition, [replace(stored, fabric)]);
+  }
+  await sendAlerts(harness.app);
+};
+
+test('what became critical, failed or fell silent is mailed once, to all', async () => {
+  await withMailServer(0, async (letters, url) => {
+    const harness = await watched(url);
+    await happens(harness, 'US3058');
+    const failed: Job = {
+      jobName: asJobName('0190a000-0000-7000-8000-000000000001'),
+      scenarioName: 'PlannedFailover',
+      friendlyName: 'Planned failover',
+      state: 'Failed',
+      tasks: [],
+      errors: [
+        {
+          code: 'US4015',
+          message: 'the relay is silent',
+          possibleCauses: '',
+          recommendedAction: 'Bring it back.',
+          at: harness.now.toString(),
+        },
+      ],
+      createdAt: harness.now.toString(),
+      endedAt: harness.now.add({ seconds: 1 }).toString(),
+      targetResourceId: '',
+      targetObjectName: 'web-01',
+      intent: { orchestrator: 'plannedFailover', input: {} },
+    };
+    const part = { ...failed, jobName: asJobName('0190a000-0000-7000-8000-000000000002'), planJobName: failed.jobName };
+    await harness.table.transact(vaultPartition(vaultId), [
+      insert(rows.job(vaultId, failed.jobName), failed),
+      insert(rows.job(vaultId, part.jobName), part),
+    ]);
+    await minuteLater(harness);
+    await minuteLater(harness);
+    assert.equal(letters.length, 1);
+    const [letter] = letters;
+    assert.deepEqual([letter?.from, letter?.to], ['understudy@example.net', ['ops@example.net', 'boss@example.net']]);
+    assert.match(letter?.text ?? '', /Subject: Understudy, vault local: sql-01, web-01/);
+    for (const found of [
+      /RPO of sql-01 is 2 hours/,
+      /Planned failover failed: the relay is silent/,
+      /What to do: Bring it back\./,
+    ]) {
+      assert.match(letter?.text ?? '', found);
+    }
+    harness.now = harness.now.add({ minutes: 10 });
+    for (let look = 0; look < 2; look++) await sendAlerts(harness.app);
+    assert.equal(letters.length, 2);
+    assert.match(letters[1]?.text ?? '', /the relay of vmm-01 was last heard of/);
+    await minuteLater(harness);
+    harness.now = harness.now.add({ minutes: 10 });
+    await sendAlerts(harness.app);
+    assert.equal(letters.length, 3, 'a second silence is told again');
+  });
+});
+
+test('a mail server that refuses is tried again by the schedule; nothing is lost, and its password is in no log', async () => {
+  await withMailServer(2, async (letters, url) => {
+    const harness = await watched(url);
+    await happens(harness, 'US3058');
+    await minuteLater(harness);
+    assert.deepEqual([letters.length, harness.logged.length], [0, 1]);
+    await minuteLater(harness);
+    await minuteLater(harness);
+    assert.equal(letters.length, 0, 'two minutes after the second attempt comes the third');
+    await minuteLater(harness);
+    assert.equal(letters.length, 1);
+    await minuteLater(harness, 60);
+    assert.equal(letters.length, 1);
+    assert.ok(!JSON.stringify(harness.logged).includes('secret'));
+  });
+});
+
+test('a mailer says what the server said, and no password', async () => {
+  await withMailServer(0, async (_letters, url) => {
+    const wrong = openMailer({ url: url.replace('secret', 'guess'), from: 'understudy@example.net' });
+    await assert.rejects(wrong.send({ to: ['ops@example.net'], subject: 's', text: 't' }), (error) => {
+      assert(error instanceof Error && 'code' in error);
+      assert.equal(error.code, 'US6080');
+      assert.ok(!String(error).includes('guess'));
+      return true;
+    });
+  });
+});
+
+test('alerts are posted to webhooks, each by itself', async () => {
+  const harness = new Harness();
+  await harness.registeredRelay();
+  const posted: { url: string; body: unknown; key: string }[] = [];
+  let status = 500;
+  Object.assign(harness.app, {
+    webhooks: {
+      ...harness.app.webhooks,
+      post: async (url: string, body: unknown, { idempotencyKey: key }: { idempotencyKey: string }) => {
+        posted.push({ url, body, key });
+        return { status: url.includes('/good') ? 200 : status };
+      },
+    },
+  });
+  const path = `/understudy/v1/alertWebhooks?vaultId=${encodeURIComponent(vaultPath)}`;
+  const urls = ['https://example.net/good?token=one', 'https://example.net/late?token=two'];
+  const put = await harness.arm('PUT', path, { urls });
+  assert.deepEqual(put.body, { urls: ['https://example.net/good', 'https://example.net/late'] });
+  assert.equal((await harness.arm('PUT', path, { urls: ['https://u:p@example.net/'] })).status, 400);
+  await sendAlerts(harness.app);
+  await happens(harness, 'US3058');
+  await minuteLater(harness);
+  status = 200;
+  await minuteLater(harness);
+  assert.deepEqual(
+    posted.map(({ url }) => url),
+    [...urls, urls[1]],
+  );
+  assert.equal(new Set(posted.map(({ key }) => key)).size, 1);
+  assert.match(JSON.stringify(posted[0]?.body), /"code":"US3058","about":"sql-01"/);
+});
