@@ -4,6 +4,7 @@ import { secondsSince } from '../core/domain/health/seconds-since.js';
 import { mayWork, undoing } from '../core/domain/protected-item/active-job.js';
 import type { Failback, FailbackRound, ProtectedItem } from '../core/domain/protected-item/protected-item.js';
 import type { JobName } from '../core/domain/ids.js';
+import { vmIn } from '../core/domain/site/inventory.js';
 import { exportBlob } from '../core/domain/replication/blob-names.js';
 import { suspendAtTask } from '../core/domain/jobs/transitions.js';
 import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
@@ -67,7 +68,7 @@ export const makeCheckFailback =
     if (!(await hasContact({ table, clock }, input.vaultId, item))) failures.push(noContact(item));
     const inventory = (await read(table, rows.fabric(input.vaultId, item.fabricName)))?.value.inventory;
     // Whether the VM runs there the host itself knows best: what it last told may be half a minute old.
-    const atSite = inventory?.vms.find(({ vmId }) => vmId === item.vmId);
+    const atSite = vmIn(inventory, item.vmId);
     const { createOnHostId } = input;
     if (atSite === undefined && (createOnHostId === undefined || item.failover?.source === undefined)) {
       failures.push(siteHasNoVm(item.vmName));

@@ -1,6 +1,6 @@
 import { evaluatePrerequisites, type PrerequisiteFacts } from '../core/domain/prerequisites/prerequisites.js';
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
-import type { SiteVm } from '../core/domain/site/inventory.js';
+import { vmIn, type SiteVm } from '../core/domain/site/inventory.js';
 import type { VaultId } from '../core/domain/ids.js';
 import type { CloudInventory } from '../core/ports/cloud-inventory.js';
 import type { StateTable } from '../core/ports/state-table.js';
@@ -18,7 +18,7 @@ export async function readSourceVm(
   item: ProtectedItem,
 ): Promise<SiteVm | undefined> {
   const fabric = await read(table, rows.fabric(vaultId, item.fabricName));
-  return fabric?.value.inventory.vms.find(({ vmId }) => vmId === item.vmId);
+  return vmIn(fabric?.value.inventory, item.vmId);
 }
 
 /** Undefined where the account or network is not there; other errors pass. */

@@ -1,6 +1,7 @@
 import { targetNetworkId } from '../core/domain/failover/target-network.js';
 import type { VaultId } from '../core/domain/ids.js';
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
+import { vmIn } from '../core/domain/site/inventory.js';
 import type { StateTable } from '../core/ports/state-table.js';
 import { read } from '../core/records/access.js';
 import { rows } from '../core/records/rows.js';
@@ -12,6 +13,6 @@ export async function readTargetNetworkId(
   item: ProtectedItem,
 ): Promise<string | undefined> {
   const fabric = (await read(table, rows.fabric(vaultId, item.fabricName)))?.value;
-  const vm = fabric?.inventory.vms.find(({ vmId }) => vmId === item.vmId);
+  const vm = vmIn(fabric?.inventory, item.vmId);
   return targetNetworkId(item, vm, fabric?.networkMappings ?? []);
 }

@@ -1,5 +1,6 @@
 import { Argument, Command, InvalidArgumentError } from 'commander';
 import { z } from 'zod';
+import { benchApi } from './api.js';
 import { benchChurn } from './churn.js';
 import { benchDataplane } from './dataplane.js';
 import { benchDurableEngine } from './durable-engine.js';
@@ -25,6 +26,7 @@ const benches = {
     run: benchFailover,
     title: 'a failover’s copies by the data, not the disk’s size; a plan by its slowest chain',
   },
+  api: { run: benchApi, title: 'a vault of 1,000 items: requests a second of the ten commonest operations' },
   churn: { run: benchChurn, title: 'one VM: scattered writes a second that it can hold with RPO under a minute' },
 } satisfies Record<string, Bench>;
 type BenchName = keyof typeof benches;

@@ -9,6 +9,8 @@ import { UnderstudyError } from '../domain/errors.js';
  */
 export interface StateTable {
   get(partition: string, rowKey: string): Promise<StateRow | undefined>;
+  /** Those of up to 14 rows of one partition that are there, in one call, in no promised order. */
+  getMany(partition: string, rowKeys: readonly string[]): Promise<StateRow[]>;
   /** Rows whose key starts with `prefix`, ascending. A page never holds more than `limit` rows (default and maximum 1000). */
   query(partition: string, range: RowRange): Promise<{ rows: StateRow[]; next: string | undefined }>;
   /** 1 … 100 operations on distinct rows of one partition. Rejects with `StateConflictError` when a condition fails; then nothing was written. Resolves with the new ETags in the order of the operations (undefined for a delete). */
@@ -45,6 +47,8 @@ export const rowTextMaxBytes = 900_000;
 export const transactionTextMaxBytes = 3_000_000;
 /** Azure: an entity group transaction has at most 100 operations. */
 export const transactionOperationsMax = 100;
+/** Azure: a filter takes 15 comparisons (Querying tables and entities). */
+export const getManyRowsMax = 14;
 /** Azure: a page of a query holds at most 1000 rows. */
 export const queryRowsMax = 1000;
 

@@ -14,6 +14,23 @@ export async function read<T>(table: StateTable, ref: RowRef<T>): Promise<Stored
   return row && { ref, value: decoded(ref.codec, row.value), etag: row.etag };
 }
 
+/** Several rows of one partition in one call, each in the place of its ref. */
+export async function readMany<Refs extends readonly RowRef<unknown>[]>(
+  table: StateTable,
+  partition: string,
+  refs: Refs,
+): Promise<{ [Index in keyof Refs]: ValueOf<Refs[Index]> | undefined }> {
+  const found = await table.getMany(
+    partition,
+    refs.map(({ rowKey }) => rowKey),
+  );
+  return refs.map(({ rowKey, codec }) => {
+    const row = found.find((each) => each.rowKey === rowKey);
+    return row && decoded(codec, row.value);
+  }) as { [Index in keyof Refs]: ValueOf<Refs[Index]> | undefined };
+}
+type ValueOf<Ref> = Ref extends RowRef<infer T> ? T : never;
+
 const decoded = <T>(codec: RowCodec<T> | undefined, stored: unknown): T =>
   codec === undefined ? (stored as T) : codec.decode(stored);
 const encoded = <T>({ codec }: RowRef<T>, value: T): unknown => (codec === undefined ? value : codec.encode(value));

@@ -10,9 +10,10 @@ import {
 } from '../domain/policy/replication-policy.js';
 import { defaultReplicationSettings, type ReplicationSettings } from '../domain/policy/replication-settings.js';
 import type { ProtectedItem } from '../domain/protected-item/protected-item.js';
+import { vmIn } from '../domain/site/inventory.js';
 import type { StateTable } from '../ports/state-table.js';
-import { list, read } from './access.js';
-import { rows, type Fabric, type StoredPolicy } from './rows.js';
+import { list, read, readMany } from './access.js';
+import { rows, vaultPartition, type Fabric, type StoredPolicy } from './rows.js';
 
 /** The rows that say how an item is to be replicated and by whom; a policy or fabric may be gone. */
 export interface ItemSurroundings {
@@ -30,12 +31,12 @@ export async function surroundingsOfItem(
   vaultId: VaultId,
   { fabricName, policyName }: ProtectedItem,
 ): Promise<ItemSurroundings> {
-  const [fabric, policy, settings] = await Promise.all([
-    read(table, rows.fabric(vaultId, fabricName)),
-    read(table, rows.policy(vaultId, policyName)),
-    settingsOf(table, vaultId),
-  ]);
-  return { fabric: fabric?.value, policy: policy?.value, settings };
+  const [fabric, policy, settings] = await readMany(table, vaultPartition(vaultId), [
+    rows.fabric(vaultId, fabricName),
+    rows.policy(vaultId, policyName),
+    rows.settings(vaultId),
+  ] as const);
+  return { fabric, policy, settings: settings ?? defaultReplicationSettings };
 }
 
 /** The same for all items of a vault, with every row read once. */
@@ -74,7 +75,7 @@ export function healthOf(item: ProtectedItem, surroundings: ItemSurroundings, no
   const context: HealthContext = {
     policy: timingOf(surroundings),
     rpoThresholdSeconds: settings.rpoThresholdSeconds,
-    vm: fabric?.inventory.vms.find(({ vmId }) => vmId === item.vmId),
+    vm: vmIn(fabric?.inventory, item.vmId),
     relayHeardAt: fabric?.lastHeartbeatAt,
   };
   return replicationHealth(item, context, now);

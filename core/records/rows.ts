@@ -119,9 +119,22 @@ const packedFabric: RowCodec<Fabric> = {
       inventory: string;
       networkMappings?: NetworkMapping[];
     };
-    return { networkMappings: [], ...fabric, inventory: unpackJson(fabric.inventory) as SiteInventory };
+    return { networkMappings: [], ...fabric, inventory: unpackInventory(fabric.inventory) };
   },
 };
+
+/** The last ones that were read: a request for an item reads its site's, which changes seldom. Nobody changes what he reads. */
+const unpacked = new Map<string, SiteInventory>();
+const unpackedMax = 4;
+
+function unpackInventory(packed: string): SiteInventory {
+  const inventory = unpacked.get(packed) ?? (unpackJson(packed) as SiteInventory);
+  unpacked.delete(packed);
+  unpacked.set(packed, inventory);
+  const [oldest] = unpacked.keys();
+  if (unpacked.size > unpackedMax && oldest !== undefined) unpacked.delete(oldest);
+  return inventory;
+}
 
 /** Items that were stored before a property was there have its first value. Statistics lie packed: the row is written often. */
 const itemRow: RowCodec<ProtectedItem> = {

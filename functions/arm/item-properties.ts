@@ -10,7 +10,7 @@ import { jobKinds } from '../../core/domain/jobs/job.js';
 import { limits } from '../../core/domain/prerequisites/limits.js';
 import type { ProtectedItem, TargetNic } from '../../core/domain/protected-item/protected-item.js';
 import { replace } from '../../core/records/access.js';
-import type { SiteVm } from '../../core/domain/site/inventory.js';
+import { vmIn, type SiteVm } from '../../core/domain/site/inventory.js';
 import { ApiError } from '../http/api-error.js';
 import type { ApiResponse } from '../http/exchange.js';
 import { refuseBusyItem } from '../jobs/refuse-operation.js';
@@ -189,7 +189,7 @@ async function checkSubnets(call: VaultCall, { networkId, nics }: ProtectedItem[
 /** Of the next failover: while one stands, or a job runs, they are what its virtual machine was made by. */
 async function updateItem(call: VaultCall, body: UpdateBody): Promise<ApiResponse> {
   const { value: item } = await itemOf(call);
-  const vm = (await fabricOf(call)).inventory.vms.find(({ vmId }) => vmId === item.vmId);
+  const vm = vmIn((await fabricOf(call)).inventory, item.vmId);
   await checkSubnets(call, targetFrom(item, body, vm));
   return changeRows(call, {
     kind: jobKinds.updateItem,

@@ -12,6 +12,7 @@ import {
 import { itemIdOf, rows, type Fabric } from '../../core/records/rows.js';
 import { armState } from '../../core/domain/protected-item/arm-state.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
+import { vmIn } from '../../core/domain/site/inventory.js';
 import { allowedOperations } from '../../core/domain/protected-item/state-table.js';
 import { list, read, type Stored } from '../../core/records/access.js';
 import type { Temporal } from 'temporal-polyfill';
@@ -58,7 +59,7 @@ function initialReplicationPercent(item: ProtectedItem): string {
 }
 
 function nicsToWire(item: ProtectedItem, fabric: Fabric | undefined): Wire<VMNicDetails>[] {
-  const vm = fabric?.inventory.vms.find(({ vmId }) => vmId === item.vmId);
+  const vm = vmIn(fabric?.inventory, item.vmId);
   const networkId = targetNetworkId(item, vm, fabric?.networkMappings ?? []);
   return nicPlans(item, vm).map(({ nic, role, chosen }) => ({
     nicId: nic.nicId,
@@ -101,7 +102,7 @@ export function itemToWire(
   const { fabric } = surroundings;
   const state = armState(item);
   const health = healthOf(item, surroundings, now);
-  const vm = fabric?.inventory.vms.find(({ vmId }) => vmId === item.vmId);
+  const vm = vmIn(fabric?.inventory, item.vmId);
   const cloud = fabric?.inventory.clouds.find(({ cloudId }) => cloudId === item.containerName);
   return {
     id: protectedItemArmId(call, item),

@@ -3,6 +3,7 @@ import { targetNetworkId } from '../../core/domain/failover/target-network.js';
 import { UnderstudyError } from '../../core/domain/errors.js';
 import type { VaultId } from '../../core/domain/ids.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
+import { vmIn } from '../../core/domain/site/inventory.js';
 import { list } from '../../core/records/access.js';
 import { rows, type Fabric } from '../../core/records/rows.js';
 import type { App } from '../app.js';
@@ -18,7 +19,7 @@ export async function findInconsistencies(app: App, vaultId: VaultId, fabric: Fa
   };
   const missingOf = async (item: ProtectedItem): Promise<MissingInAzure[]> => {
     const { storageAccountId } = item.target;
-    const vm = fabric.inventory.vms.find(({ vmId }) => vmId === item.vmId);
+    const vm = vmIn(fabric.inventory, item.vmId);
     const networkId = targetNetworkId(item, vm, fabric.networkMappings);
     const missing: MissingInAzure[] = [];
     if (!(await isThere(storageAccountId, () => app.cloudInventory.storageAccount(storageAccountId)))) {

@@ -26,6 +26,7 @@ export class AssignmentChanges {
   observed(table: StateTable): StateTable {
     return {
       get: (partition, rowKey) => table.get(partition, rowKey),
+      getMany: (partition, rowKeys) => table.getMany(partition, rowKeys),
       query: (partition, range) => table.query(partition, range),
       transact: async (partition, operations) => {
         const etags = await table.transact(partition, operations);

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AzureNamedKeyCredential, odata, TableClient, type TableServiceClientOptions } from '@azure/data-tables';
 import {
+  getManyRowsMax,
   queryRowsMax,
   RowTooLargeError,
   StateConflictError,
@@ -68,6 +69,20 @@ class TableStateTable implements StateTable {
   async get(partition: string, rowKey: string): Promise<StateRow | undefined> {
     const row = await this.read(partition, rowKey);
     return row && { rowKey: row.rowKey, etag: row.etag, value: row.value };
+  }
+
+  async getMany(partition: string, rowKeys: readonly string[]): Promise<StateRow[]> {
+    assert(rowKeys.length >= 1 && rowKeys.length <= getManyRowsMax, `${rowKeys.length} rows at once`);
+    const keys = rowKeys.map((rowKey) => odata`RowKey eq ${rowKey}`).join(' or ');
+    const filter = `${odata`PartitionKey eq ${partition}`} and (${keys})`;
+    return this.repeat(`reading ${rowKeys.join(', ')} in partition`, partition, async () => {
+      const page = await this.client.listEntities({ queryOptions: { filter } }).byPage().next();
+      if (page.done === true) return [];
+      return page.value.map((entity) => {
+        const { rowKey, etag, value } = decodeRow(partition, entity);
+        return { rowKey, etag, value };
+      });
+    });
   }
 
   async query(partition: string, range: RowRange): Promise<{ rows: StateRow[]; next: string | undefined }> {

@@ -1,5 +1,5 @@
 import type { ProtectedItem } from '../protected-item/protected-item.js';
-import type { SiteInventory } from '../site/inventory.js';
+import { vmIn, type SiteInventory } from '../site/inventory.js';
 import { diskReasons } from './disk-reasons.js';
 
 /** What of one item does not fit what the site, or Azure, has now. */
@@ -23,7 +23,7 @@ export function inconsistencyOf(
   inventory: SiteInventory,
   missingInAzure: readonly MissingInAzure[],
 ): InconsistentVm | undefined {
-  const vm = inventory.vms.find(({ vmId }) => vmId === item.vmId);
+  const vm = vmIn(inventory, item.vmId);
   const cloudOf = (id: string): string => inventory.clouds.find(({ cloudId }) => cloudId === id)?.name ?? id;
   const found: MissingInAzure[] = [...missingInAzure];
   if (item.failover === undefined) {

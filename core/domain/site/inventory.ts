@@ -65,3 +65,13 @@ export const siteInventory = z.object({
   vms: z.array(siteVm),
 });
 export type SiteInventory = z.infer<typeof siteInventory>;
+
+const vmsById = new WeakMap<SiteInventory, Map<string, SiteVm>>();
+
+/** The VM of this id. Inventories do not change once they are read: thousands of lookups in one build its index once. */
+export function vmIn(inventory: SiteInventory | undefined, vmId: string): SiteVm | undefined {
+  if (inventory === undefined) return undefined;
+  const index = vmsById.get(inventory) ?? new Map(inventory.vms.map((vm) => [vm.vmId, vm]));
+  vmsById.set(inventory, index);
+  return index.get(vmId);
+}

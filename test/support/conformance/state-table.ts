@@ -45,6 +45,22 @@ export function stateTableConformance(name: string, open: () => Promise<StateTab
     assert.deepEqual(await table.query(partition, { prefix: '' }), { rows: [], next: undefined });
   });
 
+  check('several rows are read at once: those that are there', async (table, partition) => {
+    await insertRow(table, partition, 'a', 1);
+    await insertRow(table, partition, "b'!=20", { two: 2 });
+    await insertRow(table, partition, 'c', 3);
+    const found = await table.getMany(partition, ['c', "b'!=20", 'nothing']);
+    assert.deepEqual(
+      found.map(({ rowKey, value }) => [rowKey, value]).sort(),
+      [
+        ["b'!=20", { two: 2 }],
+        ['c', 3],
+      ].sort(),
+    );
+    assert.equal((await table.get(partition, 'c'))?.etag, found.find(({ rowKey }) => rowKey === 'c')?.etag);
+    assert.deepEqual(await table.getMany(`${partition}-absent`, ['a']), []);
+  });
+
   check('an insert over a row is refused and leaves it alone', async (table, partition) => {
     await insertRow(table, partition, 'a', 1);
     await assert.rejects(insertRow(table, partition, 'a', 2), StateConflictError);

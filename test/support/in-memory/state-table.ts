@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import {
+  getManyRowsMax,
   queryRowsMax,
   RowTooLargeError,
   rowTextMaxBytes,
@@ -32,6 +33,17 @@ export class InMemoryStateTable implements StateTable {
     return this.faults.around('get', () => {
       const entry = this.partitions.get(partition)?.get(rowKey);
       return entry && rowOf(rowKey, entry);
+    });
+  }
+
+  async getMany(partition: string, rowKeys: readonly string[]): Promise<StateRow[]> {
+    return this.faults.around('getMany', () => {
+      assert(rowKeys.length >= 1 && rowKeys.length <= getManyRowsMax, `${rowKeys.length} rows at once`);
+      const rows = this.partitions.get(partition);
+      return rowKeys.flatMap((rowKey) => {
+        const entry = rows?.get(rowKey);
+        return entry === undefined ? [] : [rowOf(rowKey, entry)];
+      });
     });
   }
 

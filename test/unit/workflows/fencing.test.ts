@@ -61,6 +61,7 @@ test('a slice of the old epoch that comes late writes nothing after a failover t
     const staleTable = {
       get: async (partition: string, rowKey: string) =>
         rowKey === before.ref.rowKey ? staleRow : world.table.get(partition, rowKey),
+      getMany: world.table.getMany.bind(world.table),
       query: world.table.query.bind(world.table),
       transact: world.table.transact.bind(world.table),
     };
@@ -121,6 +122,7 @@ test('a late slice of a cycle finds the fence of the next', async () => {
       ...world.table,
       get: async (partition: string, rowKey: string) =>
         rowKey === before.ref.rowKey ? staleRow : world.table.get(partition, rowKey),
+      getMany: world.table.getMany.bind(world.table),
       query: world.table.query.bind(world.table),
       transact: world.table.transact.bind(world.table),
     };
@@ -254,6 +256,7 @@ test('a pinned point is never dropped, also when it is pinned in the very moment
     let pinned = false;
     const table = {
       get: world.table.get.bind(world.table),
+      getMany: world.table.getMany.bind(world.table),
       transact: world.table.transact.bind(world.table),
       query: async (partition: string, range: { prefix: string }) => {
         const page = await stale(partition, range);
