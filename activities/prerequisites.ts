@@ -2,6 +2,7 @@ import { evaluatePrerequisites, type PrerequisiteFacts } from '../core/domain/pr
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
 import { vmIn, type SiteVm } from '../core/domain/site/inventory.js';
 import type { VaultId } from '../core/domain/ids.js';
+import { primaryNic } from '../core/domain/failover/target-network.js';
 import type { CloudInventory } from '../core/ports/cloud-inventory.js';
 import type { StateTable } from '../core/ports/state-table.js';
 import { list, read } from '../core/records/access.js';
@@ -10,6 +11,7 @@ import { rows } from '../core/records/rows.js';
 import type { Activity, ActivityDependencies } from './activity.js';
 import type { activities } from './contract.js';
 import { gone } from './failures.js';
+import { readTargetNetworkId } from './target-network.js';
 
 /** The source VM of an item as its site last reported it; absent when the site reports it no longer. */
 export async function readSourceVm(
@@ -66,7 +68,14 @@ async function gatherFacts(
       : findOrUndefined(cloudInventory.storageAccount(target.logStorageAccountId)),
     target.networkId === undefined ? undefined : findOrUndefined(cloudInventory.network(target.networkId)),
   ]);
-  const other = items.find(({ value }) => value.vmId === item.vmId && value.itemId !== item.itemId);
+  const others = items.filter(({ value }) => value.itemId !== item.itemId);
+  const other = others.find(({ value }) => value.vmId === item.vmId);
+  const namesake = others.find(
+    ({ value }) =>
+      same(value.target.vmName, target.vmName) && same(value.target.resourceGroupId, target.resourceGroupId),
+  );
+  const connected = vm && primaryNic(item, vm)?.nic.networkId;
+  const accounts = policy?.value.storageAccountIds ?? [];
   return {
     vmName: item.vmName,
     vm,
@@ -82,6 +91,9 @@ async function gatherFacts(
     storageAccount,
     logStorageAccount,
     networkFound: network !== undefined,
+    networkIsMapped: connected === undefined || (await readTargetNetworkId(table, vaultId, item)) !== undefined,
+    accountIsOfPolicy: accounts.length === 0 || accounts.some((armId) => same(armId, target.storageAccountId)),
+    targetNameTakenBy: namesake?.value.itemName,
     protectedAs: other?.value.itemName,
     disksToInclude,
   };

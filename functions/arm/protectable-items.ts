@@ -73,6 +73,9 @@ function readinessErrors(vm: SiteVm): string[] {
     storageAccount: { name: '', kind: 'standard' },
     logStorageAccount: 'absent',
     networkFound: true,
+    networkIsMapped: true,
+    accountIsOfPolicy: true,
+    targetNameTakenBy: undefined,
     protectedAs: undefined,
     disksToInclude: undefined,
   });

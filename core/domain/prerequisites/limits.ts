@@ -9,7 +9,10 @@ export const limits = {
   osDiskMaxBytesGeneration1: 2048 * gibibyte,
   osDiskMaxBytesGeneration2: 300 * gibibyte,
   dataDiskCountMax: 16,
+  /** The matrix: one or two data volumes. */
+  dataDiskCountMaxGeneration2: 2,
   dataDiskMaxBytes: 4095 * gibibyte,
+  unsupportedWindows: /\bNano\b|\bWindows (NT|2000|XP)\b|\bServer (2000|2003)\b/i,
   /** Azure's name of a VM: letters, digits and hyphens; begins and ends with a letter or digit. */
   vmNamePattern: /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i,
   /** Premium page blobs take 100 snapshots, too few for cycles of half a minute. */

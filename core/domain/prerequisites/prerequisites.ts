@@ -1,6 +1,7 @@
 import type { ReplicationPolicy } from '../policy/replication-policy.js';
 import type { SiteDisk, SiteVm } from '../site/inventory.js';
 import type { WorkflowFailure } from '../workflows/failure.js';
+import { vmSizes } from '../failover/placement.js';
 import { limits } from './limits.js';
 
 /** All that the prerequisites of protection are judged by; what could not be found is absent. */
@@ -11,7 +12,13 @@ export interface PrerequisiteFacts {
   policy: ReplicationPolicy | undefined;
   /** Is the policy mapped to the VM's cloud? */
   cloudIsMapped: boolean;
-  target: { vmName: string; osType: string; networkId?: string };
+  target: { vmName: string; osType: string; networkId?: string; vmSize?: string };
+  /** Does the policy name no accounts, or the target's among them? */
+  accountIsOfPolicy: boolean;
+  /** Is the VM's network mapped, or the VM connected to none? */
+  networkIsMapped: boolean;
+  /** Name of another protected item whose VM in Azure would have the same name in the same resource group. */
+  targetNameTakenBy: string | undefined;
   storageAccount: { name: string; kind: 'standard' | 'premium' } | undefined;
   /** `absent`: the item names none. */
   logStorageAccount: { name: string; kind: 'standard' | 'premium' } | 'absent' | undefined;
@@ -181,6 +188,53 @@ const checks: readonly Check[] = [
       when(vm.generation === 2 && vm.osType === 'Linux', `${vm.name} is a generation 2 Linux virtual machine`),
   },
   {
+    code: 'US3127',
+    limit: 'Windows Server 2008 and newer, not Nano Server',
+    possibleCauses: 'Azure does not run this version of Windows.',
+    recommendedAction: 'Upgrade the guest, or protect it by other means.',
+    violations: ({ vm }) =>
+      when(vm.osType === 'Windows' && limits.unsupportedWindows.test(vm.osName), `${vm.name} runs ${vm.osName}`),
+  },
+  {
+    code: 'US3128',
+    limit: `${limits.dataDiskCountMaxGeneration2} data disks of format VHDX on generation 2`,
+    possibleCauses: 'A virtual machine of generation 2 has disks that it cannot be run from in Azure.',
+    recommendedAction: differentDisk,
+    violations: ({ vm, disks }) => {
+      if (vm.generation !== 2) return [];
+      const count = disks.filter(({ isOsDisk }) => !isOsDisk).length;
+      return [
+        ...when(count > limits.dataDiskCountMaxGeneration2, `${vm.name} has ${count} data disks`),
+        ...each(
+          disks,
+          ({ format }) => format !== 'vhdx',
+          ({ name, format }) => `disk ${name} is a ${format.toUpperCase()}`,
+        ),
+      ];
+    },
+  },
+  {
+    code: 'US3129',
+    limit: 'as many data disks and network interfaces as the chosen size takes',
+    possibleCauses: 'The size that was chosen for the virtual machine in Azure is too small.',
+    recommendedAction: 'Choose a larger size, or none: the smallest that fits is taken then.',
+    violations: ({ vm, disks, target }) => {
+      const size = vmSizes.find(({ name }) => name.toLowerCase() === target.vmSize?.toLowerCase());
+      if (size === undefined) return [];
+      const dataDiskCount = disks.filter(({ isOsDisk }) => !isOsDisk).length;
+      return [
+        ...when(
+          dataDiskCount > size.dataDisks,
+          `${size.name} takes ${size.dataDisks} data disks, there are ${dataDiskCount}`,
+        ),
+        ...when(
+          vm.nics.length > size.nics,
+          `${size.name} takes ${size.nics} network interfaces, ${vm.name} has ${vm.nics.length}`,
+        ),
+      ];
+    },
+  },
+  {
     code: 'US3121',
     limit: 'fixed and dynamic disks',
     possibleCauses: 'The disk is a differencing disk: the virtual machine has checkpoints or was cloned.',
@@ -318,6 +372,33 @@ function environmentFailures(facts: PrerequisiteFacts): PrerequisiteFailure[] {
         'Name a standard account as log storage account.',
       );
     }
+  }
+  if (!facts.accountIsOfPolicy) {
+    add(
+      'US3126',
+      `policy ${facts.policyName} does not name the storage account for replicas among its own`,
+      'one of the policy’s storage accounts, where it names some',
+      'Another account was named when enabling protection.',
+      'Name one of the policy’s accounts, or add this one to the policy.',
+    );
+  }
+  if (facts.targetNameTakenBy !== undefined) {
+    add(
+      'US3131',
+      `the target name ${target.vmName} is that of ${facts.targetNameTakenBy} already`,
+      'one virtual machine of a name in a resource group',
+      'Two sources have the same name, or the name was given twice.',
+      'Give another target name, or another resource group, when enabling protection.',
+    );
+  }
+  if (target.networkId === undefined && !facts.networkIsMapped) {
+    add(
+      'US3123',
+      'the network of the virtual machine is mapped to no virtual network, and none is named',
+      'a network mapping, or a named virtual network',
+      'The VM network was never mapped: after a failover nobody would reach the virtual machine.',
+      'Map the VM network to a virtual network, or name one when enabling protection.',
+    );
   }
   if (logStorageAccount === undefined) {
     add(

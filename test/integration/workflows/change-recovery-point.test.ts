@@ -51,9 +51,17 @@ for (const activitiesTwice of [false, true]) {
     await inWorld({ modes: { activitiesTwice } }, async (world) => {
       const [first, , last] = await failedOver(world);
       assert.ok(first && last);
-      const before = (await world.currentItem()).failover?.disks.map(({ blob }) => blob) ?? [];
+      const { failover } = await world.currentItem();
+      const before = failover?.disks.map(({ blob }) => blob) ?? [];
       assert.equal((await changeTo(world, first.recoveryPointId)).state, 'Succeeded');
       await assertRuns(world, first.cycle, before);
+      const changed = (await world.currentItem()).failover;
+      assert.deepEqual(
+        [changed?.source, changed?.networkId],
+        [failover?.source, failover?.networkId],
+        'what a failback and the next VM are made by is kept',
+      );
+      assert.ok(changed?.source);
       const between = (await world.currentItem()).failover?.disks.map(({ blob }) => blob) ?? [];
       assert.equal((await changeTo(world, last.recoveryPointId)).state, 'Succeeded');
       await assertRuns(world, last.cycle, between);

@@ -189,3 +189,17 @@ test('a test VM that is up for more than 14 days is told, and never before', () 
   assert.deepEqual(upFor(13.9), ['Normal']);
   assert.deepEqual(upFor(14.1), ['Warning', 'US3063']);
 });
+
+test('after a failover nothing is judged but that the source runs beside it', () => {
+  const failover = {
+    ...{ jobName: asJobName('f'), kind: 'unplanned' as const, recoveryPointId: 'p', recoveryPointAt: ago(60) },
+    ...{ cycle: 1, disks: [] },
+  };
+  const stopped = (code: string) =>
+    itemWith(
+      { phase: 'stopped', relayError: { ...error, code, blocking: true } },
+      { state: 'FailoverCommitted', failover },
+    );
+  assert.deepEqual(judge(stopped('US5123')), ['Critical', 'US5123']);
+  assert.deepEqual(judge(stopped('US5001')), ['None']);
+});
