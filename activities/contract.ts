@@ -97,7 +97,10 @@ export const activities = {
   evaluatePrerequisites: activity<EnableProtectionInput, PrerequisiteOutcome>('evaluatePrerequisites'),
   identifyTarget: activity<EnableProtectionInput, ItemOutcome>('identifyTarget'),
   createReplicaDisks: activity<ItemWorkflowInput, ItemOutcome>('createReplicaDisks'),
-  startInitialReplication: activity<ItemWorkflowInput, ItemOutcome>('startInitialReplication'),
+  /** `scheduled`: its policy names a time of day, which comes in so many seconds; to be called again then. */
+  startInitialReplication: activity<ItemWorkflowInput, ItemOutcome | { kind: 'scheduled'; waitSeconds: number }>(
+    'startInitialReplication',
+  ),
   readInitialReplicationStart: activity<ItemWorkflowInput, { kind: 'started' | 'waiting' | 'superseded' }>(
     'readInitialReplicationStart',
   ),

@@ -1,12 +1,14 @@
-import { asDiskId } from '../core/domain/ids.js';
+import { asDiskId, type VaultId } from '../core/domain/ids.js';
 import { includedDisks } from '../core/domain/prerequisites/prerequisites.js';
-import type { ProtectedItem, ReplicaDisk } from '../core/domain/protected-item/protected-item.js';
+import { nextStart } from '../core/domain/policy/initial-start.js';
+import type { ProtectedItem, ReplicaDisk, ReplicationProgress } from '../core/domain/protected-item/protected-item.js';
 import { replicaBlob } from '../core/domain/replication/blob-names.js';
 import type { SiteVm } from '../core/domain/site/inventory.js';
 import { UnderstudyError } from '../core/domain/errors.js';
 import { chooseSubnet } from '../core/domain/failover/placement.js';
 import { fixedVhdFooter, replicaBlobLengthBytes, replicaSizeBytes } from '../core/dataplane/vhd/fixed-vhd.js';
 import { FencedError } from '../core/ports/replica-store.js';
+import type { StateTable } from '../core/ports/state-table.js';
 import { read } from '../core/records/access.js';
 import { changeItem, owned } from '../core/records/item-change.js';
 import { rows } from '../core/records/rows.js';
@@ -95,20 +97,48 @@ const footerOf = (item: ProtectedItem, disk: ReplicaDisk): Buffer =>
     timeMs: Temporal.Instant.from(item.createdAt).epochMilliseconds,
   });
 
-/** From here on the relay's assignment says: send the base. */
+/** From here on the relay's assignment says: send the base. Not before the time of day that the policy names, as it is now. */
 export const makeStartInitialReplication =
-  ({ table }: Pick<ActivityDependencies, 'table'>): Activity<typeof activities.startInitialReplication> =>
+  ({
+    table,
+    clock,
+  }: Pick<ActivityDependencies, 'table' | 'clock'>): Activity<typeof activities.startInitialReplication> =>
   async (input) => {
-    const change = await changeItem(table, input, (item) => {
+    const now = await clock.now();
+    let waitSeconds = 0;
+    const change = await changeItem(table, input, async (item) => {
       if (item.replication.phase === 'stopped') return { kind: 'superseded' };
       if (item.replication.phase !== 'none') return { kind: 'unchanged' };
-      return {
-        kind: 'changed',
-        item: { ...item, replication: { ...item.replication, phase: 'initialReplication' } },
-      };
+      const { startAt: before, ...replication } = item.replication;
+      const startAt = await startOf(table, input.vaultId, item, now);
+      waitSeconds =
+        startAt === undefined ? 0 : Math.ceil(Temporal.Instant.from(startAt.at).since(now).total('seconds'));
+      if (startAt === undefined || waitSeconds <= 0) {
+        return { kind: 'changed', item: { ...item, replication: { ...replication, phase: 'initialReplication' } } };
+      }
+      if (before?.at === startAt.at) return { kind: 'unchanged' };
+      return { kind: 'changed', item: { ...item, replication: { ...replication, startAt } } };
     });
-    return change.kind === 'superseded' ? superseded : done;
+    if (change.kind === 'superseded') return superseded;
+    return waitSeconds > 0 ? { kind: 'scheduled', waitSeconds } : done;
   };
+
+/** Once found it stays, so that it comes; a policy that names no time any more, or another one, holds from its edit on. */
+async function startOf(
+  table: StateTable,
+  vaultId: VaultId,
+  { policyName, fabricName, replication }: ProtectedItem,
+  now: Temporal.Instant,
+): Promise<ReplicationProgress['startAt']> {
+  const [policy, fabric] = await Promise.all([
+    read(table, rows.policy(vaultId, policyName)),
+    read(table, rows.fabric(vaultId, fabricName)),
+  ]);
+  const timeOfDay = policy?.value.onlineReplicationStartTime;
+  if (timeOfDay === undefined) return undefined;
+  if (replication.startAt?.timeOfDay === timeOfDay) return replication.startAt;
+  return { at: nextStart(timeOfDay, fabric?.value.inventory.timeZone ?? 'UTC', now).toString(), timeOfDay };
+}
 
 export const makeReadInitialReplicationStart =
   ({ table }: Pick<ActivityDependencies, 'table'>): Activity<typeof activities.readInitialReplicationStart> =>

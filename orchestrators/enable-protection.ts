@@ -1,10 +1,20 @@
 import { activities } from '../activities/contract.js';
+import { cancelledByOperator } from '../core/domain/failover/failback-failures.js';
 import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
 import { workflowNames, type EnableProtectionInput } from '../core/domain/workflows/workflows.js';
 import type { OrchestrationContext } from 'durable-functions';
 import { lookUntil } from './doorbell.js';
-import { conclude, failuresOf, JobFailedError, require, requireOwned, startTask } from './job.js';
-import { call, insist, orchestrator, type Steps } from './orchestrator.js';
+import {
+  conclude,
+  endedHow,
+  failuresOf,
+  JobCancelledError,
+  JobFailedError,
+  require,
+  requireOwned,
+  startTask,
+} from './job.js';
+import { call, insist, orchestrator, sleep, type Steps } from './orchestrator.js';
 import { orderRelay } from './relay-command.js';
 
 /** How long the relay may take for the relationship, and for logs and checkpoint. */
@@ -20,7 +30,7 @@ export const enableProtection = orchestrator<EnableProtectionInput, { succeeded:
     try {
       yield* enable(context, input);
     } catch (error) {
-      return yield* fail(context, input, failuresOf(error));
+      return yield* fail(context, input, failuresOf(error), endedHow(error));
     }
     return yield* conclude(context, input, [], 'protectionEnabled');
   },
@@ -41,7 +51,7 @@ function* enable(context: OrchestrationContext, input: EnableProtectionInput): S
   yield* orderRelay(context, input, 'createReplicationRelationship', relationshipTimeoutSeconds);
 
   yield* startTask(context, input, 'VmStartInitialReplication');
-  requireOwned(yield* insist(context, () => call(context, activities.startInitialReplication, item)), input);
+  yield* untilStart(context, input);
   const start = yield* lookUntil(
     context,
     function* () {
@@ -56,6 +66,22 @@ function* enable(context: OrchestrationContext, input: EnableProtectionInput): S
   yield* startTask(context, input, 'UpdateDraState');
 }
 
+/** A policy may name the time of day. Until it comes an operator may cancel; the policy of then counts. */
+function* untilStart(context: OrchestrationContext, input: EnableProtectionInput): Steps<void> {
+  const { vaultId, itemId, protectionId, jobName } = input;
+  for (;;) {
+    const started = yield* insist(context, () =>
+      call(context, activities.startInitialReplication, { vaultId, itemId, protectionId }),
+    );
+    if (started.kind !== 'scheduled') return requireOwned(started, input);
+    const { kind } = yield* insist(context, () => call(context, activities.readCompletion, { vaultId, jobName }));
+    if (kind === 'cancelled') throw new JobCancelledError([cancelledByOperator]);
+    yield* sleep(context, Math.min(started.waitSeconds, startLookSeconds));
+  }
+}
+/** Between looks at the policy and at the operator's wish, while the time of day is waited for. */
+const startLookSeconds = 10 * 60;
+
 const notStarted: WorkflowFailure = {
   code: 'US3023',
   message: `the relay did not start initial replication within ${startTimeoutSeconds / 60} minutes`,
@@ -69,6 +95,7 @@ function* fail(
   context: OrchestrationContext,
   input: EnableProtectionInput,
   failures: WorkflowFailure[],
+  how: 'failed' | 'cancelled',
 ): Steps<{ succeeded: boolean }> {
   const { vaultId, itemId, protectionId } = input;
   const undo = yield* insist(context, () =>
@@ -83,5 +110,5 @@ function* fail(
       failures.push(...failuresOf(error));
     }
   }
-  return yield* conclude(context, input, failures, 'enablingFailed');
+  return yield* conclude(context, input, failures, 'enablingFailed', how);
 }

@@ -100,7 +100,11 @@ export const restartableItemJobs: Readonly<Partial<Record<string, ProtectionOper
 };
 
 /** Those that look for it while they wait. */
-const cancellableWorkflows: readonly string[] = [workflowNames.failback, workflowNames.recoveryPlan];
+const cancellableWorkflows: readonly string[] = [
+  workflowNames.failback,
+  workflowNames.recoveryPlan,
+  workflowNames.enableProtection,
+];
 
 /** An operator lets it go on. */
 export function resumeJob(job: Job, comments: string): Job {

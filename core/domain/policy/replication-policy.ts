@@ -9,7 +9,7 @@ export interface ReplicationPolicy {
   recoveryPointHistoryHours: number;
   /** 0 (off) … 12. */
   appConsistentFrequencyHours: number;
-  /** Business time at which initial replication may start; absent is at once. ISO-8601 time of day. */
+  /** Time of day at the site at which initial replication starts; absent is at once. */
   onlineReplicationStartTime?: string;
   /** ARM ids of the storage accounts that items of this policy replicate to. */
   storageAccountIds: string[];

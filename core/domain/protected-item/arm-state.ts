@@ -30,10 +30,15 @@ const locationOf = ({
 }: Pick<ProtectedItem, 'failover' | 'failback'>): ArmState['activeLocation'] =>
   failover?.vmArmId === undefined || failback?.swap === 'done' ? 'Primary' : 'Recovery';
 
-export function armState(item: Pick<ProtectedItem, 'state' | 'disks' | 'failover' | 'failback'>): ArmState {
+export function armState(
+  item: Pick<ProtectedItem, 'state' | 'disks' | 'failover' | 'failback' | 'replication'>,
+): ArmState {
   switch (item.state) {
     case 'EnablingProtection':
-      return state('UnprotectedStatesBegin', 'Enabling protection', 'Primary');
+      // The second is ours.
+      return item.replication.startAt === undefined
+        ? state('UnprotectedStatesBegin', 'Enabling protection', 'Primary')
+        : state('UnprotectedStatesBegin', `Initial replication starts at ${item.replication.startAt.at}`, 'Primary');
     case 'EnablingFailed': // ours
       return state('EnableProtectionFailed', 'Enabling protection failed', 'Primary');
     case 'InitialReplicationInProgress':

@@ -111,6 +111,8 @@ export interface ReplicationProgress {
   epoch: number;
   /** The failover that took the disks over with this epoch. */
   ownedBy?: JobName;
+  /** Business time at which initial replication is to start, where its policy names a time of day. */
+  startAt?: { at: string; timeOfDay: string };
   /** The cycle that the base's checkpoint stands for: 0, or what was received when a resynchronization began. */
   baseCycle: number;
   /** Business time of that checkpoint, once the relay has it. */
