@@ -1,16 +1,16 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BusinessClock } from './clock/business-clock.js';
 import { checkApp, type Finding } from './conformance/static-checks.js';
 import type { DurableEngine, HostModes, RegisteredFunction } from './contract.js';
-import { DevhostError } from './errors.js';
+import { DevhostError, toError } from './errors.js';
 import { createDurableEngine } from './engine/engine.js';
 import { openTableStore } from './engine/table-store.js';
 import { adminApi, answerClock, type FunctionListing } from './http/admin-api.js';
 import { refuseStranger } from './http/own-machine.js';
 import { RequestRouter } from './http/request-router.js';
 import { buildRouteTable, type HttpRoute } from './http/route-table.js';
-import { defaultBodyLimitBytes, HostServer, isLoopback, jsonAnswer } from './http/server.js';
+import { defaultBodyLimitBytes, HostServer, isLoopback, jsonAnswer, type TlsIdentity } from './http/server.js';
 import { createLog, fromFunctionsLevel, type Log, type LogLevel } from './log.js';
 import { applySettings, readLocalSettings, storageConnectionString } from './settings/app-settings.js';
 import { readHostJson } from './settings/host-json.js';
@@ -26,6 +26,8 @@ export interface HostOptions {
   /** 0 takes a free one. */
   port: number;
   host: string;
+  /** A second socket that speaks TLS; port 0 takes a free one. */
+  tls?: { certFile: string; keyFile: string; port: number };
   speed: number;
   modes: HostModes;
   json: boolean;
@@ -37,6 +39,7 @@ export interface HostOptions {
 
 export interface RunningHost {
   readonly origin: string;
+  readonly secureOrigin: string | undefined;
   readonly functions: readonly FunctionListing[];
   readonly log: Log;
   /** Stops accepting, drains, leaves the rest to the next start. */
@@ -46,6 +49,17 @@ export interface RunningHost {
 const saveClockEveryMs = 10_000;
 /** A dead owner on another machine keeps its lease for 15 s. */
 const waitForWriterMs = 20_000;
+
+function readIdentity({ certFile, keyFile }: { certFile: string; keyFile: string }): TlsIdentity {
+  try {
+    return { cert: readFileSync(certFile, 'utf8'), key: readFileSync(keyFile, 'utf8') };
+  } catch (error) {
+    throw new DevhostError(
+      'badArguments',
+      `the files of --tls-cert and --tls-key cannot be read: ${toError(error).message}`,
+    );
+  }
+}
 
 export async function startHost(options: HostOptions): Promise<RunningHost> {
   const startedAtMs = Date.now();
@@ -82,6 +96,8 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
     const server = new HostServer({ log, bodyLimitBytes: bodyLimitBytes(process.env) });
     const port = await server.listen(options.host, options.port);
     closing.push(() => server.close());
+    const { tls } = options;
+    const secureOrigin = tls && (await server.listenSecurely(options.host, tls.port, readIdentity(tls)));
     const isBoundToLoopback = isLoopback(options.host);
     server.handle(
       async (request, url, body) =>
@@ -154,7 +170,7 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
     await engine.start();
     closing.push(() => timers.stop());
     await timers.start();
-    return { origin: server.origin, functions, log, stop: closeAll };
+    return { origin: server.origin, secureOrigin, functions, log, stop: closeAll };
   } catch (error) {
     await closeAll();
     throw error;

@@ -4,7 +4,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { z } from 'zod';
 import { speedMax } from './clock/business-clock.js';
 import { DevhostError, toError } from './errors.js';
-import { startHost, type RunningHost } from './host.js';
+import { startHost, type HostOptions, type RunningHost } from './host.js';
 import { logLevels } from './log.js';
 import { parseModes } from './settings/modes.js';
 import { isAlive, processStartTime } from './writer/process-identity.js';
@@ -25,6 +25,9 @@ const program = new Command('devhost')
   )
   .option('--port <number>', 'port to listen on; 0 takes a free one', toPort, 7071)
   .option('--host <address>', 'address to listen on', '127.0.0.1')
+  .option('--tls-cert <file>', 'certificate (PEM) for clients that call https only; with --tls-key')
+  .option('--tls-key <file>', 'its key (PEM)')
+  .option('--tls-port <number>', 'port for https, beside --port; 0 takes a free one', toPort, 7443)
   .option(
     '--data <folder>',
     'where the clock is kept; all other state is in the storage account',
@@ -60,6 +63,9 @@ const optionsSchema = z.object({
   app: z.string(),
   port: z.number(),
   host: z.string(),
+  tlsCert: z.string().optional(),
+  tlsKey: z.string().optional(),
+  tlsPort: z.number(),
   data: z.string(),
   speed: z.number(),
   mode: z.string(),
@@ -96,6 +102,7 @@ async function main(): Promise<void> {
       dataFolder: resolve(options.data),
       port: options.port,
       host: options.host,
+      ...tlsOf(options),
       speed: options.speed,
       modes: parseModes(options.mode),
       json: options.json,
@@ -115,10 +122,19 @@ async function main(): Promise<void> {
   report(running, options.json);
 }
 
+function tlsOf({ tlsCert, tlsKey, tlsPort }: z.output<typeof optionsSchema>): Pick<HostOptions, 'tls'> {
+  if (tlsCert !== undefined && tlsKey !== undefined) {
+    return { tls: { certFile: tlsCert, keyFile: tlsKey, port: tlsPort } };
+  }
+  if (tlsCert === undefined && tlsKey === undefined) return {};
+  throw new DevhostError('badArguments', 'of --tls-cert and --tls-key one is missing; give both, or none');
+}
+
 function report(host: RunningHost, json: boolean): void {
   if (json) {
     host.log.info('functions', { functions: host.functions });
-    process.stdout.write(`${JSON.stringify({ message: 'devhost ready', url: host.origin, pid: process.pid })}\n`);
+    const ready = { message: 'devhost ready', url: host.origin, secureUrl: host.secureOrigin, pid: process.pid };
+    process.stdout.write(`${JSON.stringify(ready)}\n`);
     return;
   }
   process.stdout.write('Functions:\n');
@@ -126,6 +142,7 @@ function report(host: RunningHost, json: boolean): void {
     const detail = url === undefined ? `${trigger} ${schedule ?? ''}` : `[${(methods ?? []).join(',')}] ${url}`;
     process.stdout.write(`  ${name}: ${detail.trim()}\n`);
   }
+  if (host.secureOrigin !== undefined) process.stdout.write(`also at ${host.secureOrigin}\n`);
   process.stdout.write(`devhost ready ${host.origin}\n`);
 }
 

@@ -1,6 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { join } from 'node:path';
-import { startEnvironment } from './supervisor/environment.js';
+import { startEnvironment, type EnvironmentOptions } from './supervisor/environment.js';
 
 const number = (text: string): number => {
   const value = Number(text);
@@ -14,6 +14,9 @@ const program = new Command('npm start --')
       'State is kept in the data folder and taken up again. Ctrl-C stops everything in order.',
   )
   .option('--port <port>', 'port of the app on 127.0.0.1', number, 7071)
+  .option('--tls-cert <file>', 'certificate (PEM): the app answers https too, as az and the SDK need; with --tls-key')
+  .option('--tls-key <file>', 'its key (PEM)')
+  .option('--tls-port <port>', 'port for https on 127.0.0.1', number, 7443)
   .option('--data <folder>', 'where state is kept', '.understudy')
   .option('--site <folder>', 'the simulated site (default: <data>/site); an empty folder is seeded')
   .option('--speed <factor>', 'run business time this many times faster', number, 1)
@@ -24,6 +27,9 @@ const program = new Command('npm start --')
 
 interface Options {
   port: number;
+  tlsCert?: string;
+  tlsKey?: string;
+  tlsPort: number;
   data: string;
   site?: string;
   speed: number;
@@ -31,6 +37,14 @@ interface Options {
   journal: boolean;
   mode?: string;
   json: boolean;
+}
+
+function tlsOf({ tlsCert, tlsKey, tlsPort }: Options): Pick<EnvironmentOptions, 'tls'> {
+  if (tlsCert !== undefined && tlsKey !== undefined) {
+    return { tls: { certFile: tlsCert, keyFile: tlsKey, port: tlsPort } };
+  }
+  if (tlsCert === undefined && tlsKey === undefined) return {};
+  return program.error('of --tls-cert and --tls-key one is missing; give both, or none');
 }
 
 /** How often to look whether the parent process is still there. */
@@ -61,6 +75,7 @@ async function main(): Promise<void> {
 
   const starting = startEnvironment({
     port: options.port,
+    ...tlsOf(options),
     dataFolder: options.data,
     siteFolder: options.site ?? join(options.data, 'site'),
     speed: options.speed,
@@ -71,6 +86,7 @@ async function main(): Promise<void> {
   });
   const environment = await starting;
   if (!options.json) await printFunctions(environment.endpoint);
+  if (environment.secureEndpoint !== undefined) tell(`also at ${environment.secureEndpoint}`);
   tell(`ready ${environment.endpoint}`);
   await stopRequested;
   clearInterval(parentCheck);

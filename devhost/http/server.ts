@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer, type Server as SecureServer } from 'node:https';
 import { isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DevhostError, toError } from '../errors.js';
@@ -21,9 +22,17 @@ export function isLoopback(address: string): boolean {
   return address === 'localhost' || address === '::1' || address === '::ffff:127.0.0.1' || address.startsWith('127.');
 }
 
-/** The socket and its manners; what to answer is the handler's to say. */
+/** PEM texts. */
+export interface TlsIdentity {
+  cert: string;
+  key: string;
+}
+
+/** The sockets and their manners; what to answer is the handler's to say. */
 export class HostServer {
   readonly #server: Server;
+  /** The same answers over TLS, for clients that send their tokens over nothing else. */
+  #secure: SecureServer | undefined;
   readonly #log: Log;
   readonly #bodyLimitBytes: number;
   #handler: RequestHandler | undefined;
@@ -44,22 +53,21 @@ export class HostServer {
   }
 
   async listen(host: string, port: number): Promise<number> {
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', (error: NodeJS.ErrnoException) => {
-        const inUse = error.code === 'EADDRINUSE';
-        reject(
-          inUse
-            ? new DevhostError('portInUse', `port ${port} of ${host} is in use; choose another one with --port`)
-            : error,
-        );
-      });
-      this.#server.listen(port, host, resolve);
-    });
-    const address = this.#server.address();
-    if (address === null || typeof address === 'string') throw new Error('the server has no port');
-    const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
-    this.#origin = `http://${isIP(reachable) === 6 ? `[${reachable}]` : reachable}:${address.port}`;
-    return address.port;
+    const found = await listenOn(this.#server, host, port, '--port');
+    this.#origin = `http://${reachable(host)}:${found}`;
+    return found;
+  }
+
+  /** Resolves with `https://127.0.0.1:7443`. */
+  async listenSecurely(host: string, port: number, identity: TlsIdentity): Promise<string> {
+    try {
+      this.#secure = createSecureServer(identity, (request, response) => void this.#serve(request, response));
+    } catch (error) {
+      const message = `the certificate or key of --tls-cert and --tls-key cannot be used: ${toError(error).message}`;
+      throw new DevhostError('badArguments', message);
+    }
+    this.#secure.requestTimeout = 0;
+    return `https://${reachable(host)}:${await listenOn(this.#secure, host, port, '--tls-port')}`;
   }
 
   handle(handler: RequestHandler): void {
@@ -68,12 +76,13 @@ export class HostServer {
 
   /** Stops accepting, waits for the requests under way (bounded), closes. */
   async close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    this.#server.closeIdleConnections();
+    const servers = this.#secure === undefined ? [this.#server] : [this.#server, this.#secure];
+    const closed = Promise.all(servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))));
+    for (const server of servers) server.closeIdleConnections();
     const deadline = Date.now() + drainWithinMs;
     while (this.#underWay > 0 && Date.now() < deadline) await sleep(20);
     if (this.#underWay > 0) this.#log.warn('requests were cut off at shutdown', { requests: this.#underWay });
-    this.#server.closeAllConnections();
+    for (const server of servers) server.closeAllConnections();
     await closed;
   }
 
@@ -107,8 +116,27 @@ export class HostServer {
   }
 }
 
+const reachable = (host: string): string => {
+  const name = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+  return isIP(name) === 6 ? `[${name}]` : name;
+};
+
+async function listenOn(server: Server, host: string, port: number, option: string): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const message = `port ${port} of ${host} is in use; choose another one with ${option}`;
+      reject(error.code === 'EADDRINUSE' ? new DevhostError('portInUse', message) : error);
+    });
+    server.listen(port, host, resolve);
+  });
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('the server has no port');
+  return address.port;
+}
+
 function requestUrl(request: IncomingMessage, origin: string): URL | undefined {
-  const base = request.headers.host === undefined ? origin : `http://${request.headers.host}`;
+  const scheme = 'encrypted' in request.socket ? 'https' : 'http';
+  const base = request.headers.host === undefined ? origin : `${scheme}://${request.headers.host}`;
   const target = request.url ?? '/';
   // `new URL('//x', base)` would take x for a host.
   const text = target.startsWith('/') ? `${base}${target}` : target;

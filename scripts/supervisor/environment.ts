@@ -25,6 +25,8 @@ export interface EnvironmentOptions {
   journal?: boolean;
   /** Azurite writes a line for every request into its log, for who counts them. */
   azuriteAccessLog?: boolean;
+  /** https beside http, for `az` and the SDK as they come. */
+  tls?: { certFile: string; keyFile: string; port: number };
   /** devhost's modes, as its command line takes them. */
   devhostModes?: string;
   /** Between a crash of devhost and its next start; absent: longer from crash to crash. */
@@ -37,6 +39,7 @@ export interface Environment {
   readonly endpoint: string;
   readonly processes: { devhost: ManagedProcess; site: ManagedProcess; relay: ManagedProcess };
   readonly azurite: RunningAzurite;
+  readonly secureEndpoint: string | undefined;
   /** Stops devhost and starts it again in these modes, as after a crash. */
   setDevhostModes(modes: string): void;
   /** Stops everything in order, Azurite last. */
@@ -89,12 +92,17 @@ export async function startEnvironment(options: EnvironmentOptions): Promise<Env
       tell: options.tell,
     });
   let devhostModes = options.devhostModes ?? '';
+  const { tls } = options;
+  const secureEndpoint = tls === undefined ? undefined : `https://127.0.0.1:${tls.port}`;
   const devhost = managed(
     'devhost',
     'devhost/main.js',
     () => [
       ...['--app', appRoot, '--port', String(options.port), '--data', join(dataFolder, 'devhost')],
       ...['--speed', String(options.speed), '--mode', devhostModes],
+      ...(tls === undefined
+        ? []
+        : ['--tls-cert', tls.certFile, '--tls-key', tls.keyFile, '--tls-port', String(tls.port)]),
     ],
     /devhost ready/,
     options.devhostRestartWaitMs,
@@ -140,7 +148,7 @@ export async function startEnvironment(options: EnvironmentOptions): Promise<Env
     devhostModes = modes;
     devhost.signal('SIGTERM');
   };
-  return { endpoint, azurite, processes: { devhost, site, relay }, setDevhostModes, stop };
+  return { endpoint, secureEndpoint, azurite, processes: { devhost, site, relay }, setDevhostModes, stop };
 }
 
 /** One supervisor a data folder: a second one would start a second site and relay on the same files. */

@@ -9,6 +9,8 @@ import { azuriteAccount, azuriteKey, startAzurite } from '../azurite.js';
 /** The built app on devhost with an Azurite of its own. */
 export interface RunningApp {
   origin: string;
+  /** The same over TLS, with the tests' own certificate (test/support/tls). */
+  secureOrigin: string;
   /** ARM id of the one storage account and the one network of its inventory. */
   storageAccountId: string;
   networkId: string;
@@ -46,6 +48,7 @@ export async function startApp(options: { mode?: string } = {}): Promise<Running
       '--enable-source-maps',
       'dist/devhost/main.js',
       ...['--port', '0', '--data', join(folder, 'devhost'), '--json', '--mode', options.mode ?? ''],
+      ...['--tls-cert', 'test/support/tls/cert.pem', '--tls-key', 'test/support/tls/key.pem', '--tls-port', '0'],
     ],
     {
       env: {
@@ -67,9 +70,10 @@ export async function startApp(options: { mode?: string } = {}): Promise<Running
     await rm(folder, { recursive: true, force: true });
   };
   try {
-    const origin = await readyOrigin(child, lines);
+    const { origin, secureOrigin } = await readyOrigins(child, lines);
     return {
       origin,
+      secureOrigin,
       storageAccountId: `${localGroup}/providers/Microsoft.Storage/storageAccounts/${azuriteAccount}`,
       networkId: `${localGroup}/providers/Microsoft.Network/virtualNetworks/prod`,
       output: () => lines.slice(-200).join('\n'),
@@ -81,7 +85,7 @@ export async function startApp(options: { mode?: string } = {}): Promise<Running
   }
 }
 
-async function readyOrigin(child: ChildProcess, lines: string[]): Promise<string> {
+async function readyOrigins(child: ChildProcess, lines: string[]): Promise<{ origin: string; secureOrigin: string }> {
   const { stdout, stderr } = child;
   if (stdout === null || stderr === null) throw new Error('devhost has no output');
   createInterface(stderr).on('line', (line) => lines.push(line));
@@ -90,10 +94,10 @@ async function readyOrigin(child: ChildProcess, lines: string[]): Promise<string
     const timer = setTimeout(() => refuse('was not ready in time'), readyWithinMs);
     createInterface(stdout).on('line', (line) => {
       lines.push(line);
-      const found = /"message":"devhost ready".*"url":"([^"]+)"/.exec(line);
-      if (found?.[1] === undefined) return;
+      const [, origin, secureOrigin] = /"devhost ready","url":"([^"]+)","secureUrl":"([^"]+)"/.exec(line) ?? [];
+      if (origin === undefined || secureOrigin === undefined) return;
       clearTimeout(timer);
-      resolve(found[1]);
+      resolve({ origin, secureOrigin });
     });
     child.once('exit', () => {
       clearTimeout(timer);

@@ -5,6 +5,7 @@ import { writeTransferLog } from '../../../core/dataplane/transfer-log/writer.js
 import {
   relayProtocolVersion,
   type Assignment,
+  type FailbackReport,
   type TransferLogRef,
   type UploadTarget,
 } from '../../../core/domain/relay-protocol/wire.js';
@@ -14,7 +15,8 @@ import { openAppClient, postRegistration, type AppClient } from '../../../relay/
 
 /**
  * A relay in a few lines: it registers, says yes to every command, sends each disk's base in one segment and then one cycle in
- * which the first page of every disk changed.
+ * which the first page of every disk changed. A source that is locked has written nothing more; of a failback it says that all is
+ * done as soon as it is asked for.
  */
 export class ScriptedRelay {
   readonly failures: unknown[] = [];
@@ -22,6 +24,8 @@ export class ScriptedRelay {
   private readonly keys = generateKeyPairSync('ed25519');
   private readonly stopping = new AbortController();
   private running: Promise<void> | undefined;
+  /** What was told once. */
+  private readonly done = new Set<string>();
 
   constructor(
     private readonly endpoint: string,
@@ -64,8 +68,56 @@ export class ScriptedRelay {
   }
 
   /** One step towards what the assignment asks for; it is asked again after each. */
-  private async advance(client: AppClient, assignment: Assignment): Promise<void> {
-    if (assignment.phase !== 'initialReplication' || assignment.receivedCycle > 0) return;
+  private advance(client: AppClient, assignment: Assignment): Promise<void> | undefined {
+    switch (assignment.phase) {
+      case 'initialReplication':
+        return assignment.receivedCycle > 0 ? undefined : this.sendBase(client, assignment);
+      case 'delta':
+        return this.sendEmptyCycle(client, assignment);
+      case 'failback':
+        return this.failBack(client, assignment);
+      case 'stopped':
+        return assignment.stopReason === 'failedBack' ? this.report(client, assignment, 'started') : undefined;
+      case 'idle':
+      case 'resynchronization':
+    }
+  }
+
+  /** The first of every life after the first, and the final one of every lock. */
+  private async sendEmptyCycle(client: AppClient, assignment: Assignment): Promise<void> {
+    const { itemId, protectionId, epoch, sourceLock, receivedCycle, disks } = assignment;
+    const of = sourceLock ?? `cycle ${itemId} ${epoch}`;
+    if (this.done.has(of) || (sourceLock === undefined && epoch === 1)) return;
+    this.done.add(of);
+    await client.announceCycle(itemId, {
+      ...{ protectionId, epoch, cycle: receivedCycle + 1, takenAt: new Date().toISOString() },
+      ...{ consistency: 'crashConsistent', closesBase: false },
+      ...(sourceLock === undefined ? {} : { finalOf: sourceLock }),
+      disks: disks.map(({ diskId }) => ({ diskId, log: null })),
+    });
+  }
+
+  private async failBack(client: AppClient, assignment: Assignment): Promise<void> {
+    const { failback, epoch } = assignment;
+    if (failback === undefined) return;
+    await this.report(client, assignment, 'prepared', failback.lockId);
+    if (failback.isCopying) await this.report(client, assignment, 'copied', `${failback.lockId} ${epoch}`);
+    if (failback.replace !== undefined) await this.report(client, assignment, 'replaced', failback.lockId);
+  }
+
+  /** Once for each `of`. */
+  private async report(
+    client: AppClient,
+    { itemId, protectionId, epoch }: Assignment,
+    state: FailbackReport['state'],
+    of = `${itemId} ${epoch}`,
+  ): Promise<void> {
+    if (this.done.has(`${state} ${of}`)) return;
+    this.done.add(`${state} ${of}`);
+    await client.reportFailback(itemId, { protectionId, epoch, state, fetchedBytes: 0 });
+  }
+
+  private async sendBase(client: AppClient, assignment: Assignment): Promise<void> {
     const { itemId, protectionId, epoch } = assignment;
     const checkpointAt = '2026-01-05T10:00:00Z';
     await client.reportBaseStarted(itemId, { protectionId, epoch, checkpointAt });
