@@ -5,7 +5,16 @@ import { workflowNames, type JobWorkflowInput } from '../core/domain/workflows/w
 import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
 import { lookUntil } from './doorbell.js';
 import { startFailoverVm, takeOver } from './failover-steps.js';
-import { conclude, failuresOf, JobCancelledError, JobFailedError, require, requireOwned, startTask } from './job.js';
+import {
+  conclude,
+  endedHow,
+  failuresOf,
+  JobCancelledError,
+  JobFailedError,
+  require,
+  requireOwned,
+  startTask,
+} from './job.js';
 import { call, insist, orchestrator, type Steps } from './orchestrator.js';
 import { orderRelay } from './relay-command.js';
 
@@ -28,7 +37,7 @@ export const plannedFailover = orchestrator<JobWorkflowInput, { succeeded: boole
     } catch (error) {
       const failures = failuresOf(error);
       yield* insist(context, () => call(context, activities.giveBackPlannedFailover, { ...job, failures }));
-      return yield* conclude(context, job, failures, 'plannedFailoverGivenBack');
+      return yield* conclude(context, job, failures, 'plannedFailoverGivenBack', endedHow(error));
     }
     return yield* conclude(context, job, [], 'plannedFailoverFinished');
   },

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ResumeJobParamsProperties } from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
-import { asJobName, asProtectionId } from '../../core/domain/ids.js';
+import { asJobName, asProtectionId, type JobName } from '../../core/domain/ids.js';
 import type { Job } from '../../core/domain/jobs/job.js';
 import {
   allowedJobActions,
@@ -42,7 +42,8 @@ export const jobActions = [
     'POST',
     '~/replicationJobs/{jobName}/cancel',
     { summary: 'Has a job take back what it did and end', response: 'Job', longRunning: true, role: 'operator' },
-    (call) => changeJob(call, 'Cancel', (job, now) => requestCancel(job, now)),
+    async (call) =>
+      ok(jobToWire(call, await changeJob(call, namedJob(call), 'Cancel', (job, now) => requestCancel(job, now)))),
   ),
   vaultOperation(
     'replicationJobs.beginRestart',
@@ -68,7 +69,12 @@ export const jobActions = [
       role: 'operator',
       body: resumeBody,
     },
-    (call, { properties }) => changeJob(call, 'Resume', (job) => resumeJob(job, properties?.comments ?? '')),
+    async (call, { properties }) => {
+      const resumed = await changeJob(call, namedJob(call), 'Resume', (job) =>
+        resumeJob(job, properties?.comments ?? ''),
+      );
+      return ok(jobToWire(call, resumed));
+    },
   ),
   vaultOperationWithBody(
     'replicationJobs.beginExport',
@@ -87,23 +93,26 @@ export const jobActions = [
 ];
 
 /** The job goes on in its own workflow: this is done with the row, and says how the job stands. */
-async function changeJob(
+export async function changeJob(
   call: VaultCall,
+  jobName: JobName,
   action: 'Cancel' | 'Resume',
   change: (job: Job, now: string) => Job,
-): Promise<ApiResponse> {
-  const ref = rows.job(call.vaultId, asJobName(param(call, 'jobName')));
+): Promise<Job> {
+  const ref = rows.job(call.vaultId, jobName);
   const now = (await call.app.clock.now()).toString();
   const job = await decideAndCommit(call.app.table, ref.partition, async () => {
     const stored = await read(call.app.table, ref);
-    if (stored === undefined) throw notFound('job', param(call, 'jobName'));
+    if (stored === undefined) throw notFound('job', jobName);
     requireAction(stored.value, action);
     const changed = change(stored.value, now);
     return { operations: changed === stored.value ? [] : [replace(stored, changed)], result: changed };
   });
   await ringJob(call.app, job.waiter ?? job.jobName);
-  return ok(jobToWire(call, job));
+  return job;
 }
+
+const namedJob = (call: VaultCall): JobName => asJobName(param(call, 'jobName'));
 
 /** The same order once more, under the item's, or the plan's, rules of now. */
 async function restart(call: VaultCall): Promise<ApiResponse> {

@@ -21,6 +21,7 @@ import type { Operation } from './operation.js';
 import { optionalOperations } from './optional-resources.js';
 import { policyOperations } from './policies.js';
 import { protectableItemOperations } from './protectable-items.js';
+import { failoverCancelOperations } from './failover-cancel.js';
 import { failoverActions } from './failover-actions.js';
 import { testFailoverActions } from './test-failover-actions.js';
 import { protectedItemActions } from './protected-item-actions.js';
@@ -45,6 +46,7 @@ const listed: readonly Operation[] = [
   ...itemPropertyOperations,
   ...failoverActions,
   ...testFailoverActions,
+  ...failoverCancelOperations,
   ...recoveryPointOperations,
   ...recoveryPlanOperations,
   ...recoveryPlanActions,

@@ -104,6 +104,7 @@ const cancellableWorkflows: readonly string[] = [
   workflowNames.failback,
   workflowNames.recoveryPlan,
   workflowNames.enableProtection,
+  workflowNames.plannedFailover,
 ];
 
 /** An operator lets it go on. */

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { JobName } from '../../../core/domain/ids.js';
 import { jobKinds, type Job } from '../../../core/domain/jobs/job.js';
+import { requestCancel } from '../../../core/domain/jobs/transitions.js';
 import { allowedOperations } from '../../../core/domain/protected-item/state-table.js';
 import type { RelayCommand } from '../../../core/domain/relay-protocol/wire.js';
 import { workflowNames } from '../../../core/domain/workflows/workflows.js';
-import { list, replace } from '../../../core/records/access.js';
+import { list, read, replace } from '../../../core/records/access.js';
 import { markResyncRequired } from '../../../core/records/receive-cycle.js';
 import { rows } from '../../../core/records/rows.js';
 import { inWorld } from '../../support/replication/in-world.js';
@@ -52,8 +53,13 @@ const inProtectedWorld = (scene: (world: WorkflowWorld) => Promise<void>) =>
   });
 
 /** The source is free, the failover left nothing, and cycles go on to whole points. */
-async function assertGivenBack(world: WorkflowWorld, job: Job, code: string): Promise<void> {
-  assert.equal(job.state, 'Failed');
+async function assertGivenBack(
+  world: WorkflowWorld,
+  job: Job,
+  code: string,
+  state: Job['state'] = 'Failed',
+): Promise<void> {
+  assert.equal(job.state, state);
   assert.deepEqual(
     job.errors.map((error) => error.code),
     [code],
@@ -212,5 +218,17 @@ test('a paused item is told so before its source is touched', async () => {
       ['US4013'],
     );
     assert.equal((await world.untilState('Protected')).replication.sourceLock, undefined);
+  });
+});
+
+test('a planned failover that waits for the last changes can be cancelled: the source runs again', async () => {
+  await inProtectedWorld(async (world) => {
+    const jobName = await shutDown(world);
+    const stored = await read(world.table, rows.job(sampleVaultId, jobName));
+    assert(stored);
+    const now = (await world.clock.now()).toString();
+    await world.table.transact(stored.ref.partition, [replace(stored, requestCancel(stored.value, now))]);
+    await world.wake();
+    await assertGivenBack(world, await world.endedJob(jobName), 'US4026', 'Cancelled');
   });
 });
