@@ -5,11 +5,14 @@ import type {
   VMNicInputDetails,
 } from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
-import { isVmSize, vmSizes } from '../../core/domain/failover/placement.js';
+import { isUsableAddress } from '../../core/domain/failover/address.js';
+import { isVmSize, subnetNamed, vmSizes } from '../../core/domain/failover/placement.js';
+import { targetNetworkId } from '../../core/domain/failover/target-network.js';
 import { jobKinds } from '../../core/domain/jobs/job.js';
 import { limits } from '../../core/domain/prerequisites/limits.js';
 import type { ProtectedItem, TargetNic } from '../../core/domain/protected-item/protected-item.js';
 import { replace } from '../../core/records/access.js';
+import type { Fabric } from '../../core/records/rows.js';
 import { vmIn, type SiteVm } from '../../core/domain/site/inventory.js';
 import { ApiError } from '../http/api-error.js';
 import type { ApiResponse } from '../http/exchange.js';
@@ -174,23 +177,36 @@ function targetFrom(item: ProtectedItem, body: UpdateBody, vm: SiteVm | undefine
   };
 }
 
-/** Subnets and addresses are of one network: those that were chosen must be there. */
-async function checkSubnets(call: VaultCall, { networkId, nics }: ProtectedItem['target']): Promise<void> {
+/** Subnets and addresses are of the network that the next failover goes to: those that were chosen must be there. */
+async function checkPlaces(call: VaultCall, item: ProtectedItem, fabric: Fabric): Promise<void> {
+  const vm = vmIn(fabric.inventory, item.vmId);
+  const networkId = targetNetworkId(item, vm, fabric.networkMappings);
   if (networkId === undefined) return;
   const network = await networkOrBadReference(call, networkId, '$.properties.selectedRecoveryAzureNetworkId');
-  const names = network.subnets.map(({ name }) => name.toLowerCase());
-  for (const [index, { subnetName }] of (nics ?? []).entries()) {
-    if (subnetName === undefined || names.includes(subnetName.toLowerCase())) continue;
-    const target = `$.properties.vmNics[${index}].ipConfigs[0].recoverySubnetName`;
-    throw badReference(target, `subnet of ${network.name}`, subnetName, `It has: ${names.join(', ')}.`);
+  for (const [index, { nicId, subnetName, staticIpAddress }] of (item.target.nics ?? []).entries()) {
+    const place = `$.properties.vmNics[${index}].ipConfigs[0]`;
+    const isThere = network.subnets.some(({ name }) => name.toLowerCase() === subnetName?.toLowerCase());
+    if (subnetName !== undefined && !isThere) {
+      const names = network.subnets.map(({ name }) => name).join(', ');
+      throw badReference(`${place}.recoverySubnetName`, `subnet of ${network.name}`, subnetName, `It has: ${names}.`);
+    }
+    const subnet = subnetNamed(subnetName ?? vm?.nics.find((nic) => nic.nicId === nicId)?.subnetName, network.subnets);
+    if (staticIpAddress === undefined || subnet === undefined) continue;
+    if (isUsableAddress(subnet.addressPrefix, staticIpAddress)) continue;
+    throw invalid(
+      `${place}.recoveryStaticIPAddress`,
+      `${staticIpAddress} is no address that a virtual machine may have in ${subnet.name} (${subnet.addressPrefix})`,
+      'Choose one of that subnet beyond its first four and before its last, or none.',
+    );
   }
 }
 
 /** Of the next failover: while one stands, or a job runs, they are what its virtual machine was made by. */
 async function updateItem(call: VaultCall, body: UpdateBody): Promise<ApiResponse> {
   const { value: item } = await itemOf(call);
-  const vm = vmIn((await fabricOf(call)).inventory, item.vmId);
-  await checkSubnets(call, targetFrom(item, body, vm));
+  const fabric = await fabricOf(call);
+  const vm = vmIn(fabric.inventory, item.vmId);
+  await checkPlaces(call, { ...item, target: targetFrom(item, body, vm) }, fabric);
   return changeRows(call, {
     kind: jobKinds.updateItem,
     targetResourceId: protectedItemArmId(call, item),

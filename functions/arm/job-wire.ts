@@ -35,7 +35,8 @@ const errorToWire = (job: Job, error: JobError) => ({
     recommendedAction: error.recommendedAction,
     activityId: job.jobName,
   },
-  errorLevel: 'Error',
+  // What a job survived.
+  errorLevel: job.state === 'Succeeded' ? 'Warning' : 'Error',
   creationTime: error.at,
   taskId: error.taskId,
 });

@@ -1,5 +1,6 @@
 import type { ReplicationProtectedItem, VMNicDetails } from '@azure/arm-recoveryservices-siterecovery';
 import { nicPlans, primaryNic, targetNetworkId } from '../../core/domain/failover/target-network.js';
+import { failoverHealth } from '../../core/domain/health/failover-health.js';
 import type { HealthReason } from '../../core/domain/health/health-reason.js';
 import { rpoSeconds } from '../../core/domain/health/rpo.js';
 import { jobKinds } from '../../core/domain/jobs/job.js';
@@ -126,7 +127,7 @@ export function itemToWire(
       ...testToWire(item),
       allowedOperations: allowedOperations(item),
       replicationHealth: health.level,
-      failoverHealth: 'Normal',
+      failoverHealth: failoverHealth(item, { vm }),
       healthErrors: health.reasons.map(healthErrorToWire),
       policyId: policyArmId(call, item.policyName),
       policyFriendlyName: item.policyName,

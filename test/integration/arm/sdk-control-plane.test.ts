@@ -176,6 +176,20 @@ test('network mappings, and what an item’s virtual machine is made by', async 
     ['web-dr', 'Standard_D2s_v5', 'WindowsServer', '2', { owner: 'payroll' }],
   );
   assert.equal(after.vmNics?.[0]?.ipConfigs?.[0]?.recoveryStaticIPAddress, '10.10.0.9');
+  for (const [ip, code] of [
+    [{ recoverySubnetName: 'nowhere' }, 'InvalidReference'],
+    [{ recoveryStaticIPAddress: '10.10.0.2' }, 'InvalidParameter'],
+    [{ recoveryStaticIPAddress: '10.11.0.9' }, 'InvalidParameter'],
+  ] as const) {
+    await assert.rejects(
+      items.beginUpdateAndWait(
+        ...item,
+        { properties: { vmNics: [{ nicId, ipConfigs: [{ isPrimary: true, ...ip }] }] } },
+        fast,
+      ),
+      refused(400, code),
+    );
+  }
   const sizes = await collect(client.targetComputeSizes.listByReplicationProtectedItems(...item));
   assert.ok(sizes.some(({ name }) => name === 'Standard_D2s_v5'));
 

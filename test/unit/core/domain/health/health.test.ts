@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Temporal } from 'temporal-polyfill';
+import { failoverHealth } from '../../../../../core/domain/health/failover-health.js';
 import type { HealthContext } from '../../../../../core/domain/health/health-context.js';
 import { replicationHealth } from '../../../../../core/domain/health/health.js';
 import { rpoSeconds } from '../../../../../core/domain/health/rpo.js';
@@ -202,4 +203,20 @@ test('after a failover nothing is judged but that the source runs beside it', ()
     );
   assert.deepEqual(judge(stopped('US5123')), ['Critical', 'US5123']);
   assert.deepEqual(judge(stopped('US5001')), ['None']);
+});
+
+test('what a failover would come to: nothing without a whole point, and not all where the source has a new disk', () => {
+  const health = (item: ProtectedItem, vm = sampleHealthContext.vm) => failoverHealth(item, { vm });
+  const item = itemWith({ appliedTakenAt: ago(70) });
+  assert.equal(health(item), 'Normal');
+  const { appliedTakenAt: _, ...replication } = item.replication;
+  assert.equal(health({ ...item, replication }), 'Critical');
+  assert.equal(health(itemWith({ phase: 'stopped', appliedTakenAt: ago(70) })), 'None');
+  const [disk] = sampleVm().disks;
+  assert(disk);
+  const known = { ...item, disks: [sampleDisk(0, { diskId: disk.diskId as never, sourceSizeBytes: disk.sizeBytes })] };
+  assert.equal(
+    health(known, sampleVm({ disks: [disk, { ...disk, diskId: 'd15c0000-0000-4000-8000-00000000ffff' }] })),
+    'Warning',
+  );
 });
