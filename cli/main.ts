@@ -31,6 +31,13 @@ const program = new Command('understudy')
   .option('--resource-group <name>', 'resource group of the vault', local.resourceGroup)
   .option('--vault <name>', 'the vault', local.vault)
   .option('--json', 'print JSON as the API gives it, for scripts', false)
+  .addHelpText(
+    'after',
+    `
+Environment:
+  UNDERSTUDY_ENDPOINT  --endpoint, where that is not given
+  UNDERSTUDY_TOKEN     access token of Microsoft Entra for an app that asks for one (docs/identity.md); sent over https alone`,
+  )
   .showHelpAfterError('(add --help for what is needed)');
 
 const vault = (): Vault => {
@@ -40,6 +47,7 @@ const vault = (): Vault => {
     subscriptionId: options.subscription,
     resourceGroup: options.resourceGroup,
     vaultName: options.vault,
+    token: process.env.UNDERSTUDY_TOKEN,
   });
 };
 

@@ -14,23 +14,23 @@ export interface VaultConnection {
   subscriptionId: string;
   resourceGroup: string;
   vaultName: string;
+  /** An access token of Microsoft Entra, sent over https alone. Without one the app must run without sign-in. */
+  token?: string | undefined;
 }
 
 /** Something that the operator named is not there, or not the only one. */
 export class NotFoundError extends Error {}
 
-const noToken: ConstructorParameters<typeof SiteRecoveryManagementClient>[0] = {
-  getToken: () => Promise.resolve({ token: 'none', expiresOnTimestamp: Number.MAX_SAFE_INTEGER }),
-};
-
 /** The SDK, unmodified. Over http there is no bearer token: the local environment runs without sign-in on loopback. */
 export function connectSdk(
-  connection: Pick<VaultConnection, 'endpoint' | 'subscriptionId'>,
+  connection: Pick<VaultConnection, 'endpoint' | 'subscriptionId' | 'token'>,
 ): SiteRecoveryManagementClient {
-  const client = new SiteRecoveryManagementClient(noToken, connection.subscriptionId, {
-    endpoint: connection.endpoint,
-    allowInsecureConnection: connection.endpoint.startsWith('http:'),
-  });
+  const token = { token: connection.token ?? 'none', expiresOnTimestamp: Number.MAX_SAFE_INTEGER };
+  const client = new SiteRecoveryManagementClient(
+    { getToken: () => Promise.resolve(token) },
+    connection.subscriptionId,
+    { endpoint: connection.endpoint, allowInsecureConnection: connection.endpoint.startsWith('http:') },
+  );
   if (connection.endpoint.startsWith('http:')) {
     client.pipeline.removePolicy({ name: 'bearerTokenAuthenticationPolicy' });
   }
@@ -79,9 +79,13 @@ export class Vault {
 
   /** A call of what ARM has no operation for: the paths below /understudy/v1. */
   async call<Answer>(method: string, path: string, body?: unknown): Promise<Answer> {
-    const response = await fetch(`${this.connection.endpoint}${path}`, {
+    const { endpoint, token } = this.connection;
+    const response = await fetch(`${endpoint}${path}`, {
       method,
-      headers: { 'content-type': 'application/json' },
+      headers: {
+        'content-type': 'application/json',
+        ...(token !== undefined && endpoint.startsWith('https:') ? { authorization: `Bearer ${token}` } : {}),
+      },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     const text = await response.text();
