@@ -36,8 +36,12 @@ const statusWords = {
 
 const isTestUp = (job: Job): boolean => job.state === 'Suspended' && job.suspendedFor === 'testFailover';
 
+/** Where the operation ended before its job: with its last task. */
+const endTime = (job: Job): string | undefined =>
+  job.endedAt ?? (isTestUp(job) ? job.tasks.at(-1)?.endedAt : undefined);
+
 function percentComplete(job: Job): number {
-  if (job.state === 'Succeeded') return 100;
+  if (job.state === 'Succeeded' || isTestUp(job)) return 100;
   const done = job.tasks.filter((task) => task.state === 'Succeeded').length;
   return job.tasks.length === 0 ? 0 : Math.min(99, Math.round((100 * done) / job.tasks.length));
 }
@@ -70,7 +74,7 @@ async function operationStatus(call: VaultCall): Promise<ApiResponse> {
       name: job.jobName,
       status,
       startTime: job.startedAt ?? job.createdAt,
-      endTime: job.endedAt,
+      endTime: endTime(job),
       percentComplete: percentComplete(job),
       properties: null,
       error: status === 'Failed' || status === 'Canceled' ? failureOf(job) : null,

@@ -8,6 +8,7 @@ import type {
   Job,
   SiteRecoveryManagementClient,
 } from '@azure/arm-recoveryservices-siterecovery';
+import { WireJudge } from '../../support/arm/wire-judge.js';
 import { sampleInventory, vaultPath } from '../../support/api/harness.js';
 import { startApp, type RunningApp } from '../../support/api/running-app.js';
 import { ScriptedRelay } from '../../support/api/scripted-relay.js';
@@ -20,6 +21,7 @@ let app: RunningApp;
 let relay: ScriptedRelay;
 let client: SiteRecoveryManagementClient;
 let cloud: string;
+const judge = new WireJudge();
 
 async function call(method: string, path: string, body?: unknown): Promise<Response> {
   const headers = { 'content-type': 'application/json' };
@@ -39,6 +41,7 @@ const refused = (statusCode: number, code: string) => (error: unknown) => {
 before(async () => {
   app = await startApp({ mode: 'strictTypes' });
   client = sdkClientOf(app.origin);
+  judge.watch(client);
   assert.equal((await call('PUT', `${vaultPath}?api-version=2023-01-01`, { location: 'local' })).status, 201);
   const key = (await (await call('POST', '/understudy/v1/registrationKeys', { vaultId: vaultPath })).json()) as {
     registrationKey: string;
@@ -370,3 +373,8 @@ test(
     assert.equal((await call('GET', `${vaultPath}?api-version=1`)).status, 404);
   },
 );
+
+test('every answer was what the SDK’s own models say', () => {
+  assert.deepEqual([...judge.faults], []);
+  assert.ok(judge.judgedCount > 30, 'it saw the calls');
+});

@@ -1,0 +1,3 @@
+import { wholeLifeOver } from '../../support/arm/whole-life.js';
+
+wholeLifeOver('https');
