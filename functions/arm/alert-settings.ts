@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { noAlerts, type AlertSettings } from '../../core/domain/alerts/alert-settings.js';
 import type { VaultId } from '../../core/domain/ids.js';
 import type { StateTable } from '../../core/ports/state-table.js';
-import { decideAndCommit, read, upsert } from '../../core/records/access.js';
+import { decideAndCommit, insert, read, replace } from '../../core/records/access.js';
 import { rows } from '../../core/records/rows.js';
 import {
   collection,
@@ -53,12 +53,14 @@ function requireName(call: VaultCall): void {
 export async function changeAlertSettings(
   table: StateTable,
   vaultId: VaultId,
-  change: Partial<AlertSettings>,
+  change: (settings: AlertSettings) => Partial<AlertSettings>,
 ): Promise<AlertSettings> {
   const ref = rows.alertSettings(vaultId);
   return decideAndCommit(table, ref.partition, async () => {
-    const settings = { ...(await alertSettingsOf(table, vaultId)), ...change };
-    return { operations: [upsert(ref, settings)], result: settings };
+    const stored = await read(table, ref);
+    const before = stored?.value ?? noAlerts;
+    const settings = { ...before, ...change(before) };
+    return { operations: [stored ? replace(stored, settings) : insert(ref, settings)], result: settings };
   });
 }
 
@@ -93,11 +95,11 @@ export const alertSettingOperations = [
     },
     async (call, { properties }) => {
       requireName(call);
-      const settings = await changeAlertSettings(call.app.table, call.vaultId, {
+      const settings = await changeAlertSettings(call.app.table, call.vaultId, () => ({
         emailAddresses: properties.customEmailAddresses ?? [],
         sendToOwners: properties.sendToOwners ?? noAlerts.sendToOwners,
         locale: properties.locale ?? noAlerts.locale,
-      });
+      }));
       return ok(toWire(call, settings));
     },
   ),

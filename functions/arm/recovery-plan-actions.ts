@@ -12,12 +12,12 @@ import {
   withinTimeoutLimits,
   type PlanOperation,
 } from '../../core/domain/recovery-plan/recovery-plan.js';
-import { withShownAddresses } from '../../core/domain/recovery-plan/webhook-address.js';
 import { workflowNames, type RecoveryPointChoice } from '../../core/domain/workflows/workflows.js';
 import { replace } from '../../core/records/access.js';
 import { ApiError } from '../http/api-error.js';
 import type { ApiResponse } from '../http/exchange.js';
 import { submitJob, type JobDetails } from '../jobs/submit-job.js';
+import { withMaskedAddresses } from '../webhook-address.js';
 import { badReference } from './cloud-resources.js';
 import { accepted } from './long-running.js';
 import { vaultOperation, vaultOperationWithBody, type VaultCall } from './operation.js';
@@ -114,7 +114,7 @@ export async function submitPlanRun(
         planName,
         fabricName,
         operation,
-        groups: withShownAddresses(withinTimeoutLimits(groups)),
+        groups: withMaskedAddresses(withinTimeoutLimits(groups)),
         recoveryPoint: { kind: 'latest' },
         shutDownSources: false,
         synchronizeFirst: false,

@@ -18,12 +18,12 @@ import {
   type PlanGroup,
   type RecoveryPlan,
 } from '../../core/domain/recovery-plan/recovery-plan.js';
-import { shownAddress, withStoredQueries } from '../../core/domain/recovery-plan/webhook-address.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import type { RowOperation } from '../../core/ports/state-table.js';
 import { list, read, remove, upsert, type Stored } from '../../core/records/access.js';
 import { itemIdOf, rows } from '../../core/records/rows.js';
 import { ApiError } from '../http/api-error.js';
+import { maskedAddress, withStoredAddresses } from '../webhook-address.js';
 import { lastSegment } from './arm-id.js';
 import { badReference } from './cloud-resources.js';
 import { jobArmId } from './job-wire.js';
@@ -167,16 +167,30 @@ async function groupsOf(call: VaultCall, bodies: readonly GroupBody[], fabricNam
   const arranged = arrangeGroups(groups);
   const faults = [...addressFaults(call, bodies), ...('faults' in arranged ? arranged.faults : [])];
   if ('groups' in arranged && faults.length === 0) return arranged.groups;
-  const [first] = faults;
-  throw new ApiError({
+  throw cannotBeSaved(faults);
+}
+
+const cannotBeSaved = (faults: readonly PlanFault[]): ApiError =>
+  new ApiError({
     code: 'US1026',
     httpStatus: 400,
-    target: `$.properties.${first?.path ?? 'groups'}`,
+    target: `$.properties.${faults[0]?.path ?? 'groups'}`,
     message: `the recovery plan cannot be saved: ${faults.map(({ message }) => message).join('; ')}`,
     possibleCauses: 'The groups do not make up a plan, or an action names an address that is not called.',
     recommendedAction: 'Correct what the message names, and send the whole plan again.',
     details: { faults },
   });
+
+/** With the stored addresses behind those that were read, masked, and are written back. */
+function addressedGroups(sent: readonly PlanGroup[], stored: readonly PlanGroup[]): PlanGroup[] {
+  const { groups, unknown } = withStoredAddresses(sent, stored);
+  if (unknown.length === 0) return groups;
+  throw cannotBeSaved(
+    unknown.map((actionName) => ({
+      path: 'groups',
+      message: `the masked address of action '${actionName}' stands for none of this plan's; give the whole address`,
+    })),
+  );
 }
 
 /** Addresses that a run would not call, before one waits for them. */
@@ -206,7 +220,7 @@ function actionToWire(action: PlanAction): Wire<SdkAction> {
         ...named,
         customDetails: {
           instanceType: 'AutomationRunbookActionDetails',
-          runbookId: shownAddress(details.webhookUrl),
+          runbookId: maskedAddress(details.webhookUrl),
           timeout: `PT${details.timeoutSeconds}S`,
           fabricLocation: 'Recovery',
         },
@@ -343,7 +357,7 @@ export const recoveryPlanOperations = [
         const found = await read(call.app.table, ref);
         if (found) refuseBusy(found.value);
         const { planName: name = planName, createdAt = now } = found?.value ?? {};
-        const groups = withStoredQueries(sent, found?.value.groups ?? []);
+        const groups = addressedGroups(sent, found?.value.groups ?? []);
         return [upsert(ref, { ...found?.value, planName: name, createdAt, fabricName, groups })];
       });
     },
@@ -364,7 +378,7 @@ export const recoveryPlanOperations = [
       return savePlan(call, jobKinds.savePlan, async () => {
         const found = await planOf(call);
         refuseBusy(found.value);
-        return [upsert(found.ref, { ...found.value, groups: withStoredQueries(sent, found.value.groups) })];
+        return [upsert(found.ref, { ...found.value, groups: addressedGroups(sent, found.value.groups) })];
       });
     },
   ),

@@ -1,6 +1,9 @@
 import { randomUUID } from 'node:crypto';
+import pLimit, { type LimitFunction } from 'p-limit';
+import type { Temporal } from 'temporal-polyfill';
 import {
   afterAttempt,
+  afterSending,
   findAlerts,
   isDue,
   mailOf,
@@ -10,42 +13,67 @@ import {
 } from '../../core/domain/alerts/alerts.js';
 import type { AlertSettings } from '../../core/domain/alerts/alert-settings.js';
 import type { VaultId } from '../../core/domain/ids.js';
-import { decideAndCommit, list, read, upsert } from '../../core/records/access.js';
+import { decideAndCommit, insert, list, read, replace } from '../../core/records/access.js';
 import { eventNameOf, rows, type Vault } from '../../core/records/rows.js';
 import type { AppInvocation } from '../app.js';
 import { isConnected } from '../arm/fabrics.js';
+import { maskedAddress } from '../webhook-address.js';
 
 /** Events that one look takes; a storm of more is told by its newest. */
 const eventsLookedAtMax = 500;
 const mailChannel = 'mail';
-const webhookTimeoutSeconds = 30;
+const webhookTimeoutSeconds = 10;
+const vaultsAtOnce = 4;
+const sendsAtOnce = 8;
+/** The timer comes round each minute: what has not begun by then is the next run's. */
+const sendsBeginWithinSeconds = 40;
+
+/** One run: how many sends go on at the same time, and until when they begin. */
+interface Run {
+  limit: LimitFunction;
+  endsAt: Temporal.Instant;
+}
 
 /**
  * Once a minute: writes to whom the vault's alert settings name about what became critical, fell silent or failed since the last
- * look. What to send is noted before it is sent, and forgotten when it was taken: an alert may come twice, and is not lost.
+ * look. What to send is noted before it is sent, and forgotten for each channel when that took it: an alert may come twice, and is
+ * not lost. A channel that is slow or refuses holds up no other, and neither does a look that fails.
  */
 export async function sendAlerts(app: AppInvocation): Promise<void> {
-  for (const { value } of await list(app.table, rows.vaultIndexes())) {
-    try {
-      await alertVault(app, value.vaultId);
-    } catch (error) {
-      app.log(`the alerts of vault ${value.vaultId} could not be seen to; tried again in a minute`, error);
-    }
+  const run = { limit: pLimit(sendsAtOnce), endsAt: app.systemNow().add({ seconds: sendsBeginWithinSeconds }) };
+  const vaults = pLimit(vaultsAtOnce);
+  const indexes = await list(app.table, rows.vaultIndexes());
+  await Promise.all(
+    indexes.map(({ value }) =>
+      vaults(() => attempt(app, value.vaultId, 'could not be seen to', () => alertVault(app, value.vaultId, run))),
+    ),
+  );
+}
+
+async function attempt(app: AppInvocation, vaultId: VaultId, what: string, act: () => Promise<void>): Promise<void> {
+  try {
+    await act();
+  } catch (error) {
+    app.log(`the alerts of vault ${vaultId} ${what}; tried again in a minute`, error);
   }
 }
 
-async function alertVault(app: AppInvocation, vaultId: VaultId): Promise<void> {
+async function alertVault(app: AppInvocation, vaultId: VaultId, run: Run): Promise<void> {
   const settings = (await read(app.table, rows.alertSettings(vaultId)))?.value;
   const channels = settings === undefined ? [] : channelsOf(settings);
   if (settings === undefined || channels.length === 0) return;
   const vault = await read(app.table, rows.vault(vaultId));
   if (vault === undefined) return;
-  const state = await look(app, vaultId, channels);
+  await attempt(app, vaultId, 'could not be looked for', () => look(app, vaultId, channels));
   const now = await app.clock.now();
-  for (const batch of state.pending.filter((each) => isDue(each, now))) {
-    const failed = await send(app, vault.value, settings, batch);
-    await changeState(app, vaultId, (current) => afterAttempt(current ?? state, batch.batchId, failed, now));
-  }
+  const pending = (await read(app.table, rows.alertState(vaultId)))?.value.pending ?? [];
+  await Promise.all(
+    pending
+      .filter((batch) => isDue(batch, now))
+      .map((batch) =>
+        attempt(app, vaultId, 'could not be sent', () => send(app, { vault: vault.value, settings, run }, batch, now)),
+      ),
+  );
 }
 
 const channelsOf = ({ emailAddresses, webhookUrls }: AlertSettings): string[] => [
@@ -54,7 +82,7 @@ const channelsOf = ({ emailAddresses, webhookUrls }: AlertSettings): string[] =>
 ];
 
 /** What came since the last look is noted together with that it was looked at. The first look only says from when on. */
-async function look(app: AppInvocation, vaultId: VaultId, channels: string[]): Promise<AlertState> {
+async function look(app: AppInvocation, vaultId: VaultId, channels: string[]): Promise<void> {
   const now = await app.clock.now();
   const [events, jobs, fabrics] = await Promise.all([
     list(app.table, rows.events(vaultId), eventsLookedAtMax),
@@ -78,70 +106,104 @@ async function look(app: AppInvocation, vaultId: VaultId, channels: string[]): P
     pending: [],
   };
   const batch = { batchId: randomUUID(), channels, madeAt: now.toString() };
-  return changeState(app, vaultId, (current) => {
+  await changeState(app, vaultId, (current) => {
     if (current === undefined) return first;
     const { alerts, state } = findAlerts(current, found, now);
     return alerts.length === 0 ? state : withBatch(state, { ...batch, alerts });
   });
 }
 
-/** Resolves with the row as it is then. */
 async function changeState(
   app: AppInvocation,
   vaultId: VaultId,
-  change: (state: AlertState | undefined) => AlertState,
-): Promise<AlertState> {
+  change: (state: AlertState | undefined) => AlertState | undefined,
+): Promise<void> {
   const ref = rows.alertState(vaultId);
-  return decideAndCommit(app.table, ref.partition, async () => {
+  await decideAndCommit(app.table, ref.partition, async () => {
     const stored = await read(app.table, ref);
     const changed = change(stored?.value);
     const isSame = JSON.stringify(changed) === JSON.stringify(stored?.value);
-    return { operations: isSame ? [] : [upsert(ref, changed)], result: changed };
+    if (changed === undefined || isSame) return { operations: [], result: undefined };
+    return { operations: [stored ? replace(stored, changed) : insert(ref, changed)], result: undefined };
   });
 }
 
-/** The channels that did not take it. One that is not set any more is passed over. */
-async function send(
+interface Sending {
+  vault: Vault;
+  settings: AlertSettings;
+  run: Run;
+}
+
+/** To each channel by itself; what has not begun in time is left as it is, and due at once. */
+async function send(app: AppInvocation, sending: Sending, batch: AlertBatch, now: Temporal.Instant): Promise<void> {
+  const { vault, run } = sending;
+  let failedCount = 0;
+  await Promise.all(
+    batch.channels.map((channel) =>
+      run.limit(async () => {
+        if (app.systemNow().epochMilliseconds >= run.endsAt.epochMilliseconds) return;
+        try {
+          const leftToMail = await sendTo(app, sending, channel, batch);
+          await changeState(
+            app,
+            vault.vaultId,
+            (state) => state && afterSending(state, batch.batchId, channel, leftToMail),
+          );
+          failedCount += leftToMail.length;
+        } catch (error) {
+          failedCount += 1;
+          const to = channel === mailChannel ? 'by mail' : `to ${maskedAddress(channel)}`;
+          app.log(`${batch.alerts.length} alerts of vault ${vault.name} could not be sent ${to}; tried again`, error);
+        }
+      }),
+    ),
+  );
+  if (failedCount === 0) return;
+  await changeState(app, vault.vaultId, (state) => state && afterAttempt(state, batch.batchId, now));
+}
+
+/** Resolves with the addresses that are to be mailed to once more. A channel that is not set any more is passed over. */
+async function sendTo(
   app: AppInvocation,
-  vault: Vault,
-  settings: AlertSettings,
-  { alerts, channels, batchId }: AlertBatch,
+  { vault, settings }: Sending,
+  channel: string,
+  batch: AlertBatch,
 ): Promise<string[]> {
-  const failed: string[] = [];
-  for (const channel of channels) {
-    try {
-      if (channel === mailChannel) await sendMail(app, vault, settings, alerts);
-      else if (settings.webhookUrls.includes(channel)) await post(app, vault, channel, batchId, alerts);
-    } catch (error) {
-      failed.push(channel);
-      app.log(`${alerts.length} alerts of vault ${vault.name} could not be sent; they are tried again`, error);
-    }
-  }
-  return failed;
+  if (channel === mailChannel) return sendMail(app, vault, settings, batch);
+  if (settings.webhookUrls.includes(channel)) await post(app, vault, channel, batch);
+  return [];
 }
 
 async function sendMail(
   app: AppInvocation,
   vault: Vault,
   { emailAddresses }: AlertSettings,
-  alerts: AlertBatch['alerts'],
-): Promise<void> {
-  if (emailAddresses.length === 0) return;
+  batch: AlertBatch,
+): Promise<string[]> {
+  const to = emailAddresses.filter((address) => batch.mailTo?.includes(address) ?? true);
+  if (to.length === 0) return [];
   if (app.mailer === undefined) {
-    app.log(`${alerts.length} alerts of vault ${vault.name} are mailed to nobody: UNDERSTUDY_SMTP_URL is not set`);
-    return;
+    app.log(
+      `${batch.alerts.length} alerts of vault ${vault.name} are mailed to nobody: UNDERSTUDY_SMTP_URL is not set`,
+    );
+    return [];
   }
-  await app.mailer.send({ to: emailAddresses, ...mailOf(vault.name, alerts) });
+  const { refused } = await app.mailer.send({ to, ...mailOf(vault.name, batch) });
+  for (const { address, isForGood, answer } of refused) {
+    const next = isForGood ? 'it gets none of them: correct the alert settings' : 'it is tried again';
+    app.log(`alerts of vault ${vault.name} were refused for ${address} (${answer}); ${next}`);
+  }
+  return refused.flatMap(({ address, isForGood }) => (isForGood ? [] : [address]));
 }
 
 async function post(
   app: AppInvocation,
   vault: Vault,
   url: string,
-  batchId: string,
-  alerts: AlertBatch['alerts'],
+  { batchId, alerts, leftOutCount }: AlertBatch,
 ): Promise<void> {
   const options = { timeoutSeconds: webhookTimeoutSeconds, idempotencyKey: batchId };
-  const { status } = await app.webhooks.post(url, { vaultId: vault.armId, vault: vault.name, alerts }, options);
+  const body = { vaultId: vault.armId, vault: vault.name, alerts, leftOutCount };
+  const { status } = await app.webhooks.post(url, body, options);
   if (status >= 300) throw new Error(`a webhook answered with status ${status}`);
 }

@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import type { AlertSettings } from '../../core/domain/alerts/alert-settings.js';
-import { shownAddress } from '../../core/domain/recovery-plan/webhook-address.js';
 import { alertSettingsOf, changeAlertSettings } from '../arm/alert-settings.js';
 import { ok, operation, operationWithBody } from '../arm/operation.js';
 import { ApiError } from '../http/api-error.js';
+import { maskedAddress, unmaskedAddress } from '../webhook-address.js';
 import { vaultIdOfQuery, vaultOf } from './item-reference.js';
 
 const webhooksMax = 5;
@@ -12,8 +12,7 @@ const body = z.strictObject({ urls: z.array(z.url()).max(webhooksMax) });
 const path = '/understudy/v1/alertWebhooks';
 const shape = '{ urls }';
 
-/** Without their queries, which let a caller in. */
-const shown = ({ webhookUrls }: AlertSettings) => ok({ urls: webhookUrls.map(shownAddress) });
+const shown = ({ webhookUrls }: AlertSettings) => ok({ urls: webhookUrls.map(maskedAddress) });
 
 /** ARM's alert settings know mail only. */
 export const alertWebhookOperations = [
@@ -21,7 +20,7 @@ export const alertWebhookOperations = [
     'understudy.alertWebhooks.get',
     'GET',
     path,
-    { summary: 'Where alerts are posted to as JSON; queries are left out', query: ['vaultId'], response: shape },
+    { summary: 'Where alerts are posted to as JSON; path and query are masked', query: ['vaultId'], response: shape },
     async (call) => shown(await alertSettingsOf(call.app.table, (await vaultOf(call, vaultIdOfQuery(call))).vaultId)),
   ),
   operationWithBody(
@@ -29,7 +28,7 @@ export const alertWebhookOperations = [
     'PUT',
     path,
     {
-      summary: 'Replaces the addresses that alerts are posted to',
+      summary: 'Replaces the addresses that alerts are posted to; a masked one keeps what is stored',
       query: ['vaultId'],
       request: shape,
       response: shape,
@@ -37,19 +36,26 @@ export const alertWebhookOperations = [
     },
     async (call, { urls }) => {
       const { vaultId } = await vaultOf(call, vaultIdOfQuery(call));
-      for (const [index, url] of urls.entries()) {
-        const fault = call.app.webhooks.faultOf(url);
-        if (fault === undefined) continue;
-        throw new ApiError({
-          code: 'US1005',
-          armCode: 'InvalidParameter',
-          httpStatus: 400,
-          target: `$.urls[${index}]`,
-          message: `$.urls[${index}] is not called: ${fault}`,
-          recommendedAction: 'Give an https address.',
-        });
-      }
-      return shown(await changeAlertSettings(call.app.table, vaultId, { webhookUrls: urls }));
+      const settings = await changeAlertSettings(call.app.table, vaultId, ({ webhookUrls }) => ({
+        webhookUrls: urls.map((url, index) => {
+          const address = unmaskedAddress(url, webhookUrls);
+          if (address === undefined) throw notCalled(index, 'it is masked, and stands for no address of this vault');
+          const fault = call.app.webhooks.faultOf(address);
+          if (fault !== undefined) throw notCalled(index, fault);
+          return address;
+        }),
+      }));
+      return shown(settings);
     },
   ),
 ];
+
+const notCalled = (index: number, fault: string): ApiError =>
+  new ApiError({
+    code: 'US1005',
+    armCode: 'InvalidParameter',
+    httpStatus: 400,
+    target: `$.urls[${index}]`,
+    message: `$.urls[${index}] is not called: ${fault}`,
+    recommendedAction: 'Give the whole https address.',
+  });

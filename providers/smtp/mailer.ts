@@ -27,8 +27,14 @@ export function openMailer({ url, from }: SmtpServer): Mailer {
   return {
     send: async ({ to, subject, text }) => {
       try {
-        const { rejected } = await transport.sendMail({ to: [...to], subject, text });
-        if (rejected.length > 0) throw new Error(`it refused ${rejected.length} of ${to.length} addresses`);
+        const { rejectedErrors = [] } = await transport.sendMail({ to: [...to], subject, text });
+        return {
+          refused: rejectedErrors.map(({ recipient = '', responseCode = 0, response = '' }) => ({
+            address: recipient,
+            isForGood: responseCode >= 500,
+            answer: response.split('\n')[0] ?? '',
+          })),
+        };
       } catch (error) {
         throw notSent(hostname, error);
       }

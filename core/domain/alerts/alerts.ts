@@ -18,8 +18,12 @@ export interface Alert {
 export interface AlertBatch {
   batchId: string;
   alerts: Alert[];
-  /** `mail`, or the address of a webhook. */
+  /** How many more there were than a batch holds: the list of events has them. */
+  leftOutCount: number;
+  /** `mail`, or the address of a webhook: those that have not got it yet. */
   channels: string[];
+  /** Addresses that are still to be mailed to, where a server took the mail for the others. */
+  mailTo?: string[];
   madeAt: string;
   attempts: number;
   nextAttemptAt: string;
@@ -43,7 +47,10 @@ export interface SiteContact {
   isConnected: boolean;
 }
 
-const batchesMax = 50;
+const alertsPerBatchMax = 100;
+const textMaxChars = 1000;
+/** Of all that is on its way: half of what a row holds. */
+const pendingMaxBytes = 450_000;
 const keptHours = 24;
 
 /** Scenarios whose failure must not wait until somebody looks. */
@@ -73,7 +80,7 @@ export function findAlerts(
   );
   const silent = found.sites.filter(({ isConnected }) => !isConnected);
   const alerts = [
-    ...fresh.filter(({ severity }) => severity === 'Critical').map(eventAlert),
+    ...fresh.filter(isAlertingEvent).map(eventAlert),
     ...ended.filter(isAlerting).map(jobAlert),
     ...silent
       .filter(({ fabricName }) => !state.silentFabrics.includes(fabricName))
@@ -95,6 +102,10 @@ export function findAlerts(
 
 const compare = (at: string, other: Temporal.Instant): number =>
   Temporal.Instant.compare(Temporal.Instant.from(at), other);
+
+/** What became critical; and that an RPO is above its threshold, which is a warning among the reasons of health. */
+const isAlertingEvent = ({ severity, kind, code }: ReplicationEvent): boolean =>
+  severity === 'Critical' || (kind === 'raised' && code === 'US3058');
 
 /** A part of a plan's run is told by the plan's job. */
 const isAlerting = ({ state, scenarioName, planJobName }: Job): boolean =>
@@ -124,34 +135,66 @@ const siteAlert = ({ name, lastHeartbeatAt }: SiteContact, now: string): Alert =
   at: now,
 });
 
-/** With the alerts on their way; beyond a bound the oldest batches are given up, which only a mail server that is gone comes to. */
-export function withBatch(state: AlertState, batch: Omit<AlertBatch, 'attempts' | 'nextAttemptAt'>): AlertState {
-  const pending = [...state.pending, { ...batch, attempts: 0, nextAttemptAt: batch.madeAt }];
-  return { ...state, pending: pending.slice(-batchesMax) };
+/**
+ * With the alerts on their way. Of a storm the newest are told and the others counted; beyond a bound the oldest batches are given
+ * up, which only a mail server that is gone comes to.
+ */
+export function withBatch(
+  state: AlertState,
+  batch: Pick<AlertBatch, 'batchId' | 'alerts' | 'channels' | 'madeAt'>,
+): AlertState {
+  const alerts = batch.alerts.slice(-alertsPerBatchMax).map((alert) => ({
+    ...alert,
+    message: shortened(alert.message),
+    recommendedAction: shortened(alert.recommendedAction),
+  }));
+  const leftOutCount = batch.alerts.length - alerts.length;
+  const pending = [...state.pending, { ...batch, alerts, leftOutCount, attempts: 0, nextAttemptAt: batch.madeAt }];
+  while (pending.length > 1 && jsonBytes(pending) > pendingMaxBytes) pending.shift();
+  return { ...state, pending };
 }
+
+const shortened = (text: string): string => (text.length > textMaxChars ? `${text.slice(0, textMaxChars - 1)}…` : text);
+const jsonBytes = (value: unknown): number => new TextEncoder().encode(JSON.stringify(value)).length;
 
 export const isDue = ({ nextAttemptAt }: AlertBatch, now: Temporal.Instant): boolean =>
   Temporal.Instant.compare(Temporal.Instant.from(nextAttemptAt), now) <= 0;
 
-/** After an attempt, with the channels that failed: tried again by the schedule of all retries, for a day. */
-export function afterAttempt(
+/** One channel took it; `leftToMail`: but for these addresses, which are tried again. */
+export function afterSending(
   state: AlertState,
   batchId: string,
-  failed: readonly string[],
-  now: Temporal.Instant,
+  channel: string,
+  leftToMail: readonly string[] = [],
 ): AlertState {
-  const pending = state.pending.flatMap((batch) => {
-    if (batch.batchId !== batchId) return [batch];
-    const isOld = now.since(Temporal.Instant.from(batch.madeAt)).total('hours') >= keptHours;
-    if (failed.length === 0 || isOld) return [];
-    const attempts = batch.attempts + 1;
-    return [{ ...batch, channels: [...failed], attempts, nextAttemptAt: nextAttemptAt(now, attempts, now).toString() }];
+  return changeBatch(state, batchId, ({ mailTo: _, ...batch }) => {
+    if (leftToMail.length > 0) return { ...batch, mailTo: [...leftToMail] };
+    return { ...batch, channels: batch.channels.filter((each) => each !== channel) };
   });
+}
+
+/** After an attempt: who has not got it is tried again by the schedule of all retries, for a day. */
+export function afterAttempt(state: AlertState, batchId: string, now: Temporal.Instant): AlertState {
+  return changeBatch(state, batchId, (batch) => {
+    if (now.since(Temporal.Instant.from(batch.madeAt)).total('hours') >= keptHours) return { ...batch, channels: [] };
+    const attempts = batch.attempts + 1;
+    return { ...batch, attempts, nextAttemptAt: nextAttemptAt(now, attempts, now).toString() };
+  });
+}
+
+/** A batch that nobody waits for any more is forgotten. */
+function changeBatch(state: AlertState, batchId: string, change: (batch: AlertBatch) => AlertBatch): AlertState {
+  const pending = state.pending
+    .map((batch) => (batch.batchId === batchId ? change(batch) : batch))
+    .filter(({ channels }) => channels.length > 0);
   return { ...state, pending };
 }
 
 /** Plain words, which could be read aloud. */
-export function mailOf(vaultName: string, alerts: readonly Alert[]): { subject: string; text: string } {
+export function mailOf(
+  vaultName: string,
+  { alerts, leftOutCount }: Pick<AlertBatch, 'alerts' | 'leftOutCount'>,
+): { subject: string; text: string } {
   const names = [...new Set(alerts.map(({ about }) => about))];
   const shown = names.slice(0, 3).join(', ');
   const more = names.length > 3 ? ` and ${names.length - 3} more` : '';
@@ -159,8 +202,9 @@ export function mailOf(vaultName: string, alerts: readonly Alert[]): { subject: 
     ({ at, about, message, code, recommendedAction }) =>
       `${at}  ${about}\n${message} (${code})\nWhat to do: ${recommendedAction}\n`,
   );
+  const others = leftOutCount > 0 ? `And ${leftOutCount} more: see the vault’s events and jobs.\n\n` : '';
   return {
     subject: `Understudy, vault ${vaultName}: ${shown}${more}`,
-    text: `${lines.join('\n')}\nCodes are explained in docs/errors.md. Who gets this is set by the vault’s alert settings.\n`,
+    text: `${lines.join('\n')}\n${others}Codes are explained in docs/errors.md. Who gets this is set by the vault’s alert settings.\n`,
   };
 }

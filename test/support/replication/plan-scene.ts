@@ -14,7 +14,7 @@ import {
   type PlanOperation,
   type RecoveryPlan,
 } from '../../../core/domain/recovery-plan/recovery-plan.js';
-import { withShownAddresses } from '../../../core/domain/recovery-plan/webhook-address.js';
+import { withMaskedAddresses } from '../../../functions/webhook-address.js';
 import type { CommandResult, RelayCommand } from '../../../core/domain/relay-protocol/wire.js';
 import { replicaBlob } from '../../../core/domain/replication/blob-names.js';
 import {
@@ -195,7 +195,7 @@ export class PlanScene {
       planName,
       fabricName: stored.value.fabricName,
       operation,
-      groups: withShownAddresses(stored.value.groups),
+      groups: withMaskedAddresses(stored.value.groups),
       recoveryPoint: { kind: 'latest' },
       shutDownSources: false,
       synchronizeFirst: false,
