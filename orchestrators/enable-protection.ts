@@ -43,10 +43,12 @@ function* enable(context: OrchestrationContext, input: EnableProtectionInput): S
   yield* startTask(context, input, 'EnableProtectionPrerequisitesCheck');
   require(yield* insist(context, () => call(context, activities.evaluatePrerequisites, input)));
 
+  yield* endIfCancelled(context, input);
   yield* startTask(context, input, 'CreateProtectionTarget');
   requireOwned(yield* insist(context, () => call(context, activities.identifyTarget, input)), input);
   requireOwned(yield* insist(context, () => call(context, activities.createReplicaDisks, item)), input);
 
+  yield* endIfCancelled(context, input);
   yield* startTask(context, input, 'EnableProtection');
   yield* orderRelay(context, input, 'createReplicationRelationship', relationshipTimeoutSeconds);
 
@@ -55,6 +57,7 @@ function* enable(context: OrchestrationContext, input: EnableProtectionInput): S
   const start = yield* lookUntil(
     context,
     function* () {
+      yield* endIfCancelled(context, input);
       const found = yield* insist(context, () => call(context, activities.readInitialReplicationStart, item));
       return found.kind === 'waiting' ? undefined : found.kind;
     },
@@ -66,18 +69,22 @@ function* enable(context: OrchestrationContext, input: EnableProtectionInput): S
   yield* startTask(context, input, 'UpdateDraState');
 }
 
-/** A policy may name the time of day. Until it comes an operator may cancel; the policy of then counts. */
+/** A policy may name the time of day; the policy of then counts. */
 function* untilStart(context: OrchestrationContext, input: EnableProtectionInput): Steps<void> {
-  const { vaultId, itemId, protectionId, jobName } = input;
+  const { vaultId, itemId, protectionId } = input;
   for (;;) {
+    yield* endIfCancelled(context, input);
     const started = yield* insist(context, () =>
       call(context, activities.startInitialReplication, { vaultId, itemId, protectionId }),
     );
     if (started.kind !== 'scheduled') return requireOwned(started, input);
-    const { kind } = yield* insist(context, () => call(context, activities.readCompletion, { vaultId, jobName }));
-    if (kind === 'cancelled') throw new JobCancelledError([cancelledByOperator]);
     yield* sleep(context, Math.min(started.waitSeconds, startLookSeconds));
   }
+}
+
+function* endIfCancelled(context: OrchestrationContext, { vaultId, jobName }: EnableProtectionInput): Steps<void> {
+  const { kind } = yield* insist(context, () => call(context, activities.readCompletion, { vaultId, jobName }));
+  if (kind === 'cancelled') throw new JobCancelledError([cancelledByOperator]);
 }
 /** Between looks at the policy and at the operator's wish, while the time of day is waited for. */
 const startLookSeconds = 10 * 60;

@@ -6,12 +6,13 @@ import { rows } from '../../core/records/rows.js';
 import { azureContainer } from './container-mappings.js';
 import { fabricArmId } from './fabrics.js';
 import { instantOf, parseFilter, type FilterTerm } from './filter.js';
-import { collection, notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
-import { nextLink, pageOf } from './paging.js';
+import { notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
+import { answerPage } from './paging.js';
 import type { Wire } from './wire.js';
 
 /** The newest that a list looks at: a filter that fits few must not read the whole month. */
 const eventsListedMax = 5000;
+const eventsPerPage = 100;
 const eventType = 'VmHealth';
 
 const eventToWire = (call: VaultCall, event: ReplicationEvent): Wire<Event> => ({
@@ -101,15 +102,13 @@ export const eventOperations = [
     },
     async (call) => {
       const terms = parseFilter(call.query.get('$filter'), filterNames);
-      const { take, after } = pageOf(call);
       const events = (await list(call.app.table, rows.events(call.vaultId), eventsListedMax)).map(({ value }) => value);
-      const kept = events.filter((event) => event.eventName > after && terms.every((term) => keeps(event, term)));
-      const page = kept.slice(0, take);
-      const last = page.at(-1);
-      return collection(
-        page.map((event) => eventToWire(call, event)),
-        last === undefined || kept.length <= take ? undefined : nextLink(call, last.eventName),
-      );
+      return answerPage(call, {
+        sorted: events.filter((event) => terms.every((term) => keeps(event, term))),
+        keyOf: ({ eventName }) => eventName,
+        pageItems: eventsPerPage,
+        toWire: (event) => eventToWire(call, event),
+      });
     },
   ),
   vaultOperation(

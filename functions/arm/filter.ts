@@ -42,6 +42,20 @@ export function parseFilter(text: string | null, supported: readonly string[]): 
   return terms;
 }
 
+/** What would be ignored is refused: a client must not take a whole list for a filtered one. */
+export function refuseFilter(text: string | null): void {
+  if (text === null || text.trim() === '') return;
+  throw new ApiError({
+    code: 'US1013',
+    armCode: 'InvalidFilter',
+    httpStatus: 400,
+    target: '$filter',
+    message: 'this operation takes no $filter',
+    recommendedAction: 'Ask without $filter, and choose from the answer; docs/api.md names the operations that filter.',
+    details: { supported: [] },
+  });
+}
+
 /** The value of a term that bounds a time. */
 export function instantOf(term: FilterTerm): Temporal.Instant {
   try {

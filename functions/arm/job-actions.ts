@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import type { ResumeJobParamsProperties } from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
-import { asJobName, asProtectionId, type JobName } from '../../core/domain/ids.js';
-import type { Job } from '../../core/domain/jobs/job.js';
+import { asJobName, asProtectionId, type ItemId, type JobName } from '../../core/domain/ids.js';
+import { jobKinds, type Job } from '../../core/domain/jobs/job.js';
 import {
   allowedJobActions,
+  isWaitingDrill,
   requestCancel,
   restartableItemJobs,
   resumeJob,
@@ -13,11 +14,18 @@ import { withTest } from '../../core/domain/failover/test-failover.js';
 import { begun } from '../../core/domain/protected-item/begin-operation.js';
 import { unreplicated } from '../../core/domain/protected-item/unreplicated.js';
 import type { PlanRunInput } from '../../core/domain/recovery-plan/plan-run.js';
-import { workflowNames, type JobWorkflowInput } from '../../core/domain/workflows/workflows.js';
-import { decideAndCommit, read, replace } from '../../core/records/access.js';
+import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
+import type { ProtectionOperation } from '../../core/domain/protected-item/state-table.js';
+import {
+  workflowNames,
+  type JobWorkflowInput,
+  type TestFailoverCleanUpInput,
+} from '../../core/domain/workflows/workflows.js';
+import { decideAndCommit, list, read, replace, type Stored } from '../../core/records/access.js';
 import { rows } from '../../core/records/rows.js';
 import type { AppInvocation } from '../app.js';
 import { ApiError } from '../http/api-error.js';
+import { requireRole } from '../http/authentication.js';
 import type { ApiResponse } from '../http/exchange.js';
 import { refuseUnlessAllowed } from '../jobs/refuse-operation.js';
 import { startResync } from '../jobs/start-resync.js';
@@ -41,8 +49,14 @@ export const jobActions = [
     'replicationJobs.beginCancel',
     'POST',
     '~/replicationJobs/{jobName}/cancel',
-    { summary: 'Has a job take back what it did and end', response: 'Job', longRunning: true, role: 'operator' },
+    {
+      summary: 'Has a job take back what it did and end; that of a test failover that is up has it cleaned up',
+      response: 'Job',
+      longRunning: true,
+      role: 'operator',
+    },
     async (call) =>
+      (await cleanedUp(call, 'Cancel', '')) ??
       ok(jobToWire(call, await changeJob(call, namedJob(call), 'Cancel', (job, now) => requestCancel(job, now)))),
   ),
   vaultOperation(
@@ -62,7 +76,7 @@ export const jobActions = [
     'POST',
     '~/replicationJobs/{jobName}/resume',
     {
-      summary: 'Lets a job go on that waits for an operator',
+      summary: 'Lets a job go on that waits for an operator; that of a test failover that is up has it cleaned up',
       request: 'ResumeJobParams',
       response: 'Job',
       longRunning: true,
@@ -70,10 +84,10 @@ export const jobActions = [
       body: resumeBody,
     },
     async (call, { properties }) => {
-      const resumed = await changeJob(call, namedJob(call), 'Resume', (job) =>
-        resumeJob(job, properties?.comments ?? ''),
-      );
-      return ok(jobToWire(call, resumed));
+      const comments = properties?.comments ?? '';
+      const drill = await cleanedUp(call, 'Resume', comments);
+      if (drill !== undefined) return drill;
+      return ok(jobToWire(call, await changeJob(call, namedJob(call), 'Resume', (job) => resumeJob(job, comments))));
     },
   ),
   vaultOperationWithBody(
@@ -85,7 +99,7 @@ export const jobActions = [
       request: 'JobQueryParameter',
       response: 'Job',
       longRunning: true,
-      role: 'reader',
+      role: 'operator',
       body: exportBody,
     },
     exportJobs,
@@ -114,6 +128,46 @@ export async function changeJob(
 
 const namedJob = (call: VaultCall): JobName => asJobName(param(call, 'jobName'));
 
+/** Where the job is that of a test failover which is up: the clean-up that an operator would ask for. Answers with the job of the drill. */
+async function cleanedUp(
+  call: VaultCall,
+  action: 'Cancel' | 'Resume',
+  comments: string,
+): Promise<ApiResponse | undefined> {
+  const drill = await jobOf(call, param(call, 'jobName'));
+  if (!isWaitingDrill(drill)) return undefined;
+  const { itemId } = drill;
+  if (itemId === undefined) {
+    const { planName } = drill.intent.input as PlanRunInput;
+    await submitPlanRun(call, planName, 'TestFailoverCleanup', { comments });
+    return ok(jobToWire(call, drill));
+  }
+  await submitJob(call.app, {
+    vaultId: call.vaultId,
+    kind: jobKinds.testFailoverCleanUp,
+    orchestrator: workflowNames.testFailoverCleanUp,
+    targetResourceId: drill.targetResourceId,
+    targetObjectName: drill.targetObjectName,
+    itemId,
+    decide: async (jobName) => {
+      const item = await itemOfJob(call, drill, itemId);
+      refuseUnlessAllowed(item.value, 'TestFailoverCleanup');
+      if (item.value.testFailover?.jobName !== drill.jobName) throw actionRefused(drill, action, []);
+      const { protectionId } = item.value;
+      const input: TestFailoverCleanUpInput = { vaultId: call.vaultId, itemId, protectionId, jobName, comments };
+      const next = withTest(item.value, { state: 'cleaningUp', cleanUpJobName: jobName });
+      return { operations: [replace(item, next)], input };
+    },
+  });
+  return ok(jobToWire(call, drill));
+}
+
+async function itemOfJob(call: VaultCall, job: Job, itemId: ItemId): Promise<Stored<ProtectedItem>> {
+  const item = await read(call.app.table, rows.item(call.vaultId, itemId));
+  if (item === undefined) throw notFound('replication protected item', job.targetObjectName);
+  return item;
+}
+
 /** The same order once more, under the item's, or the plan's, rules of now. */
 async function restart(call: VaultCall): Promise<ApiResponse> {
   const old = await jobOf(call, param(call, 'jobName'));
@@ -137,9 +191,10 @@ async function restartOfItem(call: VaultCall, old: Job): Promise<Job> {
   const operation = restartableItemJobs[old.intent.orchestrator];
   const { itemId } = old;
   if (operation === undefined || itemId === undefined) throw actionRefused(old, 'Restart', allowedJobActions(old));
+  requireRole(call.caller, contributorsOrders.includes(operation) ? 'contributor' : 'operator');
   const itemOf = async () => {
-    const item = await read(call.app.table, rows.item(call.vaultId, itemId));
-    if (item === undefined) throw notFound('replication protected item', old.targetObjectName);
+    const item = await itemOfJob(call, old, itemId);
+    await refuseOutdated(call, old, item.value);
     return item;
   };
   if (operation === 'RepairReplication') return startResync(call.app, call.vault, (await itemOf()).value, 'operator');
@@ -169,6 +224,29 @@ async function restartOfItem(call: VaultCall, old: Job): Promise<Job> {
   });
 }
 
+/** Their operations are a contributor's. */
+const contributorsOrders: readonly ProtectionOperation[] = ['EnableProtection', 'DisableProtection'];
+
+/** What was ordered for an earlier life of the item, or was ordered again since, does not hold for the present one. */
+async function refuseOutdated(call: VaultCall, old: Job, item: ProtectedItem): Promise<void> {
+  const jobs = await list(call.app.table, rows.jobs(call.vaultId));
+  const later = jobs.find(
+    ({ value: { itemId, jobName, intent } }) =>
+      itemId === old.itemId && intent.orchestrator === old.intent.orchestrator && jobName > old.jobName,
+  );
+  if (later === undefined && (old.intent.input as JobWorkflowInput).protectionId === item.protectionId) return;
+  const since = later === undefined ? 'was protected anew' : `has the later job ${later.value.jobName}`;
+  throw new ApiError({
+    code: 'US1025',
+    armCode: 'Conflict',
+    httpStatus: 409,
+    target: old.jobName,
+    message: `job ${old.jobName} is not begun anew: ${item.vmName} ${since}`,
+    possibleCauses: 'The job is of an earlier time, or was begun anew already.',
+    recommendedAction: 'Call the operation itself, with what is wanted now; or restart the later job.',
+  });
+}
+
 function requireAction(job: Job, action: 'Cancel' | 'Resume' | 'Restart'): void {
   const allowed = allowedJobActions(job);
   if (!allowed.includes(action)) throw actionRefused(job, action, allowed);
@@ -192,10 +270,7 @@ function actionRefused(job: Job, action: string, allowed: readonly string[]): Ap
     message: `${action} is not allowed for job ${job.jobName}, which is ${job.state}: ${what}`,
     possibleCauses:
       'The job is in another state, is a part of a recovery plan’s run, or is of a kind that goes on by itself.',
-    recommendedAction:
-      job.suspendedFor === 'testFailover'
-        ? 'Clean the test failover up: that ends its job.'
-        : 'See the job’s state and allowedActions.',
+    recommendedAction: 'See the job’s state and allowedActions.',
     details: { state: job.state, allowedActions: allowed },
   });
 }

@@ -9,6 +9,7 @@ import { ApiError } from '../http/api-error.js';
 import type { ApiResponse } from '../http/exchange.js';
 import { submitJob } from '../jobs/submit-job.js';
 import { workflowNames, type RunOperationInput } from '../../core/domain/workflows/workflows.js';
+import { lastSegment } from './arm-id.js';
 import { jobArmId, jobToWire, keepsJob } from './job-wire.js';
 import { accepted } from './long-running.js';
 import type { VaultCall } from './operation.js';
@@ -44,7 +45,8 @@ export async function exportJobs(call: VaultCall, body: ExportBody): Promise<Api
     ...term('affectedObjectTypes', body.affectedObjectTypes),
   ];
   const jobs = (await list(call.app.table, rows.jobs(call.vaultId))).map(({ value }) => value);
-  const kept = jobs.filter((job) => terms.every((each) => keepsJob(job, each))).reverse();
+  const fits = isOfFabric(body.fabricId);
+  const kept = jobs.filter((job) => fits(job) && terms.every((each) => keepsJob(job, each))).reverse();
   const isCsv = body.jobOutputType === 'Excel';
   const fileName = `${timeOrderedUuid()}.${isCsv ? 'csv' : 'json'}`;
   const text = isCsv
@@ -72,6 +74,13 @@ export async function exportJobs(call: VaultCall, body: ExportBody): Promise<Api
 
 const term = (name: string, value: string | null | undefined) =>
   value ? [{ name, operator: 'eq' as const, value }] : [];
+
+/** Jobs on something of the fabric; those of a plan or a policy are the vault's. */
+function isOfFabric(fabricId: string | null | undefined): (job: Job) => boolean {
+  if (!fabricId) return () => true;
+  const below = `/replicationfabrics/${lastSegment(fabricId).toLowerCase()}/`;
+  return ({ targetResourceId }) => `${targetResourceId.toLowerCase()}/`.includes(below);
+}
 
 async function accountOf(app: App): Promise<string> {
   const accounts = await app.cloudInventory.storageAccounts();

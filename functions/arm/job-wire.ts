@@ -1,11 +1,15 @@
 import type {
   ConsistencyCheckTaskDetails,
+  FailoverJobDetails,
   Job as SdkJob,
+  JobDetailsUnion,
   TaskTypeDetails,
+  TestFailoverJobDetails,
 } from '@azure/arm-recoveryservices-siterecovery';
 import { Temporal } from 'temporal-polyfill';
-import { allowedJobActions } from '../../core/domain/jobs/transitions.js';
+import { allowedJobActions, isWaitingDrill } from '../../core/domain/jobs/transitions.js';
 import type { Job, JobError } from '../../core/domain/jobs/job.js';
+import { lastSegment } from './arm-id.js';
 import { instantOf, type FilterTerm } from './filter.js';
 import type { VaultCall } from './operation.js';
 import type { Wire } from './wire.js';
@@ -53,15 +57,57 @@ const descriptions: Record<Job['state'], string> = {
 const waits: Partial<Record<NonNullable<Job['suspendedFor']>, string>> = {
   failbackCompletion: 'WaitingForFailbackCompletion',
   manualAction: 'WaitingForManualAction',
+  testFailover: 'WaitingForStopTestFailover',
 };
 const describe = (job: Job): string =>
   (job.suspendedFor === undefined ? undefined : waits[job.suspendedFor]) ??
   (job.state === 'Succeeded' && (job.inconsistentVms ?? []).length > 0 ? 'CompletedWithInformation' : undefined) ??
   descriptions[job.state];
 
+/** What a job's target is, by the resource that its operation was called on; an item's is told by its id. */
+const targetTypes: readonly (readonly [RegExp, string])[] = [
+  [/\/replicationPolicies\//i, 'ProtectionProfile'],
+  [/\/replicationRecoveryPlans\//i, 'RecoveryPlan'],
+  [/\/replicationNetworks\//i, 'Network'],
+  [/\/replicationProtectionContainers\//i, 'ProtectionContainer'],
+  [/\/replicationFabrics\//i, 'Server'],
+  [/\/replicationJobs\//i, 'Job'],
+];
 function targetType(job: Job): string {
   if (job.itemId !== undefined) return 'ProtectionEntity';
-  return job.targetResourceId.includes('/replicationPolicies/') ? 'ProtectionProfile' : 'ProtectionContainer';
+  return targetTypes.find(([pattern]) => pattern.test(job.targetResourceId))?.[1] ?? 'Vault';
+}
+
+const failovers: ReadonlySet<string> = new Set(['PlannedFailover', 'UnplannedFailover']);
+
+/** By the scenario, as far as the SDK's models tell them apart. */
+function jobDetails(job: Job): Wire<JobDetailsUnion> {
+  const { scenarioName, itemId, targetObjectName, comments, restartOf, intent } = job;
+  const affectedObjectDetails = {
+    ...(restartOf === undefined ? {} : { restartOf }),
+    ...(comments === undefined ? {} : { comments }),
+  };
+  const item = itemId === undefined ? [] : [{ name: itemId, friendlyName: targetObjectName }];
+  if (scenarioName === 'TestFailover') {
+    const { networkId } = intent.input as { networkId?: string };
+    const details: Wire<TestFailoverJobDetails> = {
+      instanceType: 'TestFailoverJobDetails',
+      affectedObjectDetails,
+      testFailoverStatus: isWaitingDrill(job) ? 'WaitingForCompletion' : job.state,
+      comments: comments ?? '',
+      networkType: networkId === undefined ? 'NoNetworkAttachAsInput' : 'VmNetworkAsInput',
+      ...(networkId === undefined ? {} : { networkName: networkId, networkFriendlyName: lastSegment(networkId) }),
+      protectedItemDetails: item,
+    };
+    return details;
+  }
+  if (!failovers.has(scenarioName)) return { instanceType: 'AsrJobDetails', affectedObjectDetails };
+  const details: Wire<FailoverJobDetails> = {
+    instanceType: 'FailoverJobDetails',
+    affectedObjectDetails,
+    protectedItemDetails: item,
+  };
+  return details;
 }
 
 export function jobToWire(call: VaultCall, job: Job): Wire<SdkJob> {
@@ -95,10 +141,7 @@ export function jobToWire(call: VaultCall, job: Job): Wire<SdkJob> {
       targetObjectId: job.itemId ?? job.targetObjectName,
       targetObjectName: job.targetObjectName,
       targetInstanceType: targetType(job),
-      customDetails: {
-        instanceType: 'AsrJobDetails',
-        affectedObjectDetails: job.restartOf === undefined ? {} : { restartOf: job.restartOf },
-      },
+      customDetails: jobDetails(job),
     },
   };
 }

@@ -4,19 +4,29 @@ import { parseFilter } from './filter.js';
 import { exportDetails } from './job-export.js';
 import { jobFilterNames, jobToWire, keepsJob } from './job-wire.js';
 import { jobOf } from './long-running.js';
-import { collection, ok, param, vaultOperation } from './operation.js';
+import { ok, param, vaultOperation } from './operation.js';
+import { answerPage } from './paging.js';
 
 export const jobOperations = [
   vaultOperation(
     'replicationJobs.list',
     'GET',
     '~/replicationJobs',
-    { summary: 'Jobs of the vault, newest first', response: 'JobCollection', query: ['$filter'] },
+    {
+      summary: 'Jobs of the vault, newest first',
+      response: 'JobCollection',
+      query: ['$filter', '$take', '$skipToken'],
+    },
     async (call) => {
       const terms = parseFilter(call.query.get('$filter'), jobFilterNames);
       const jobs = await list(call.app.table, rows.jobs(call.vaultId));
       const kept = jobs.map(({ value }) => value).filter((job) => terms.every((term) => keepsJob(job, term)));
-      return collection(kept.reverse().map((job) => jobToWire(call, job)));
+      return answerPage(call, {
+        sorted: kept.reverse(),
+        keyOf: ({ jobName }) => jobName,
+        descending: true,
+        toWire: (job) => jobToWire(call, job),
+      });
     },
   ),
   vaultOperation(

@@ -2,6 +2,7 @@ import { read } from '../../core/records/access.js';
 import { rows } from '../../core/records/rows.js';
 import { asJobName } from '../../core/domain/ids.js';
 import type { Job } from '../../core/domain/jobs/job.js';
+import { isWaitingDrill } from '../../core/domain/jobs/transitions.js';
 import { ApiError } from '../http/api-error.js';
 import type { ApiResponse } from '../http/exchange.js';
 import { notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
@@ -34,14 +35,12 @@ const statusWords = {
   Cancelled: 'Canceled',
 } as const satisfies Record<Job['state'], string>;
 
-const isTestUp = (job: Job): boolean => job.state === 'Suspended' && job.suspendedFor === 'testFailover';
-
 /** Where the operation ended before its job: with its last task. */
 const endTime = (job: Job): string | undefined =>
-  job.endedAt ?? (isTestUp(job) ? job.tasks.at(-1)?.endedAt : undefined);
+  job.endedAt ?? (isWaitingDrill(job) ? job.tasks.at(-1)?.endedAt : undefined);
 
 function percentComplete(job: Job): number {
-  if (job.state === 'Succeeded' || isTestUp(job)) return 100;
+  if (job.state === 'Succeeded' || isWaitingDrill(job)) return 100;
   const done = job.tasks.filter((task) => task.state === 'Succeeded').length;
   return job.tasks.length === 0 ? 0 : Math.min(99, Math.round((100 * done) / job.tasks.length));
 }
@@ -62,10 +61,13 @@ export async function jobOf(call: VaultCall, jobName: string): Promise<Job> {
   return found.value;
 }
 
+/** An error beside success is a warning: what the job survived. */
+const hasWarnings = (job: Job, status: string): boolean => status === 'Succeeded' && job.errors.length > 0;
+
 async function operationStatus(call: VaultCall): Promise<ApiResponse> {
   const job = await jobOf(call, param(call, 'jobName'));
   // A test failover is done when its VM runs; its job goes on waiting for the clean-up.
-  const status = isTestUp(job) ? 'Succeeded' : statusWords[job.state];
+  const status = isWaitingDrill(job) ? 'Succeeded' : statusWords[job.state];
   const ended = status !== 'InProgress';
   return {
     status: 200,
@@ -77,7 +79,7 @@ async function operationStatus(call: VaultCall): Promise<ApiResponse> {
       endTime: endTime(job),
       percentComplete: percentComplete(job),
       properties: null,
-      error: status === 'Failed' || status === 'Canceled' ? failureOf(job) : null,
+      error: status === 'Failed' || status === 'Canceled' || hasWarnings(job, status) ? failureOf(job) : null,
     },
     ...(ended ? {} : { headers: retryAfter(call) }),
   };
@@ -89,7 +91,7 @@ async function operationResult(call: VaultCall): Promise<ApiResponse> {
   const asked = call.request.url.pathname.replace(/\/operationresults\/[^/]+\/?$/i, '');
   if (decodeURIComponent(asked).toLowerCase() !== job.targetResourceId.toLowerCase())
     throw notFound('operation result', asked);
-  switch (isTestUp(job) ? 'Succeeded' : job.state) {
+  switch (isWaitingDrill(job) ? 'Succeeded' : job.state) {
     case 'NotStarted':
     case 'InProgress':
     case 'Suspended':

@@ -8,8 +8,8 @@ import { rows, type Fabric } from '../../core/records/rows.js';
 import { cloudOf, containerArmId } from './clouds.js';
 import { providerArmId } from './fabrics.js';
 import { parseFilter } from './filter.js';
-import { collection, notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
-import { nextLink, pageOf } from './paging.js';
+import { notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
+import { answerPage } from './paging.js';
 import type { Wire } from './wire.js';
 
 const bytesPerMegabyte = 1024 * 1024;
@@ -104,14 +104,16 @@ async function itemsByVm(call: VaultCall): Promise<Map<string, ProtectedItem>> {
   return new Map(items.map(({ value }) => [value.vmId, value]));
 }
 
-/** VMs in the order of their ids: a page token names the last one, so that VMs that come and go move no page. */
+/** Each with what stands against its protection: as many as clients show at once. */
+const vmsPerPage = 100;
+
+/** VMs in the order of their ids. */
 async function listProtectableItems(call: VaultCall) {
   const { fabric, cloud } = await cloudOf(call);
   const terms = parseFilter(call.query.get('$filter'), ['friendlyName', 'protectionStatus']);
-  const { take, after } = pageOf(call);
   const items = await itemsByVm(call);
   const matching = fabric.inventory.vms
-    .filter((vm) => vm.cloudId === cloud.cloudId && vm.vmId > after)
+    .filter((vm) => vm.cloudId === cloud.cloudId)
     .filter((vm) =>
       terms.every((term) => {
         const actual = term.name === 'friendlyName' ? vm.name : items.has(vm.vmId) ? 'Protected' : 'Unprotected';
@@ -119,12 +121,12 @@ async function listProtectableItems(call: VaultCall) {
       }),
     )
     .sort((left, right) => (left.vmId < right.vmId ? -1 : 1));
-  const page = matching.slice(0, take);
-  const last = page.at(-1);
-  return collection(
-    page.map((vm) => toWire(call, fabric, vm, items.get(vm.vmId))),
-    last === undefined || matching.length <= take ? undefined : nextLink(call, last.vmId),
-  );
+  return answerPage(call, {
+    sorted: matching,
+    keyOf: ({ vmId }) => vmId,
+    pageItems: vmsPerPage,
+    toWire: (vm) => toWire(call, fabric, vm, items.get(vm.vmId)),
+  });
 }
 
 const containerPath = '~/replicationFabrics/{fabricName}/replicationProtectionContainers/{protectionContainerName}';

@@ -17,12 +17,14 @@ import { vmIn } from '../../core/domain/site/inventory.js';
 import { allowedOperations } from '../../core/domain/protected-item/state-table.js';
 import { list, read, type Stored } from '../../core/records/access.js';
 import type { Temporal } from 'temporal-polyfill';
+import type { ApiResponse } from '../http/exchange.js';
 import { azureContainer } from './container-mappings.js';
 import { cloudOf } from './clouds.js';
 import { providerArmId } from './fabrics.js';
 import { parseFilter } from './filter.js';
 import { jobArmId } from './job-wire.js';
-import { collection, notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
+import { notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
+import { answerPage } from './paging.js';
 import { policyArmId } from './policies.js';
 import { protectableItemArmId, protectedItemArmId } from './protectable-items.js';
 import type { Wire } from './wire.js';
@@ -200,32 +202,28 @@ export async function itemOf(call: VaultCall): Promise<Stored<ProtectedItem>> {
 
 const filterNames = ['sourceFabricName', 'instanceType', 'friendlyName', 'replicationHealth'] as const;
 
-async function itemsToWire(call: VaultCall, keep: (item: ProtectedItem) => boolean) {
+/** By their ids, which are digests: the order says nothing, and stays. */
+async function answerItems(call: VaultCall, keep: (item: ProtectedItem) => boolean): Promise<ApiResponse> {
   const terms = parseFilter(call.query.get('$filter'), filterNames);
   const [items, surroundingsOf, now] = await Promise.all([
     list(call.app.table, rows.items(call.vaultId)),
     surroundingsInVault(call.app.table, call.vaultId),
     call.app.clock.now(),
   ]);
-  return items
-    .map(({ value }) => value)
-    .filter(keep)
-    .map((item) => {
-      const surroundings = surroundingsOf(item);
-      return { fabric: surroundings.fabric, wire: itemToWire(call, item, surroundings, now) };
-    })
-    .filter(({ fabric, wire }) =>
-      terms.every((term) => {
-        const actual: Record<(typeof filterNames)[number], string | undefined> = {
-          sourceFabricName: fabric?.inventory.vmmServerName,
-          instanceType: 'HyperVReplicaAzure',
-          friendlyName: wire.properties?.friendlyName,
-          replicationHealth: wire.properties?.replicationHealth,
-        };
-        return actual[term.name as keyof typeof actual]?.toLowerCase() === term.value.toLowerCase();
-      }),
-    )
-    .map(({ wire }) => wire);
+  const toWire = (item: ProtectedItem) => itemToWire(call, item, surroundingsOf(item), now);
+  const fits = (item: ProtectedItem): boolean => {
+    if (terms.length === 0) return true;
+    const { properties } = toWire(item);
+    const actual: Record<(typeof filterNames)[number], string | undefined> = {
+      sourceFabricName: surroundingsOf(item).fabric?.inventory.vmmServerName,
+      instanceType: 'HyperVReplicaAzure',
+      friendlyName: properties?.friendlyName,
+      replicationHealth: properties?.replicationHealth,
+    };
+    return terms.every(({ name, value }) => actual[name as keyof typeof actual]?.toLowerCase() === value.toLowerCase());
+  };
+  const sorted = items.map(({ value }) => value).filter((item) => keep(item) && fits(item));
+  return answerPage(call, { sorted, keyOf: ({ itemId }) => itemId, toWire });
 }
 
 export const containerPath =
@@ -238,15 +236,14 @@ export const protectedItemOperations = [
     'replicationProtectedItems.listByReplicationProtectionContainers',
     'GET',
     `${containerPath}/replicationProtectedItems`,
-    { summary: 'Replicated VMs of a cloud', response: 'ReplicationProtectedItemCollection' },
+    {
+      summary: 'Replicated VMs of a cloud',
+      response: 'ReplicationProtectedItemCollection',
+      query: ['$filter', '$take', '$skipToken'],
+    },
     async (call) => {
       const { fabric, cloud } = await cloudOf(call);
-      return collection(
-        await itemsToWire(
-          call,
-          (item) => item.fabricName === fabric.fabricName && item.containerName === cloud.cloudId,
-        ),
-      );
+      return answerItems(call, (item) => item.fabricName === fabric.fabricName && item.containerName === cloud.cloudId);
     },
   ),
   vaultOperation(
@@ -256,9 +253,9 @@ export const protectedItemOperations = [
     {
       summary: 'Replicated VMs of the vault',
       response: 'ReplicationProtectedItemCollection',
-      query: ['$filter', 'skipToken'],
+      query: ['$filter', '$take', 'skipToken'],
     },
-    async (call) => collection(await itemsToWire(call, () => true)),
+    async (call) => answerItems(call, () => true),
   ),
   vaultOperation(
     'replicationProtectedItems.get',

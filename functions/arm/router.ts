@@ -4,6 +4,7 @@ import type { AppInvocation } from '../app.js';
 import { ApiError, armErrorResponse, asUnderstudyError } from '../http/api-error.js';
 import { type Caller, requireRole } from '../http/authentication.js';
 import { type ApiRequest, type ApiResponse, publicOrigin } from '../http/exchange.js';
+import { refuseFilter } from './filter.js';
 import type { Operation } from './operation.js';
 
 const vaultTemplate =
@@ -85,6 +86,7 @@ export class Router {
     requireRole(caller, operation.role);
     const query = request.url.searchParams;
     const apiVersion = apiVersionOf(operation, query);
+    if (operation.query?.includes('$filter') !== true) refuseFilter(query.get('$filter'));
     return operation.handle({
       app,
       request,

@@ -91,7 +91,7 @@ export const vaultHealthOperations = [
       summary: 'The same, as a job: health is always computed from the rows of now',
       response: 'VaultHealthDetails',
       longRunning: true,
-      role: 'reader',
+      role: 'operator',
     },
     (call) =>
       changeRows(call, {

@@ -14,6 +14,7 @@ import { transactionOperationsMax } from '../../core/ports/state-table.js';
 import { deleteTest, endTest } from '../../activities/test-failover.js';
 import type { WorkflowFailure } from '../../core/domain/workflows/failure.js';
 import type { AppInvocation } from '../app.js';
+import { forgetJobs } from './forget-jobs.js';
 
 /** Workflows that are asked for at the same time. */
 const checksAtOnce = 8;
@@ -25,7 +26,7 @@ const eventsForgottenMax = 500;
 
 /**
  * Once a minute: what a door meant to start and could not, and what died, is started; exports that were left open let go of
- * their points; old events are forgotten. Everything here may run twice, and a failure of one vault or item stops no other.
+ * their points; old events and jobs are forgotten. Everything here may run twice, and a failure of one vault or item stops no other.
  */
 export async function sweep(app: AppInvocation): Promise<void> {
   for (const { value } of await list(app.table, rows.vaultIndexes())) {
@@ -43,7 +44,8 @@ async function attempt(app: AppInvocation, what: string, run: () => Promise<void
 
 async function sweepVault(app: AppInvocation, vaultId: VaultId): Promise<void> {
   const limit = pLimit(checksAtOnce);
-  const stored = (await list(app.table, rows.jobs(vaultId))).map(({ value }) => value);
+  const storedJobs = await list(app.table, rows.jobs(vaultId));
+  const stored = storedJobs.map(({ value }) => value);
   const byName = new Map(stored.map((job) => [job.jobName, job]));
   const jobs = stored.flatMap((job) => {
     const { planJobName } = job;
@@ -69,6 +71,7 @@ async function sweepVault(app: AppInvocation, vaultId: VaultId): Promise<void> {
     );
   await Promise.all([...jobs, ...items]);
   await attempt(app, `the events of ${vaultId}`, () => forgetEvents(app, vaultId));
+  await attempt(app, `the old jobs of ${vaultId}`, () => forgetJobs(app, vaultId, storedJobs, all));
   const now = app.systemNow();
   for (const { value } of await list(app.table, rows.pointExports(vaultId))) {
     if (Temporal.Instant.compare(now, Temporal.Instant.from(value.expiresAt)) < 0) continue;

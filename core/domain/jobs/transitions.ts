@@ -75,10 +75,14 @@ export const requestCancel = (job: Job, now: string): Job =>
 /** What an operator may ask of the job now, by the words of the ARM surface. */
 export function allowedJobActions(job: Job): ('Cancel' | 'Resume' | 'Restart')[] {
   if (job.state === 'Failed' || job.state === 'Cancelled') return isRestartable(job) ? ['Restart'] : [];
-  if (hasEnded(job) || job.cancelRequestedAt !== undefined || job.suspendedFor === 'testFailover') return [];
-  const isCancellable = cancellableWorkflows.includes(job.intent.orchestrator);
+  if (hasEnded(job) || job.cancelRequestedAt !== undefined) return [];
+  const isCancellable = isWaitingDrill(job) || looksForCancel(job);
   return [...(isCancellable ? (['Cancel'] as const) : []), ...(job.state === 'Suspended' ? (['Resume'] as const) : [])];
 }
+
+/** A test failover whose VM is up: whether it is cancelled or resumed, its clean-up ends it. */
+export const isWaitingDrill = (job: Job): boolean => job.state === 'Suspended' && job.suspendedFor === 'testFailover';
+
 /** A part of a recovery plan's run is done again by running the plan. */
 const isRestartable = ({ intent, planJobName }: Job): boolean =>
   planJobName === undefined &&
@@ -99,13 +103,19 @@ export const restartableItemJobs: Readonly<Partial<Record<string, ProtectionOper
   [workflowNames.disableProtection]: 'DisableProtection',
 };
 
-/** Those that look for it while they wait. */
-const cancellableWorkflows: readonly string[] = [
-  workflowNames.failback,
-  workflowNames.recoveryPlan,
-  workflowNames.enableProtection,
-  workflowNames.plannedFailover,
-];
+/** Workflows that look for it while they wait, each with the task from whose start on they do not any more. */
+const cancellableUntil: ReadonlyMap<string, string | undefined> = new Map([
+  [workflowNames.failback, 'VmFailbackStartVmOnPrimary'],
+  [workflowNames.recoveryPlan, undefined],
+  [workflowNames.enableProtection, 'UpdateDraState'],
+  [workflowNames.plannedFailover, 'VmFailover'],
+]);
+
+function looksForCancel({ intent, tasks }: Job): boolean {
+  const last = cancellableUntil.get(intent.orchestrator);
+  if (last === undefined) return cancellableUntil.has(intent.orchestrator);
+  return tasks.some(({ name, state }) => name === last && state === 'NotStarted');
+}
 
 /** An operator lets it go on. */
 export function resumeJob(job: Job, comments: string): Job {

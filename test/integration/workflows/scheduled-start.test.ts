@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Temporal } from 'temporal-polyfill';
-import { hasEnded, requestCancel } from '../../../core/domain/jobs/transitions.js';
+import { allowedJobActions, hasEnded, requestCancel } from '../../../core/domain/jobs/transitions.js';
 import type { JobName } from '../../../core/domain/ids.js';
-import { read, replace } from '../../../core/records/access.js';
+import { allowedOperations } from '../../../core/domain/protected-item/state-table.js';
+import { decideAndCommit, read, replace } from '../../../core/records/access.js';
 import { rows } from '../../../core/records/rows.js';
 import { inWorld } from '../../support/replication/in-world.js';
 import type { WorkflowWorld } from '../../support/replication/workflow-world.js';
@@ -88,3 +89,50 @@ test('a policy that names no time any more lets it start; an operator may cancel
     for (const { replica } of item.disks) assert.equal(await world.replicas.properties(replica), undefined);
   });
 });
+
+async function cancel(world: WorkflowWorld, jobName: JobName): Promise<void> {
+  const now = (await world.clock.now()).toString();
+  const ref = rows.job(sampleVaultId, jobName);
+  await decideAndCommit(world.table, ref.partition, async () => {
+    const stored = await read(world.table, ref);
+    assert(stored);
+    assert.ok(allowedJobActions(stored.value).includes('Cancel'));
+    return { operations: [replace(stored, requestCancel(stored.value, now))], result: undefined };
+  });
+}
+
+for (const [moment, reach] of [
+  ['before its relationship is made', async () => undefined],
+  [
+    'while the relay is asked for a checkpoint',
+    async (world: WorkflowWorld) => {
+      await world.until(async () => (await world.answerCommands()).length > 0, 'the order', true);
+      await world.until(
+        async () => (await world.currentItem()).replication.phase === 'initialReplication',
+        'the start',
+        true,
+      );
+    },
+  ],
+] as const) {
+  test(`enabling protection is cancelled ${moment}: nothing is left, and it can be enabled again`, async () => {
+    await inWorld({}, async (world) => {
+      const jobName = await world.enable();
+      await reach(world);
+      await cancel(world, jobName);
+      await world.until(
+        async () => {
+          await world.answerCommands();
+          return hasEnded(await world.job(jobName));
+        },
+        'the end',
+        true,
+      );
+      const job = await world.job(jobName);
+      assert.deepEqual([job.state, job.errors.map(({ code }) => code)], ['Cancelled', ['US4026']]);
+      const item = await world.untilState('EnablingFailed');
+      for (const { replica } of item.disks) assert.equal(await world.replicas.properties(replica), undefined);
+      assert.ok(allowedOperations(item).includes('EnableProtection'));
+    });
+  });
+}

@@ -1,16 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { testVmId } from '../../../core/domain/failover/test-failover.js';
-import { asJobName, asVaultId, type JobName } from '../../../core/domain/ids.js';
+import { sampleJob } from '../../support/sample-job.js';
+import { asJobName, asVaultId } from '../../../core/domain/ids.js';
 import type { Job } from '../../../core/domain/jobs/job.js';
 import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
-import { insert, read, replace } from '../../../core/records/access.js';
+import { insert, list, read, replace } from '../../../core/records/access.js';
 import { itemIdOf, rows, vaultPartition } from '../../../core/records/rows.js';
 import { startWhatRowsAskFor } from '../../../functions/activity-registration.js';
 import { sweep } from '../../../functions/timers/sweep.js';
 import { InMemoryCloudCompute } from '../../support/in-memory/cloud-compute.js';
 import { InMemoryReplicaStore } from '../../support/in-memory/replica-store.js';
 import { Harness, vaultPath } from '../../support/api/harness.js';
+import { ReplicatedItem } from '../../support/api/replicated-items.js';
 import { sampleItem, sampleProgress } from '../../support/sample-item.js';
 
 const vaultId = asVaultId(vaultPath);
@@ -217,15 +219,30 @@ test('the sweep takes up what a recovery plan’s run has left, once that is ove
   );
 });
 
-const sampleJob = (jobName: JobName, createdAt: string): Job => ({
-  jobName,
-  scenarioName: 'TestFailover',
-  friendlyName: 'Test failover',
-  state: 'InProgress',
-  tasks: [],
-  errors: [],
-  createdAt,
-  targetResourceId: '',
-  targetObjectName: '',
-  intent: { orchestrator: 'testFailover', input: {} },
+test('jobs that ended a month ago are forgotten, but for those that something still names', async () => {
+  const harness = new Harness();
+  const relay = await harness.registeredRelay();
+  const nameOf = (number: number) => asJobName(`0190a000-0000-7000-8000-${String(number).padStart(12, '0')}`);
+  const ago = (days: number): string => harness.now.subtract({ hours: days * 24 }).toString();
+  const failover = { jobName: nameOf(2), kind: 'planned', recoveryPointId: 'p', recoveryPointAt: ago(40), cycle: 1 };
+  await ReplicatedItem.put(harness, relay, { failover: { ...failover, kind: 'planned', disks: [] } });
+  const ended = (number: number, days: number, changes: Partial<Job> = {}): Job => ({
+    ...sampleJob(nameOf(number), ago(days)),
+    state: 'Succeeded',
+    endedAt: ago(days),
+    ...changes,
+  });
+  const jobs = [
+    ...[ended(1, 31), ended(2, 40), ended(3, 29), ended(4, 40)],
+    { ...sampleJob(nameOf(5), ago(40)), planJobName: nameOf(4) },
+  ];
+  const many = Array.from({ length: 150 }, (_, index) => ended(1000 + index, 35));
+  for (const job of [...jobs, ...many]) {
+    await harness.table.transact(vaultPartition(vaultId), [insert(rows.job(vaultId, job.jobName), job)]);
+  }
+  const left = async () => (await list(harness.table, rows.jobs(vaultId))).map(({ value }) => value.jobName);
+  await sweep(harness.app);
+  assert.equal((await left()).length, 55, 'a hundred in one run');
+  await sweep(harness.app);
+  assert.deepEqual(await left(), [2, 3, 4, 5].map(nameOf));
 });
