@@ -1,4 +1,5 @@
 import { chooseVmSize } from '../core/domain/failover/placement.js';
+import { sourceUnknown } from '../core/domain/failover/source-vm.js';
 import { primaryNic } from '../core/domain/failover/target-network.js';
 import { UnderstudyError } from '../core/domain/errors.js';
 import { mayWork } from '../core/domain/protected-item/active-job.js';
@@ -19,7 +20,6 @@ import { done, superseded, type Activity, type ActivityDependencies } from './ac
 import { forEachBounded } from './bounded.js';
 import type { activities, CopySlice } from './contract.js';
 import { failoverVmId } from './failover.js';
-import { readSourceVm } from './prerequisites.js';
 
 /**
  * The item while this job fails it over; anything else stops the job: a second owner, or a run that comes late, after the
@@ -156,7 +156,7 @@ export const makeCreateFailoverVm =
       const { epoch, cycle } = copyFence(item);
       for (const { blob } of item.failover.disks) await replicas.raiseFence(blob, { epoch, cycle: cycle + 1 });
     }
-    await compute.createVm(specificationOf(item, vmArmId, await readSourceVm(table, input.vaultId, item)));
+    await compute.createVm(specificationOf(item, vmArmId));
     const change = await changeItem(table, input, (current) => {
       if (!mayWork(current, input.jobName) || current.failover?.jobName !== input.jobName)
         return { kind: 'superseded' };
@@ -175,9 +175,11 @@ export const makeCreateFailoverVm =
 function specificationOf(
   item: ProtectedItem & { failover: NonNullable<ProtectedItem['failover']> },
   vmArmId: string,
-  source: SiteVm | undefined,
 ): CloudVmSpecification {
   const { target, failover } = item;
+  const { source } = failover;
+  // Never what the site reports by now: a repeat must ask for the very same machine.
+  if (source === undefined) throw sourceUnknown(item);
   return specificationFrom(item, source, {
     vmArmId,
     name: target.vmName,
@@ -193,7 +195,7 @@ function specificationOf(
 /** Where in its network the VM is: by its primary interface. The address that was chosen is for the real failover alone. */
 function placementOf(
   item: ProtectedItem,
-  source: SiteVm | undefined,
+  source: SiteVm,
 ): Pick<CloudVmSpecification, 'subnetName' | 'staticIpAddress'> {
   const nic = primaryNic(item, source);
   const subnetName = nic?.chosen?.subnetName ?? item.target.subnetName ?? nic?.nic.subnetName;
@@ -207,7 +209,7 @@ function placementOf(
 /** The VM of a failover, real or test, with what it takes from item and source. */
 export function specificationFrom(
   item: ProtectedItem,
-  source: SiteVm | undefined,
+  source: SiteVm,
   vm: Pick<
     CloudVmSpecification,
     'vmArmId' | 'name' | 'networkId' | 'subnetName' | 'staticIpAddress' | 'publicAddress'
@@ -221,7 +223,7 @@ export function specificationFrom(
   return {
     ...named,
     size: item.target.vmSize ?? chooseVmSize(source, item.disks.length - 1),
-    generation: source?.generation ?? 1,
+    generation: source.generation,
     osType: item.target.osType,
     ...(item.target.availabilitySetId === undefined ? {} : { availabilitySetId: item.target.availabilitySetId }),
     ...(item.target.availabilityZone === undefined ? {} : { availabilityZone: item.target.availabilityZone }),

@@ -1,4 +1,5 @@
 import { UnderstudyError } from '../core/domain/errors.js';
+import { sourceUnknown } from '../core/domain/failover/source-vm.js';
 import { choosePoint } from '../core/domain/recovery-point/choice.js';
 import { mayWork, undoing } from '../core/domain/protected-item/active-job.js';
 import type { RecoveryPoint } from '../core/domain/recovery-point/recovery-point.js';
@@ -17,8 +18,8 @@ import { rows, vaultPartition } from '../core/records/rows.js';
 import { superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities, CopySlice } from './contract.js';
 import { refusals } from './failures.js';
-import { readTargetNetworkId } from './target-network.js';
-import { findOrUndefined, readSourceVm } from './prerequisites.js';
+import { readFailoverSource } from './failover-source.js';
+import { findOrUndefined } from './prerequisites.js';
 
 /** The points of the item's present life, newest first. */
 export async function readPoints(table: StateTable, input: JobWorkflowInput): Promise<Stored<RecoveryPoint>[]> {
@@ -43,17 +44,18 @@ export const makeCheckFailover =
       if (!(error instanceof UnderstudyError)) throw error;
       failures.push(failureOf(error));
     }
-    const networkId = await readTargetNetworkId(table, input.vaultId, stored.value);
-    failures.push(...(await targetFailures(cloudInventory, stored.value, networkId)));
+    const source = await readFailoverSource(table, input.vaultId, stored.value);
+    failures.push(...(await targetFailures(cloudInventory, stored.value, source)));
     return failures.length === 0 ? { kind: 'met' } : { kind: 'failed', failures };
   };
 
-/** What the failover's VM would lack in Azure. */
+/** What the failover's VM would lack: in Azure, or of what is known about it. */
 export async function targetFailures(
   cloudInventory: ActivityDependencies['cloudInventory'],
-  { target }: ProtectedItem,
-  networkId: string | undefined,
+  item: ProtectedItem,
+  { source, networkId }: { source: SiteVm | undefined; networkId: string | undefined },
 ): Promise<WorkflowFailure[]> {
+  const { target } = item;
   const [account, network] = await Promise.all([
     findOrUndefined(cloudInventory.storageAccount(target.storageAccountId)),
     networkId === undefined ? 'none' : findOrUndefined(cloudInventory.network(networkId)),
@@ -61,6 +63,7 @@ export async function targetFailures(
   return [
     ...(account ? [] : [missing('US4005', 'storage account', target.storageAccountId)]),
     ...(network ? [] : [missing('US4006', 'network', networkId ?? '')]),
+    ...(source ? [] : [failureOf(sourceUnknown(item))]),
   ];
 }
 
@@ -184,7 +187,6 @@ export const makeChooseRecoveryPoint =
   async (input) => {
     const ownsItem = (item: ProtectedItem): boolean =>
       item.replication.ownedBy === input.jobName && mayWork(item, input.jobName);
-    const source = await readSourceOf(table, input);
     const change = await changeItem(table, { ...input, epoch: input.epoch }, async (item) => {
       if (!ownsItem(item)) return { kind: 'superseded' };
       if (item.failover?.jobName === input.jobName) return { kind: 'unchanged' };
@@ -194,7 +196,7 @@ export const makeChooseRecoveryPoint =
       const point = points.find(({ value }) => value === chosen);
       if (!point) return { kind: 'superseded' };
       const { storageAccountId } = item.target;
-      const networkId = await readTargetNetworkId(table, input.vaultId, item);
+      const { source, networkId } = await readFailoverSource(table, input.vaultId, item);
       return {
         kind: 'changed',
         item: {
@@ -223,12 +225,6 @@ export const makeChooseRecoveryPoint =
     const onStoresSide = replicas.capabilities.copiesFromSnapshotsAreIndependent;
     return { kind: 'chosen', slices: stored.value.disks.flatMap((disk, index) => planCopy(disk, index, onStoresSide)) };
   };
-
-/** The VM as the site has it now: after the loss of the site nobody else would know it. */
-async function readSourceOf(table: StateTable, input: JobWorkflowInput): Promise<SiteVm | undefined> {
-  const stored = await read(table, rows.item(input.vaultId, input.itemId));
-  return stored && readSourceVm(table, input.vaultId, stored.value);
-}
 
 export function planCopy(disk: { sourceSizeBytes: number }, diskIndex: number, onStoresSide: boolean): CopySlice[] {
   const lengthBytes = replicaBlobLengthBytes(disk.sourceSizeBytes);

@@ -10,7 +10,7 @@ import { done, superseded, type Activity, type ActivityDependencies } from './ac
 import type { activities } from './contract.js';
 import { beginUndoing, deleteFailover, targetFailures, unpinPoints } from './failover.js';
 import { isCancelWanted, refusals } from './failures.js';
-import { readTargetNetworkId } from './target-network.js';
+import { readFailoverSource } from './failover-source.js';
 
 type Needs = Pick<ActivityDependencies, 'table' | 'clock'>;
 
@@ -26,10 +26,11 @@ export const makeCheckPlannedFailover =
     const refused = refusals(owned(stored, input) ? stored.value : undefined, input);
     if (!stored || refused.length > 0) return { kind: 'failed', failures: refused };
     const item = stored.value;
+    const failoverSource = await readFailoverSource(table, input.vaultId, item);
     const failures = [
       ...hindrances(item),
       ...((await hasContact({ table, clock }, input.vaultId, item)) ? [] : [noContact(item)]),
-      ...(await targetFailures(cloudInventory, item, await readTargetNetworkId(table, input.vaultId, item))),
+      ...(await targetFailures(cloudInventory, item, failoverSource)),
     ];
     return failures.length === 0 ? { kind: 'met' } : { kind: 'failed', failures };
   };

@@ -11,7 +11,7 @@ import { rows } from '../core/records/rows.js';
 import type { Activity, ActivityDependencies } from './activity.js';
 import type { activities } from './contract.js';
 import { gone } from './failures.js';
-import { readTargetNetworkId } from './target-network.js';
+import { readFailoverSource } from './failover-source.js';
 
 /** The source VM of an item as its site last reported it; absent when the site reports it no longer. */
 export async function readSourceVm(
@@ -91,7 +91,8 @@ async function gatherFacts(
     storageAccount,
     logStorageAccount,
     networkFound: network !== undefined,
-    networkIsMapped: connected === undefined || (await readTargetNetworkId(table, vaultId, item)) !== undefined,
+    networkIsMapped:
+      connected === undefined || (await readFailoverSource(table, vaultId, item)).networkId !== undefined,
     accountIsOfPolicy: accounts.length === 0 || accounts.some((armId) => same(armId, target.storageAccountId)),
     targetNameTakenBy: namesake?.value.itemName,
     protectedAs: other?.value.itemName,

@@ -1,4 +1,5 @@
 import { chooseTestSubnet } from '../core/domain/failover/placement.js';
+import { sourceUnknown } from '../core/domain/failover/source-vm.js';
 import { runningTest, testVmId, testVmName, withoutTest, withTest } from '../core/domain/failover/test-failover.js';
 import { endJob, succeedJob, suspendJob } from '../core/domain/jobs/transitions.js';
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
@@ -15,7 +16,7 @@ import type { activities } from './contract.js';
 import { pinned, planCopy, readPoints, targetFailures, unpinPoints } from './failover.js';
 import { copySlice, specificationFrom } from './failover-vm.js';
 import { gone } from './failures.js';
-import { readSourceVm } from './prerequisites.js';
+import { readFailoverSource } from './failover-source.js';
 
 type Needs = Pick<ActivityDependencies, 'table'>;
 /** Copiers of a test's disks hold it; the test VM's making shuts them out by the next. */
@@ -36,7 +37,8 @@ export const makeCheckTestFailover =
   async (input) => {
     const item = await testing({ table }, input);
     if (!item) return { kind: 'failed', failures: [gone(input.itemId)] };
-    const failures = await targetFailures(cloudInventory, item, item.testFailover?.networkId);
+    const { source } = await readFailoverSource(table, input.vaultId, item);
+    const failures = await targetFailures(cloudInventory, item, { source, networkId: item.testFailover?.networkId });
     try {
       const points = (await readPoints(table, input)).map(({ value }) => value);
       choosePoint(points, input.protectionId, input.recoveryPoint);
@@ -67,6 +69,8 @@ export const makeChooseTestPoint =
       );
       const point = points.find(({ value }) => value === chosen);
       if (!point) return { kind: 'superseded' };
+      const { source } = await readFailoverSource(table, input.vaultId, item);
+      if (!source) throw sourceUnknown(item);
       const { recoveryPointId, takenAt, cycle } = chosen;
       const disks = item.disks.map(({ diskId }) => ({
         diskId,
@@ -74,7 +78,7 @@ export const makeChooseTestPoint =
       }));
       return {
         kind: 'changed',
-        item: withTest(item, { point: { recoveryPointId, takenAt, cycle }, disks }),
+        item: withTest(item, { source, point: { recoveryPointId, takenAt, cycle }, disks }),
         operations: [replace(point, pinned(chosen, input.jobName))],
       };
     });
@@ -108,12 +112,11 @@ export const makeStartTestVm =
   async (input) => {
     const item = await testing({ table }, input);
     const test = item?.testFailover;
-    if (!item || !test?.point) return superseded;
+    if (!item || !test?.point || !test.source) return superseded;
     if (!replicas.capabilities.copiesFromSnapshotsAreIndependent) {
       for (const { blob } of test.disks) await replicas.raiseFence(blob, sealedFence);
     }
-    const { networkId, point, disks } = test;
-    const source = await readSourceVm(table, input.vaultId, item);
+    const { networkId, source, point, disks } = test;
     const subnets = networkId === undefined ? [] : (await cloudInventory.network(networkId)).subnets;
     const subnetName = chooseTestSubnet(source, subnets);
     const vmArmId = testVmId(item);

@@ -7,13 +7,14 @@ import type {
 import { z } from 'zod';
 import { isUsableAddress } from '../../core/domain/failover/address.js';
 import { isVmSize, subnetNamed, vmSizes } from '../../core/domain/failover/placement.js';
+import { lastKnownVm } from '../../core/domain/failover/source-vm.js';
 import { targetNetworkId } from '../../core/domain/failover/target-network.js';
 import { jobKinds } from '../../core/domain/jobs/job.js';
 import { limits } from '../../core/domain/prerequisites/limits.js';
 import type { ProtectedItem, TargetNic } from '../../core/domain/protected-item/protected-item.js';
 import { replace } from '../../core/records/access.js';
 import type { Fabric } from '../../core/records/rows.js';
-import { vmIn, type SiteVm } from '../../core/domain/site/inventory.js';
+import type { SiteVm } from '../../core/domain/site/inventory.js';
 import { ApiError } from '../http/api-error.js';
 import type { ApiResponse } from '../http/exchange.js';
 import { refuseBusyItem } from '../jobs/refuse-operation.js';
@@ -179,7 +180,7 @@ function targetFrom(item: ProtectedItem, body: UpdateBody, vm: SiteVm | undefine
 
 /** Subnets and addresses are of the network that the next failover goes to: those that were chosen must be there. */
 async function checkPlaces(call: VaultCall, item: ProtectedItem, fabric: Fabric): Promise<void> {
-  const vm = vmIn(fabric.inventory, item.vmId);
+  const vm = lastKnownVm(item, fabric.inventory);
   const networkId = targetNetworkId(item, vm, fabric.networkMappings);
   if (networkId === undefined) return;
   const network = await networkOrBadReference(call, networkId, '$.properties.selectedRecoveryAzureNetworkId');
@@ -205,7 +206,7 @@ async function checkPlaces(call: VaultCall, item: ProtectedItem, fabric: Fabric)
 async function updateItem(call: VaultCall, body: UpdateBody): Promise<ApiResponse> {
   const { value: item } = await itemOf(call);
   const fabric = await fabricOf(call);
-  const vm = vmIn(fabric.inventory, item.vmId);
+  const vm = lastKnownVm(item, fabric.inventory);
   await checkPlaces(call, { ...item, target: targetFrom(item, body, vm) }, fabric);
   return changeRows(call, {
     kind: jobKinds.updateItem,

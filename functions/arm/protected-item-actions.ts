@@ -150,6 +150,7 @@ async function putItem(call: VaultCall, body: EnableBody): Promise<ApiResponse> 
           relayId: fabric.relayId,
           policyName: nameIn(body.properties.policyId, 'replicationPolicies') ?? '',
           target,
+          source: vm,
           state: 'EnablingProtection',
           createdAt: now,
         }),

@@ -1,4 +1,5 @@
 import type { ReplicationProtectedItem, VMNicDetails } from '@azure/arm-recoveryservices-siterecovery';
+import { lastKnownVm } from '../../core/domain/failover/source-vm.js';
 import { nicPlans, primaryNic, targetNetworkId } from '../../core/domain/failover/target-network.js';
 import { failoverHealth } from '../../core/domain/health/failover-health.js';
 import type { HealthReason } from '../../core/domain/health/health-reason.js';
@@ -13,7 +14,6 @@ import {
 import { itemIdOf, rows, type Fabric } from '../../core/records/rows.js';
 import { armState } from '../../core/domain/protected-item/arm-state.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
-import { vmIn } from '../../core/domain/site/inventory.js';
 import { allowedOperations } from '../../core/domain/protected-item/state-table.js';
 import { list, read, type Stored } from '../../core/records/access.js';
 import type { Temporal } from 'temporal-polyfill';
@@ -62,7 +62,7 @@ function initialReplicationPercent(item: ProtectedItem): string {
 }
 
 function nicsToWire(item: ProtectedItem, fabric: Fabric | undefined): Wire<VMNicDetails>[] {
-  const vm = vmIn(fabric?.inventory, item.vmId);
+  const vm = lastKnownVm(item, fabric?.inventory);
   const networkId = targetNetworkId(item, vm, fabric?.networkMappings ?? []);
   return nicPlans(item, vm).map(({ nic, role, chosen }) => ({
     nicId: nic.nicId,
@@ -105,7 +105,7 @@ export function itemToWire(
   const { fabric } = surroundings;
   const state = armState(item);
   const health = healthOf(item, surroundings, now);
-  const vm = vmIn(fabric?.inventory, item.vmId);
+  const vm = lastKnownVm(item, fabric?.inventory);
   const cloud = fabric?.inventory.clouds.find(({ cloudId }) => cloudId === item.containerName);
   return {
     id: protectedItemArmId(call, item),

@@ -1,9 +1,9 @@
 import { inconsistencyOf, type InconsistentVm, type MissingInAzure } from '../../core/domain/health/consistency.js';
+import { lastKnownVm } from '../../core/domain/failover/source-vm.js';
 import { targetNetworkId } from '../../core/domain/failover/target-network.js';
 import { UnderstudyError } from '../../core/domain/errors.js';
 import type { VaultId } from '../../core/domain/ids.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
-import { vmIn } from '../../core/domain/site/inventory.js';
 import { list } from '../../core/records/access.js';
 import { rows, type Fabric } from '../../core/records/rows.js';
 import type { App } from '../app.js';
@@ -19,8 +19,7 @@ export async function findInconsistencies(app: App, vaultId: VaultId, fabric: Fa
   };
   const missingOf = async (item: ProtectedItem): Promise<MissingInAzure[]> => {
     const { storageAccountId } = item.target;
-    const vm = vmIn(fabric.inventory, item.vmId);
-    const networkId = targetNetworkId(item, vm, fabric.networkMappings);
+    const networkId = targetNetworkId(item, lastKnownVm(item, fabric.inventory), fabric.networkMappings);
     const missing: MissingInAzure[] = [];
     if (!(await isThere(storageAccountId, () => app.cloudInventory.storageAccount(storageAccountId)))) {
       missing.push({ code: 'US3069', message: `the storage account ${storageAccountId} is not there` });

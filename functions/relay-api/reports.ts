@@ -1,10 +1,11 @@
+import { isDeepStrictEqual } from 'node:util';
 import pLimit from 'p-limit';
 import { Temporal } from 'temporal-polyfill';
 import type { z } from 'zod';
 import { asItemId } from '../../core/domain/ids.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import type { CommandResult, heartbeatRequest, ItemReport } from '../../core/domain/relay-protocol/wire.js';
-import type { SiteInventory } from '../../core/domain/site/inventory.js';
+import { vmIn, type SiteInventory, type SiteVm } from '../../core/domain/site/inventory.js';
 import { StateConflictError } from '../../core/ports/state-table.js';
 import { decideAndCommit, list, read, replace, type Stored } from '../../core/records/access.js';
 import { rows, type Fabric, type RegisteredRelay } from '../../core/records/rows.js';
@@ -58,6 +59,30 @@ export async function storeInventory(app: App, relay: RegisteredRelay, inventory
   }
   const now = (await app.clock.now()).toString();
   await changeFabric(app, relay, (fabric) => ({ ...fabric, inventory, inventoryAt: now, lastHeartbeatAt: now }));
+  await keepSources(app, relay, inventory);
+}
+
+/** Each item keeps its VM as the site has it: a VM that an inventory names no more can still be failed over. */
+async function keepSources(app: App, relay: RegisteredRelay, inventory: SiteInventory): Promise<void> {
+  const vmOf = ({ fabricName, vmId }: ProtectedItem): SiteVm | undefined =>
+    fabricName === relay.fabricName ? vmIn(inventory, vmId) : undefined;
+  const isNews = ({ value }: Stored<ProtectedItem>): boolean => {
+    const vm = vmOf(value);
+    return vm !== undefined && !isDeepStrictEqual(value.source, vm);
+  };
+  const due = (await list(app.table, rows.items(relay.vaultId))).filter(isNews);
+  const limit = pLimit(writesAtOnce);
+  await Promise.all(
+    due.map(({ ref }) =>
+      limit(() =>
+        decideAndCommit(app.table, ref.partition, async () => {
+          const item = await read(app.table, ref);
+          const source = item && vmOf(item.value);
+          return { operations: item && source ? [replace(item, { ...item.value, source })] : [], result: undefined };
+        }),
+      ),
+    ),
+  );
 }
 
 export async function storeHeartbeat(

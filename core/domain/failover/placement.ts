@@ -43,11 +43,7 @@ export const vmSizes = [
 export const isVmSize = (name: string): boolean => /^(Basic|Standard)_[A-Za-z0-9_-]+$/.test(name);
 
 /** The smallest size that holds what the source has; the largest where none does. */
-export function chooseVmSize(
-  vm: { cpuCount: number; memoryMegabytes: number } | undefined,
-  dataDiskCount: number,
-): string {
-  const wanted = vm ?? { cpuCount: 2, memoryMegabytes: 4096 };
+export function chooseVmSize(wanted: Pick<SiteVm, 'cpuCount' | 'memoryMegabytes'>, dataDiskCount: number): string {
   const found = vmSizes.find(
     (size) =>
       size.cpuCount >= wanted.cpuCount &&

@@ -190,6 +190,8 @@ export interface TestFailover {
   startedAt: string;
   /** Absent: the test VM is connected to no network. */
   networkId?: string;
+  /** Once chosen: what the test VM is made by, whatever the site reports meanwhile. */
+  source?: SiteVm;
   /** Once chosen; the point is pinned under the job's name. */
   point?: { recoveryPointId: string; takenAt: string; cycle: number };
   disks: { diskId: DiskId; blob: ReplicaBlob }[];
@@ -242,6 +244,8 @@ export interface ProtectedItem {
     /** The VM of a failover is reachable from the internet. */
     publicAddress?: boolean;
   };
+  /** The VM as its site last described it: a failover is made by it where the site's inventory names the VM no more. */
+  source?: SiteVm;
   state: ProtectionState;
   /** Business time of enabling, ISO-8601. */
   createdAt: string;
@@ -272,7 +276,7 @@ export interface ProtectedItem {
     /** As the item, or its network's mapping, asked for them when the failover began. */
     networkId?: string;
     publicAddress?: true;
-    /** The VM as the site had it: what it is made of where a failback finds it no more. */
+    /** The VM as the site had it when the failover began: what the VM in Azure is made by, and the site's where a failback finds none. */
     source?: SiteVm;
     disks: { diskId: DiskId; blob: ReplicaBlob }[];
     /** Another point that the VM is to run from: its disks are being copied. */

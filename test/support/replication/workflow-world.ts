@@ -193,6 +193,14 @@ export class WorkflowWorld {
     ]);
   }
 
+  /** The site reports its VM otherwise, or no more. */
+  async reportVms(vms: SiteVm[]): Promise<void> {
+    const stored = await read(this.table, rows.fabric(sampleVaultId, this.item.fabricName));
+    assert(stored);
+    const inventory = { ...stored.value.inventory, vms };
+    await this.table.transact(vaultPartition(sampleVaultId), [replace(stored, { ...stored.value, inventory })]);
+  }
+
   /** What the door of a PUT does: the item and its job in one transaction. */
   async enable(changes: Partial<ProtectedItem> = {}): Promise<JobName> {
     const { checkpointAt: _, ...replication } = this.item.replication;
@@ -202,6 +210,7 @@ export class WorkflowWorld {
       disks: [],
       replication: { ...replication, phase: 'none' },
       target: { ...this.item.target, networkId: sampleNetworkId },
+      source: this.vm,
       ...changes,
     };
     return this.submit(jobKinds.enableProtection, workflowNames.enableProtection, {}, (job) => [

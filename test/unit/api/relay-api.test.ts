@@ -9,6 +9,8 @@ import type { AssignmentsResponse } from '../../../core/domain/relay-protocol/wi
 import { transferBlobName } from '../../../core/domain/replication/blob-names.js';
 import { NonceCache } from '../../../functions/relay-api/relay-caller.js';
 import type { ApiResponse } from '../../../functions/http/exchange.js';
+import type { SiteVm } from '../../../core/domain/site/inventory.js';
+import { ReplicatedItem } from '../../support/api/replicated-items.js';
 import { Harness, sampleInventory, TestRelay, vaultPath } from '../../support/api/harness.js';
 import { mebibyte, sampleItem, sampleLog, sampleManifest, sampleProtectionId } from '../../support/sample-item.js';
 
@@ -330,6 +332,35 @@ test('a piece of the base moves the received mark and wakes initial replication'
   assert.deepEqual(answer.body, { receivedThroughBytes: 2 * mebibyte, appliedThroughBytes: 0 });
   assert.equal(harness.rung.length, 1);
 });
+
+test('items keep their VMs as the site has them, and had them; an inventory without news is not written to them', async () => {
+  const harness = new Harness();
+  const relay = await harness.registeredRelay();
+  const item = await ReplicatedItem.put(harness, relay);
+  const report = async (change: (vms: SiteVm[]) => SiteVm[]): Promise<void> => {
+    const inventory = { ...relay.inventory, vms: change(relay.inventory.vms) };
+    assert.equal((await relay.call('PUT', '/relay/v1/inventory', inventory)).status, 200);
+  };
+  const grown = (vms: SiteVm[]): SiteVm[] => vms.map((vm) => ({ ...vm, memoryMegabytes: 8192 }));
+  await report((vms) => vms);
+  assert.deepEqual((await item.now()).source, relay.inventory.vms[0]);
+  await report(grown);
+  assert.equal((await item.now()).source?.memoryMegabytes, 8192);
+  const { etag } = await stored(harness, item);
+  await report(grown);
+  await report(([, ...others]) => others);
+  assert.equal((await item.now()).source?.memoryMegabytes, 8192, 'the VM is gone from the site');
+  assert.equal((await stored(harness, item)).etag, etag);
+  const { body } = await harness.arm('GET', item.armId);
+  const { properties } = body as { properties: { providerSpecificDetails: { sourceVmRamSizeInMB: number } } };
+  assert.equal(properties.providerSpecificDetails.sourceVmRamSizeInMB, 8192);
+});
+
+async function stored(harness: Harness, { first }: ReplicatedItem) {
+  const found = await read(harness.table, rows.item(vaultId, first.itemId));
+  assert(found);
+  return found;
+}
 
 test('the inventory is taken of the registered VMM server only', async () => {
   const harness = new Harness();

@@ -24,7 +24,6 @@ test('the smallest size that holds cores, memory and data disks is chosen', () =
   assert.equal(chooseVmSize({ cpuCount: 1, memoryMegabytes: 1024 }, 0), 'Standard_B1ms');
   assert.equal(chooseVmSize({ cpuCount: 1, memoryMegabytes: 1024 }, 5), 'Standard_D4s_v5');
   assert.equal(chooseVmSize({ cpuCount: 1000, memoryMegabytes: 1 }, 0), 'Standard_D32s_v5');
-  assert.equal(chooseVmSize(undefined, 1), 'Standard_B2s');
 });
 
 test('a failover finds the newest, the newest application-consistent or the named point, and only whole ones of this life', () => {

@@ -1,18 +1,19 @@
+import { lastKnownVm } from '../core/domain/failover/source-vm.js';
 import { targetNetworkId } from '../core/domain/failover/target-network.js';
 import type { VaultId } from '../core/domain/ids.js';
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
-import { vmIn } from '../core/domain/site/inventory.js';
+import type { SiteVm } from '../core/domain/site/inventory.js';
 import type { StateTable } from '../core/ports/state-table.js';
 import { read } from '../core/records/access.js';
 import { rows } from '../core/records/rows.js';
 
-/** The virtual network that a failover of the item would connect its VM to, now. */
-export async function readTargetNetworkId(
+/** What a failover of the item that began now would be made of, and the virtual network that its VM would be connected to. */
+export async function readFailoverSource(
   table: StateTable,
   vaultId: VaultId,
   item: ProtectedItem,
-): Promise<string | undefined> {
+): Promise<{ source: SiteVm | undefined; networkId: string | undefined }> {
   const fabric = (await read(table, rows.fabric(vaultId, item.fabricName)))?.value;
-  const vm = vmIn(fabric?.inventory, item.vmId);
-  return targetNetworkId(item, vm, fabric?.networkMappings ?? []);
+  const source = lastKnownVm(item, fabric?.inventory);
+  return { source, networkId: targetNetworkId(item, source, fabric?.networkMappings ?? []) };
 }

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { makeCreateFailoverVm } from '../../../activities/failover-vm.js';
+import { makeStartTestVm } from '../../../activities/test-failover.js';
+import { withTest } from '../../../core/domain/failover/test-failover.js';
+import { jobKinds, type Job } from '../../../core/domain/jobs/job.js';
+import { workflowNames } from '../../../core/domain/workflows/workflows.js';
+import { replace } from '../../../core/records/access.js';
+import { vaultPartition } from '../../../core/records/rows.js';
+import { inWorld } from '../../support/replication/in-world.js';
+import { sampleNetworkId, type WorkflowWorld } from '../../support/replication/workflow-world.js';
+import { sampleVaultId } from '../../support/sample-item.js';
+import { sampleVm } from '../../support/sample-site.js';
+
+const generation2 = sampleVm(
+  { generation: 2, cpuCount: 8, memoryMegabytes: 32768, nics: [{ ...networked('data'), nicId: nicId(1) }] },
+  2,
+  128 * 1024,
+);
+
+function networked(subnetName: string) {
+  return { macAddress: '00155D000001', networkId: 'e7000000-0000-4000-8000-000000000001', subnetName };
+}
+function nicId(number: number): string {
+  return `41c00000-0000-4000-8000-00000000000${number}`;
+}
+
+/** Another machine, as a site whose VM was made anew would report it. */
+const remade = { ...generation2, generation: 1 as const, cpuCount: 1, memoryMegabytes: 1024, nics: [] };
+
+async function drill(world: WorkflowWorld): Promise<Job> {
+  const stored = await world.storedItem();
+  const jobName = await world.submit(
+    jobKinds.testFailover,
+    workflowNames.testFailover,
+    { recoveryPoint: { kind: 'latest' } },
+    ({ jobName, createdAt }) => [
+      replace(stored, {
+        ...stored.value,
+        testFailover: { jobName, state: 'inProgress', startedAt: createdAt, networkId: sampleNetworkId, disks: [] },
+      }),
+    ],
+  );
+  return world.until(async () => {
+    const job = await world.job(jobName);
+    return job.state === 'Suspended' || job.state === 'Failed' ? job : undefined;
+  }, 'the test VM to be up, or not');
+}
+
+test('a VM that the site names no more is failed over as the site last had it', async () => {
+  await inWorld({ vm: generation2 }, async (world) => {
+    await world.protect();
+    await world.reportVms([]);
+    assert.equal((await drill(world)).state, 'Suspended');
+    const job = await world.failOver();
+    assert.equal(job.state, 'Succeeded', JSON.stringify(job.errors));
+    const item = await world.untilState('FailoverCommitPending');
+    assert.deepEqual(item.failover?.source, generation2);
+    for (const vm of world.compute.vms.values()) {
+      assert.deepEqual([vm.generation, vm.size, vm.networkId], [2, 'Standard_D8s_v5', sampleNetworkId], vm.name);
+    }
+  });
+});
+
+test('making the VM of a failover, or of a test, once more gives the same one, whatever the site reports by then', async () => {
+  await inWorld({ vm: generation2 }, async (world) => {
+    await world.protect();
+    assert.equal((await drill(world)).state, 'Suspended');
+    await world.reportVms([remade]);
+    const drilled = await world.storedItem();
+    const { itemId, protectionId, testFailover } = drilled.value;
+    assert(testFailover);
+    await world.table.transact(vaultPartition(sampleVaultId), [
+      replace(drilled, withTest(drilled.value, { state: 'inProgress' })),
+    ]);
+    const key = { vaultId: sampleVaultId, itemId, protectionId };
+    const again = await makeStartTestVm(world.dependencies)({ ...key, jobName: testFailover.jobName });
+    assert.equal(again.kind, 'done');
+
+    await world.reportVms([generation2]);
+    assert.equal((await world.failOver()).state, 'Succeeded');
+    await world.untilState('FailoverCommitPending');
+    await world.reportVms([remade]);
+    const stored = await world.storedItem();
+    const { failover, createdAt } = stored.value;
+    assert(failover);
+    const activeJob = { jobName: failover.jobName, scenarioName: 'UnplannedFailover', startedAt: createdAt };
+    await world.table.transact(vaultPartition(sampleVaultId), [replace(stored, { ...stored.value, activeJob })]);
+    const made = await makeCreateFailoverVm(world.dependencies)({ ...key, jobName: failover.jobName });
+    assert.equal(made.kind, 'done');
+  });
+});
+
+test('a VM that nobody ever described is not failed over by guesses', async () => {
+  await inWorld({}, async (world) => {
+    await world.protect();
+    await world.reportVms([]);
+    const stored = await world.storedItem();
+    const { source: _, ...undescribed } = stored.value;
+    await world.table.transact(vaultPartition(sampleVaultId), [replace(stored, undescribed)]);
+    const drilled = await drill(world);
+    const failedOver = await world.failOver();
+    for (const { state, errors } of [drilled, failedOver]) {
+      assert.deepEqual([state, errors.map(({ code }) => code)], ['Failed', ['US4040']]);
+    }
+    assert.equal((await world.untilState('Protected')).failover, undefined);
+    assert.equal(world.compute.vms.size, 0);
+  });
+});
