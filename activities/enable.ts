@@ -5,7 +5,8 @@ import type { ProtectedItem, ReplicaDisk, ReplicationProgress } from '../core/do
 import { replicaBlob } from '../core/domain/replication/blob-names.js';
 import type { SiteVm } from '../core/domain/site/inventory.js';
 import { UnderstudyError } from '../core/domain/errors.js';
-import { chooseSubnet } from '../core/domain/failover/placement.js';
+import { primaryNic } from '../core/domain/failover/nics.js';
+import { subnetNamed } from '../core/domain/failover/placement.js';
 import { fixedVhdFooter, replicaBlobLengthBytes, replicaSizeBytes } from '../core/dataplane/vhd/fixed-vhd.js';
 import { FencedError } from '../core/ports/replica-store.js';
 import type { StateTable } from '../core/ports/state-table.js';
@@ -197,7 +198,8 @@ export const makeConfigureTargetNetwork =
         ],
       };
     }
-    const subnetName = chooseSubnet(await readSourceVm(table, input.vaultId, stored.value), network.subnets);
+    const vm = await readSourceVm(table, input.vaultId, stored.value);
+    const subnetName = subnetNamed(primaryNic(stored.value, vm)?.nic.subnetName, network.subnets)?.name;
     if (subnetName !== undefined) {
       await changeItem(table, input, (item) =>
         item.target.subnetName === undefined

@@ -1,11 +1,14 @@
 import { lastKnownVm } from '../core/domain/failover/source-vm.js';
 import { targetNetworkId } from '../core/domain/failover/target-network.js';
-import type { VaultId } from '../core/domain/ids.js';
+import { nicReasons } from '../core/domain/health/nic-reasons.js';
+import type { JobName, VaultId } from '../core/domain/ids.js';
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
 import type { SiteVm } from '../core/domain/site/inventory.js';
 import type { StateTable } from '../core/ports/state-table.js';
 import { read } from '../core/records/access.js';
 import { rows } from '../core/records/rows.js';
+import type { ActivityDependencies } from './activity.js';
+import { addWarning } from './jobs.js';
 
 /** What a failover of the item that began now would be made of, and the virtual network that its VM would be connected to. */
 export async function readFailoverSource(
@@ -16,4 +19,16 @@ export async function readFailoverSource(
   const fabric = (await read(table, rows.fabric(vaultId, item.fabricName)))?.value;
   const source = lastKnownVm(item, fabric?.inventory);
   return { source, networkId: targetNetworkId(item, source, fabric?.networkMappings ?? []) };
+}
+
+/** The failover goes on; its job says what the VM comes up without. */
+export async function warnOfSource(
+  needs: Pick<ActivityDependencies, 'table' | 'clock'>,
+  job: { vaultId: VaultId; jobName: JobName },
+  item: ProtectedItem,
+  vm: SiteVm | undefined,
+): Promise<void> {
+  for (const { code, message, possibleCauses, recommendedAction } of nicReasons(item, { vm })) {
+    await addWarning(needs, job, { code, message, possibleCauses, recommendedAction, retry: 'never' });
+  }
 }

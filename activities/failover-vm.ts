@@ -1,6 +1,6 @@
 import { chooseVmSize } from '../core/domain/failover/placement.js';
 import { sourceUnknown } from '../core/domain/failover/source-vm.js';
-import { primaryNic } from '../core/domain/failover/target-network.js';
+import { nicPlaces, sizeCounts } from '../core/domain/failover/nics.js';
 import { UnderstudyError } from '../core/domain/errors.js';
 import { mayWork } from '../core/domain/protected-item/active-job.js';
 import type { ProtectedItem, ReplicaBlob } from '../core/domain/protected-item/protected-item.js';
@@ -180,11 +180,11 @@ function specificationOf(
   const { source } = failover;
   // Never what the site reports by now: a repeat must ask for the very same machine.
   if (source === undefined) throw sourceUnknown(item);
+  const { networkId } = failover;
   return specificationFrom(item, source, {
     vmArmId,
     name: target.vmName,
-    ...(failover.networkId === undefined ? {} : { networkId: failover.networkId }),
-    ...placementOf(item, source),
+    ...(networkId === undefined ? { nics: [] } : { networkId, nics: nicPlaces(item, source) }),
     ...(failover.publicAddress === undefined ? {} : { publicAddress: true }),
     disks: failover.disks,
     jobName: failover.jobName,
@@ -192,37 +192,25 @@ function specificationOf(
   });
 }
 
-/** Where in its network the VM is: by its primary interface. The address that was chosen is for the real failover alone. */
-function placementOf(
-  item: ProtectedItem,
-  source: SiteVm,
-): Pick<CloudVmSpecification, 'subnetName' | 'staticIpAddress'> {
-  const nic = primaryNic(item, source);
-  const subnetName = nic?.chosen?.subnetName ?? item.target.subnetName ?? nic?.nic.subnetName;
-  const staticIpAddress = nic?.chosen?.staticIpAddress;
-  return {
-    ...(subnetName === undefined ? {} : { subnetName }),
-    ...(staticIpAddress === undefined ? {} : { staticIpAddress }),
-  };
-}
-
 /** The VM of a failover, real or test, with what it takes from item and source. */
 export function specificationFrom(
   item: ProtectedItem,
   source: SiteVm,
-  vm: Pick<
-    CloudVmSpecification,
-    'vmArmId' | 'name' | 'networkId' | 'subnetName' | 'staticIpAddress' | 'publicAddress'
-  > & {
+  vm: Pick<CloudVmSpecification, 'vmArmId' | 'name' | 'networkId' | 'nics' | 'publicAddress'> & {
     disks: readonly { diskId: DiskId; blob: ReplicaBlob }[];
     jobName: JobName;
     recoveryPointId: string;
   },
 ): CloudVmSpecification {
   const { disks, jobName, recoveryPointId, ...named } = vm;
+  const traces = {
+    'understudy-item': item.itemId,
+    'understudy-job': jobName,
+    'understudy-recovery-point': recoveryPointId,
+  };
   return {
     ...named,
-    size: item.target.vmSize ?? chooseVmSize(source, item.disks.length - 1),
+    size: item.target.vmSize ?? chooseVmSize(source, sizeCounts(item, source)),
     generation: source.generation,
     osType: item.target.osType,
     ...(item.target.availabilitySetId === undefined ? {} : { availabilitySetId: item.target.availabilitySetId }),
@@ -233,12 +221,9 @@ export function specificationFrom(
       if (!blob) return [];
       return [{ name: disk.name, lun: disk.lun, isOsDisk: disk.isOsDisk, blob, sizeBytes: disk.replicaSizeBytes }];
     }),
-    tags: {
-      ...item.target.tags,
-      'understudy-item': item.itemId,
-      'understudy-job': jobName,
-      'understudy-recovery-point': recoveryPointId,
-    },
+    tags: { ...item.target.tags, ...traces },
+    ...(item.target.nicTags === undefined ? {} : { nicTags: { ...item.target.nicTags, ...traces } }),
+    ...(item.target.diskTags === undefined ? {} : { diskTags: { ...item.target.diskTags, ...traces } }),
   };
 }
 

@@ -1,4 +1,6 @@
 import { UnderstudyError } from '../core/domain/errors.js';
+import { sizeCounts } from '../core/domain/failover/nics.js';
+import { sizeShortfalls } from '../core/domain/failover/placement.js';
 import { sourceUnknown } from '../core/domain/failover/source-vm.js';
 import { choosePoint } from '../core/domain/recovery-point/choice.js';
 import { mayWork, undoing } from '../core/domain/protected-item/active-job.js';
@@ -18,7 +20,7 @@ import { rows, vaultPartition } from '../core/records/rows.js';
 import { superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities, CopySlice } from './contract.js';
 import { refusals } from './failures.js';
-import { readFailoverSource } from './failover-source.js';
+import { readFailoverSource, warnOfSource } from './failover-source.js';
 import { findOrUndefined } from './prerequisites.js';
 
 /** The points of the item's present life, newest first. */
@@ -31,8 +33,9 @@ export async function readPoints(table: StateTable, input: JobWorkflowInput): Pr
 export const makeCheckFailover =
   ({
     table,
+    clock,
     cloudInventory,
-  }: Pick<ActivityDependencies, 'table' | 'cloudInventory'>): Activity<typeof activities.checkFailover> =>
+  }: Pick<ActivityDependencies, 'table' | 'clock' | 'cloudInventory'>): Activity<typeof activities.checkFailover> =>
   async (input) => {
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
     const refused = refusals(owned(stored, input) ? stored.value : undefined, input);
@@ -44,8 +47,9 @@ export const makeCheckFailover =
       if (!(error instanceof UnderstudyError)) throw error;
       failures.push(failureOf(error));
     }
-    const source = await readFailoverSource(table, input.vaultId, stored.value);
-    failures.push(...(await targetFailures(cloudInventory, stored.value, source)));
+    const failoverSource = await readFailoverSource(table, input.vaultId, stored.value);
+    failures.push(...(await targetFailures(cloudInventory, stored.value, failoverSource)));
+    await warnOfSource({ table, clock }, input, stored.value, failoverSource.source);
     return failures.length === 0 ? { kind: 'met' } : { kind: 'failed', failures };
   };
 
@@ -63,7 +67,7 @@ export async function targetFailures(
   return [
     ...(account ? [] : [missing('US4005', 'storage account', target.storageAccountId)]),
     ...(network ? [] : [missing('US4006', 'network', networkId ?? '')]),
-    ...(source ? [] : [failureOf(sourceUnknown(item))]),
+    ...(source ? tooSmall(item, source) : [failureOf(sourceUnknown(item))]),
   ];
 }
 
@@ -102,6 +106,18 @@ export async function unpinPoints(table: StateTable, input: JobWorkflowInput): P
     return { operations, result: undefined };
   });
 }
+
+/** Azure would refuse the machine when its disks are copied already. */
+const tooSmall = (item: ProtectedItem, source: SiteVm): WorkflowFailure[] =>
+  sizeShortfalls(item.target.vmSize, sizeCounts(item, source)).map((message) => ({
+    code: 'US4041',
+    message,
+    possibleCauses:
+      'The size that was chosen for the virtual machine in Azure is too small, or its interfaces are too many for any.',
+    recommendedAction:
+      'Choose a larger size for the item, or none, or leave network interfaces out (vmNics); then fail over again.',
+    retry: 'never',
+  }));
 
 const missing = (code: string, what: string, id: string): WorkflowFailure => ({
   code,

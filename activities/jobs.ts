@@ -36,10 +36,18 @@ export const makeStartJobTask =
 
 export const makeWarnInJob =
   (needs: Needs): Activity<typeof activities.warnInJob> =>
-  async ({ vaultId, jobName, warning }) => {
-    const now = (await needs.clock.now()).toString();
-    return changeJob(needs, vaultId, jobName, (job) => warnInJob(job, warning, now));
-  };
+  async ({ vaultId, jobName, warning }) =>
+    addWarning(needs, { vaultId, jobName }, warning);
+
+/** A job tells the same warning once. */
+export async function addWarning(
+  needs: Needs,
+  { vaultId, jobName }: { vaultId: VaultId; jobName: JobName },
+  warning: WorkflowFailure,
+): Promise<Record<string, never>> {
+  const now = (await needs.clock.now()).toString();
+  return changeJob(needs, vaultId, jobName, (job) => warnInJob(job, warning, now));
+}
 
 export const makeConcludeJob =
   ({ table, clock }: Needs): Activity<typeof activities.concludeJob> =>

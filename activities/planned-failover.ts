@@ -10,7 +10,7 @@ import { done, superseded, type Activity, type ActivityDependencies } from './ac
 import type { activities } from './contract.js';
 import { beginUndoing, deleteFailover, targetFailures, unpinPoints } from './failover.js';
 import { isCancelWanted, refusals } from './failures.js';
-import { readFailoverSource } from './failover-source.js';
+import { readFailoverSource, warnOfSource } from './failover-source.js';
 
 type Needs = Pick<ActivityDependencies, 'table' | 'clock'>;
 
@@ -32,6 +32,7 @@ export const makeCheckPlannedFailover =
       ...((await hasContact({ table, clock }, input.vaultId, item)) ? [] : [noContact(item)]),
       ...(await targetFailures(cloudInventory, item, failoverSource)),
     ];
+    await warnOfSource({ table, clock }, input, item, failoverSource.source);
     return failures.length === 0 ? { kind: 'met' } : { kind: 'failed', failures };
   };
 

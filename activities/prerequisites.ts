@@ -2,7 +2,8 @@ import { evaluatePrerequisites, type PrerequisiteFacts } from '../core/domain/pr
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
 import { vmIn, type SiteVm } from '../core/domain/site/inventory.js';
 import type { VaultId } from '../core/domain/ids.js';
-import { primaryNic } from '../core/domain/failover/target-network.js';
+import { namesakeOf } from '../core/domain/failover/namesake.js';
+import { primaryNic } from '../core/domain/failover/nics.js';
 import type { CloudInventory } from '../core/ports/cloud-inventory.js';
 import type { StateTable } from '../core/ports/state-table.js';
 import { list, read } from '../core/records/access.js';
@@ -70,9 +71,9 @@ async function gatherFacts(
   ]);
   const others = items.filter(({ value }) => value.itemId !== item.itemId);
   const other = others.find(({ value }) => value.vmId === item.vmId);
-  const namesake = others.find(
-    ({ value }) =>
-      same(value.target.vmName, target.vmName) && same(value.target.resourceGroupId, target.resourceGroupId),
+  const namesake = namesakeOf(
+    item,
+    others.map(({ value }) => value),
   );
   const connected = vm && primaryNic(item, vm)?.nic.networkId;
   const accounts = policy?.value.storageAccountIds ?? [];
@@ -94,7 +95,7 @@ async function gatherFacts(
     networkIsMapped:
       connected === undefined || (await readFailoverSource(table, vaultId, item)).networkId !== undefined,
     accountIsOfPolicy: accounts.length === 0 || accounts.some((armId) => same(armId, target.storageAccountId)),
-    targetNameTakenBy: namesake?.value.itemName,
+    targetNameTakenBy: namesake?.itemName,
     protectedAs: other?.value.itemName,
     disksToInclude,
   };

@@ -1,4 +1,4 @@
-import { chooseTestSubnet } from '../core/domain/failover/placement.js';
+import { testNicPlaces } from '../core/domain/failover/nics.js';
 import { sourceUnknown } from '../core/domain/failover/source-vm.js';
 import { runningTest, testVmId, testVmName, withoutTest, withTest } from '../core/domain/failover/test-failover.js';
 import { endJob, succeedJob, suspendJob } from '../core/domain/jobs/transitions.js';
@@ -16,7 +16,7 @@ import type { activities } from './contract.js';
 import { pinned, planCopy, readPoints, targetFailures, unpinPoints } from './failover.js';
 import { copySlice, specificationFrom } from './failover-vm.js';
 import { gone } from './failures.js';
-import { readFailoverSource } from './failover-source.js';
+import { readFailoverSource, warnOfSource } from './failover-source.js';
 
 type Needs = Pick<ActivityDependencies, 'table'>;
 /** Copiers of a test's disks hold it; the test VM's making shuts them out by the next. */
@@ -32,13 +32,15 @@ async function testing({ table }: Needs, input: JobWorkflowInput): Promise<Prote
 export const makeCheckTestFailover =
   ({
     table,
+    clock,
     cloudInventory,
-  }: Needs & Pick<ActivityDependencies, 'cloudInventory'>): Activity<typeof activities.checkTestFailover> =>
+  }: Needs & Pick<ActivityDependencies, 'clock' | 'cloudInventory'>): Activity<typeof activities.checkTestFailover> =>
   async (input) => {
     const item = await testing({ table }, input);
     if (!item) return { kind: 'failed', failures: [gone(input.itemId)] };
     const { source } = await readFailoverSource(table, input.vaultId, item);
     const failures = await targetFailures(cloudInventory, item, { source, networkId: item.testFailover?.networkId });
+    await warnOfSource({ table, clock }, input, item, source);
     try {
       const points = (await readPoints(table, input)).map(({ value }) => value);
       choosePoint(points, input.protectionId, input.recoveryPoint);
@@ -118,14 +120,12 @@ export const makeStartTestVm =
     }
     const { networkId, source, point, disks } = test;
     const subnets = networkId === undefined ? [] : (await cloudInventory.network(networkId)).subnets;
-    const subnetName = chooseTestSubnet(source, subnets);
     const vmArmId = testVmId(item);
     await compute.createVm(
       specificationFrom(item, source, {
         vmArmId,
         name: testVmName(item),
-        ...(networkId === undefined ? {} : { networkId }),
-        ...(subnetName === undefined ? {} : { subnetName }),
+        ...(networkId === undefined ? { nics: [] } : { networkId, nics: testNicPlaces(item, source, subnets) }),
         disks,
         jobName: input.jobName,
         recoveryPointId: point.recoveryPointId,

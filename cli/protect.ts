@@ -42,7 +42,7 @@ export async function protect(vault: Vault, options: ProtectOptions): Promise<Re
           targetAzureVmName: options.vmName,
           targetStorageAccountId: options.storageAccountId,
           targetAzureNetworkId: options.networkId,
-          useManagedDisks: 'false',
+          useManagedDisks: 'true',
         },
       },
     },

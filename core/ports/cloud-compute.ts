@@ -1,3 +1,4 @@
+import type { NicPlace } from '../domain/failover/nics.js';
 import type { ReplicaBlob } from '../domain/protected-item/protected-item.js';
 
 /** VMs that run in the cloud after a failover. Every method is idempotent by `vmArmId`. */
@@ -7,7 +8,7 @@ export interface CloudCompute {
   startVm(vmArmId: string): Promise<CloudVm>;
   stopVm(vmArmId: string): Promise<CloudVm>;
   getVm(vmArmId: string): Promise<CloudVm | undefined>;
-  /** Deletes the VM record, its network interface and, on demand, its disks. Absent is no error. */
+  /** Deletes the VM record, its network interfaces and, on demand, its disks. Absent is no error. */
   deleteVm(vmArmId: string, options: { deleteDisks: boolean }): Promise<void>;
   /**
    * Makes one disk of the VM readable as it is now, running or stopped: what the VM writes afterwards does not reach it.
@@ -39,9 +40,11 @@ export interface CloudVmSpecification {
   generation: 1 | 2;
   osType: string;
   networkId?: string;
-  subnetName?: string;
-  /** Within the subnet. Absent: the next free one. Refused with US6055 where another has it, or it lies outside. */
-  staticIpAddress?: string;
+  /**
+   * All in that network, the primary one first; none where there is no network. A static address is refused with US6055 where
+   * another has it, or it lies outside of its subnet.
+   */
+  nics: NicPlace[];
   /** ARM id; or the number of a zone. */
   availabilitySetId?: string;
   availabilityZone?: string;
@@ -52,11 +55,15 @@ export interface CloudVmSpecification {
   disks: { name: string; lun: number; isOsDisk: boolean; blob: ReplicaBlob; sizeBytes: number }[];
   /** Item, job and recovery point, so that a VM found in the cloud can be traced. */
   tags: Record<string, string>;
+  /** Of its interfaces, and of its disks; absent: those of the VM. */
+  nicTags?: Record<string, string>;
+  diskTags?: Record<string, string>;
 }
 
 export interface CloudVm extends CloudVmSpecification {
   powerState: 'created' | 'running' | 'stopped';
-  privateIpAddress?: string;
-  /** Once the cloud has assigned it. */
+  /** As they are: with their subnets, and their addresses once the cloud has assigned them. */
+  nics: (NicPlace & { privateIpAddress?: string })[];
+  /** Of the primary interface, once the cloud has assigned it. */
   publicIpAddress?: string;
 }

@@ -11,8 +11,13 @@ export const cloudVmSpecificationSchema: z.ZodType<CloudVmSpecification> = z.obj
   generation: z.union([z.literal(1), z.literal(2)]),
   osType: z.string(),
   networkId: z.string().exactOptional(),
-  subnetName: z.string().exactOptional(),
-  staticIpAddress: z.string().exactOptional(),
+  nics: z.array(
+    z.object({
+      nicId: z.string().exactOptional(),
+      subnetName: z.string().exactOptional(),
+      staticIpAddress: z.string().exactOptional(),
+    }),
+  ),
   availabilitySetId: z.string().exactOptional(),
   availabilityZone: z.string().exactOptional(),
   licenseType: z.string().exactOptional(),
@@ -27,4 +32,6 @@ export const cloudVmSpecificationSchema: z.ZodType<CloudVmSpecification> = z.obj
     }),
   ),
   tags: z.record(z.string(), z.string()),
+  nicTags: z.record(z.string(), z.string()).exactOptional(),
+  diskTags: z.record(z.string(), z.string()).exactOptional(),
 });

@@ -1,53 +1,41 @@
 import type {
   HyperVReplicaAzureUpdateReplicationProtectedItemInput,
-  IPConfigInputDetails,
   UpdateReplicationProtectedItemInputProperties,
-  VMNicInputDetails,
 } from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
-import { isUsableAddress } from '../../core/domain/failover/address.js';
-import { isVmSize, subnetNamed, vmSizes } from '../../core/domain/failover/placement.js';
+import { isSameTarget, namesakeOf } from '../../core/domain/failover/namesake.js';
+import { sizeCounts } from '../../core/domain/failover/nics.js';
+import { sizeShortfalls, vmSizes } from '../../core/domain/failover/placement.js';
 import { lastKnownVm } from '../../core/domain/failover/source-vm.js';
-import { targetNetworkId } from '../../core/domain/failover/target-network.js';
 import { jobKinds } from '../../core/domain/jobs/job.js';
 import { limits } from '../../core/domain/prerequisites/limits.js';
-import type { ProtectedItem, TargetNic } from '../../core/domain/protected-item/protected-item.js';
-import { replace } from '../../core/records/access.js';
-import type { Fabric } from '../../core/records/rows.js';
+import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import type { SiteVm } from '../../core/domain/site/inventory.js';
+import type { RowOperation } from '../../core/ports/state-table.js';
+import { list, read, replace } from '../../core/records/access.js';
+import { rows } from '../../core/records/rows.js';
 import { ApiError } from '../http/api-error.js';
 import type { ApiResponse } from '../http/exchange.js';
 import { refuseBusyItem } from '../jobs/refuse-operation.js';
-import { badReference, networkOrBadReference } from './cloud-resources.js';
 import { fabricOf } from './fabrics.js';
+import { checkPlaces, nicBody, nicsFrom } from './item-nics.js';
 import { collection, vaultOperation, vaultOperationWithBody, type VaultCall } from './operation.js';
 import { protectedItemArmId } from './protectable-items.js';
 import { itemOf, itemPath } from './protected-items.js';
 import { changeRows } from './row-operation.js';
+import {
+  armId,
+  armIdOrNone,
+  choicesOf,
+  enableRdpOnTargetOption,
+  invalid,
+  licenseType,
+  targetDetails,
+  textOf,
+  vmSize,
+} from './target-input.js';
+import { unsupported } from './unsupported.js';
 import type { ShapeOf } from './wire.js';
-
-const armId = z.string().startsWith('/subscriptions/');
-const address = z.ipv4({ error: 'an IPv4 address' });
-const tags = z.record(z.string().max(512), z.string().max(256)).nullish();
-/** Azure takes 50 tags a resource; the rest are those by which Understudy knows its own. */
-const tagCountMax = 15;
-
-const nicBody = z.object({
-  nicId: z.string().min(1),
-  /** As portal and recordings spell them; `NotSelected` leaves the interface out. */
-  selectionType: z.enum(['SelectedByUser', 'SelectedByDefault', 'NotSelected']).nullish(),
-  ipConfigs: z
-    .array(
-      z.object({
-        ipConfigName: z.string().nullish(),
-        isPrimary: z.boolean().nullish(),
-        isSeletedForFailover: z.boolean().nullish(),
-        recoverySubnetName: z.string().nullish(),
-        recoveryStaticIPAddress: z.union([address, z.literal('')]).nullish(),
-      } satisfies ShapeOf<IPConfigInputDetails>),
-    )
-    .nullish(),
-} satisfies ShapeOf<VMNicInputDetails>);
 
 const updateBody = z.object({
   properties: z.object({
@@ -55,151 +43,76 @@ const updateBody = z.object({
       .string()
       .regex(limits.vmNamePattern, 'up to 63 letters, digits and hyphens; a letter or digit first and last')
       .nullish(),
-    recoveryAzureVMSize: z
-      .string()
-      .refine(isVmSize, { error: 'the name of a size of virtual machines, like Standard_D2s_v5' })
-      .nullish(),
-    /** Empty takes the item's own choice away: its network's mapping holds then. */
-    selectedRecoveryAzureNetworkId: z.union([armId, z.literal('')]).nullish(),
+    recoveryAzureVMSize: vmSize.nullish(),
+    /** Empty: its network's mapping holds. */
+    selectedRecoveryAzureNetworkId: armIdOrNone,
+    selectedTfoAzureNetworkId: unsupported('the network of a test failover is named when it is run'),
     selectedSourceNicId: z.string().nullish(),
+    enableRdpOnTargetOption,
     vmNics: z.array(nicBody).nullish(),
-    licenseType: z.enum(['NotSpecified', 'NoLicenseType', 'WindowsServer']).nullish(),
-    recoveryAvailabilitySetId: z.union([armId, z.literal('')]).nullish(),
+    licenseType,
+    recoveryAvailabilitySetId: armIdOrNone,
     providerSpecificDetails: z
       .object({
+        ...targetDetails,
         instanceType: z.literal('HyperVReplicaAzure'),
         recoveryAzureV2ResourceGroupId: armId.nullish(),
         recoveryAzureV1ResourceGroupId: armId.nullish(),
-        targetAvailabilityZone: z
-          .string()
-          .regex(/^[1-3]?$/, 'a zone: 1, 2 or 3')
-          .nullish(),
-        targetVmTags: tags,
+        diskIdToDiskEncryptionMap: unsupported('disks are encrypted by keys of the platform'),
+        vmDisks: unsupported('disks are named after their virtual machine'),
       } satisfies ShapeOf<HyperVReplicaAzureUpdateReplicationProtectedItemInput>)
       .nullish(),
   } satisfies ShapeOf<UpdateReplicationProtectedItemInputProperties>),
 });
 type UpdateBody = z.output<typeof updateBody>['properties'];
-type NicBody = z.output<typeof nicBody>;
-
-function invalid(target: string, message: string, recommendedAction: string): ApiError {
-  return new ApiError({
-    code: 'US1005',
-    armCode: 'InvalidParameter',
-    httpStatus: 400,
-    target,
-    message: `${target}: ${message}`,
-    recommendedAction,
-  });
-}
-
-/** The roles of all of the VM's interfaces, of which exactly one is primary. */
-function nicsFrom(bodies: readonly NicBody[], vm: SiteVm | undefined, primaryNicId: string | undefined): TargetNic[] {
-  const known = vm?.nics ?? [];
-  const nics = bodies.map((body, index): TargetNic => {
-    const target = `$.properties.vmNics[${index}].nicId`;
-    const nicId = known.find((nic) => nic.nicId.toLowerCase() === body.nicId.toLowerCase())?.nicId;
-    if (nicId === undefined) {
-      throw badReference(target, 'network interface of the virtual machine', body.nicId, 'See vmNics of the item.');
-    }
-    const [ip] = body.ipConfigs ?? [];
-    const isUsed = body.selectionType !== 'NotSelected' && ip?.isSeletedForFailover !== false;
-    const isPrimary = primaryNicId === undefined ? ip?.isPrimary === true : nicId === primaryNicId.toLowerCase();
-    return {
-      nicId,
-      role: !isUsed ? 'notUsed' : isPrimary ? 'primary' : 'secondary',
-      ...(ip?.recoverySubnetName ? { subnetName: ip.recoverySubnetName } : {}),
-      ...(ip?.recoveryStaticIPAddress ? { staticIpAddress: ip.recoveryStaticIPAddress } : {}),
-    };
-  });
-  const used = nics.filter(({ role }) => role !== 'notUsed');
-  const [only] = used;
-  // One alone is the primary one, said or not.
-  if (used.length === 1 && only !== undefined) only.role = 'primary';
-  const primaryCount = nics.filter(({ role }) => role === 'primary').length;
-  if (used.length > 0 && primaryCount !== 1) {
-    throw invalid(
-      '$.properties.vmNics',
-      `${primaryCount} network interfaces are primary; exactly one is to be`,
-      'Set isPrimary in the ipConfigs of one interface, or name it in selectedSourceNicId.',
-    );
-  }
-  return nics;
-}
-
-/** A string or nothing: an empty one takes the value away, and what is left out stays. */
-const chosen = <Name extends string>(
-  name: Name,
-  given: string | null | undefined,
-  before: string | undefined,
-): Partial<Record<Name, string>> => {
-  const value = given ?? before;
-  return value ? ({ [name]: value } as Record<Name, string>) : {};
-};
 
 function targetFrom(item: ProtectedItem, body: UpdateBody, vm: SiteVm | undefined): ProtectedItem['target'] {
-  const { target } = item;
-  const { networkId: _, availabilitySetId: _set, availabilityZone: _zone, licenseType: _license, ...rest } = target;
+  const { target: before } = item;
+  // Without what an empty text takes away.
+  const {
+    networkId: _,
+    subnetName,
+    vmSize: _s,
+    availabilitySetId: _a,
+    availabilityZone: _z,
+    licenseType: _l,
+    ...rest
+  } = before;
   const details = body.providerSpecificDetails ?? undefined;
-  const licence = body.licenseType ?? (target.licenseType === undefined ? 'NoLicenseType' : 'WindowsServer');
-  const sets = chosen('availabilitySetId', body.recoveryAvailabilitySetId, target.availabilitySetId);
-  const zones = chosen('availabilityZone', details?.targetAvailabilityZone, target.availabilityZone);
-  if (sets.availabilitySetId !== undefined && zones.availabilityZone !== undefined) {
-    throw invalid(
-      '$.properties.recoveryAvailabilitySetId',
-      'a virtual machine is in an availability set or in a zone, not in both',
-      'Send the other one as an empty text.',
-    );
-  }
-  const vmTags = details?.targetVmTags ?? target.tags;
-  if (vmTags !== undefined && Object.keys(vmTags).length > tagCountMax) {
-    throw invalid(
-      '$.properties.providerSpecificDetails.targetVmTags',
-      `${Object.keys(vmTags).length} tags; at most ${tagCountMax} are taken`,
-      'Leave some out.',
-    );
-  }
-  const nics =
-    body.vmNics === undefined || body.vmNics === null
-      ? target.nics
-      : nicsFrom(body.vmNics, vm, body.selectedSourceNicId ?? undefined);
-  return {
+  const networkId = textOf(body.selectedRecoveryAzureNetworkId, before.networkId);
+  const nics = nicsFrom(body, item, vm);
+  const target: ProtectedItem['target'] = {
     ...rest,
-    vmName: body.recoveryAzureVMName ?? target.vmName,
+    vmName: body.recoveryAzureVMName ?? before.vmName,
     resourceGroupId:
-      details?.recoveryAzureV2ResourceGroupId ?? details?.recoveryAzureV1ResourceGroupId ?? target.resourceGroupId,
-    ...chosen('vmSize', body.recoveryAzureVMSize, target.vmSize),
-    ...chosen('networkId', body.selectedRecoveryAzureNetworkId, target.networkId),
-    ...sets,
-    ...zones,
-    ...(licence === 'WindowsServer' ? { licenseType: 'WindowsServer' as const } : {}),
-    ...(vmTags === undefined ? {} : { tags: vmTags }),
+      details?.recoveryAzureV2ResourceGroupId ?? details?.recoveryAzureV1ResourceGroupId ?? before.resourceGroupId,
+    ...(networkId === undefined ? {} : { networkId }),
+    // It was found for that network and primary interface.
+    ...(subnetName === undefined || networkId !== before.networkId || nics !== before.nics ? {} : { subnetName }),
+    ...choicesOf(
+      {
+        ...details,
+        vmSize: body.recoveryAzureVMSize,
+        availabilitySetId: body.recoveryAvailabilitySetId,
+        availabilityZone: details?.targetAvailabilityZone,
+        licenseType: body.licenseType,
+      },
+      before,
+    ),
     ...(nics === undefined ? {} : { nics }),
   };
+  if (body.recoveryAzureVMSize || body.vmNics) checkSize({ ...item, target }, vm);
+  return target;
 }
 
-/** Subnets and addresses are of the network that the next failover goes to: those that were chosen must be there. */
-async function checkPlaces(call: VaultCall, item: ProtectedItem, fabric: Fabric): Promise<void> {
-  const vm = lastKnownVm(item, fabric.inventory);
-  const networkId = targetNetworkId(item, vm, fabric.networkMappings);
-  if (networkId === undefined) return;
-  const network = await networkOrBadReference(call, networkId, '$.properties.selectedRecoveryAzureNetworkId');
-  for (const [index, { nicId, subnetName, staticIpAddress }] of (item.target.nics ?? []).entries()) {
-    const place = `$.properties.vmNics[${index}].ipConfigs[0]`;
-    const isThere = network.subnets.some(({ name }) => name.toLowerCase() === subnetName?.toLowerCase());
-    if (subnetName !== undefined && !isThere) {
-      const names = network.subnets.map(({ name }) => name).join(', ');
-      throw badReference(`${place}.recoverySubnetName`, `subnet of ${network.name}`, subnetName, `It has: ${names}.`);
-    }
-    const subnet = subnetNamed(subnetName ?? vm?.nics.find((nic) => nic.nicId === nicId)?.subnetName, network.subnets);
-    if (staticIpAddress === undefined || subnet === undefined) continue;
-    if (isUsableAddress(subnet.addressPrefix, staticIpAddress)) continue;
-    throw invalid(
-      `${place}.recoveryStaticIPAddress`,
-      `${staticIpAddress} is no address that a virtual machine may have in ${subnet.name} (${subnet.addressPrefix})`,
-      'Choose one of that subnet beyond its first four and before its last, or none.',
-    );
-  }
+function checkSize(item: ProtectedItem, vm: SiteVm | undefined): void {
+  const [shortfall] = sizeShortfalls(item.target.vmSize, sizeCounts(item, vm));
+  if (shortfall === undefined) return;
+  throw invalid(
+    '$.properties.recoveryAzureVMSize',
+    shortfall,
+    'Choose a larger size, or leave network interfaces out (NotSelected).',
+  );
 }
 
 /** Of the next failover: while one stands, or a job runs, they are what its virtual machine was made by. */
@@ -216,8 +129,32 @@ async function updateItem(call: VaultCall, body: UpdateBody): Promise<ApiRespons
     decide: async () => {
       const stored = await itemOf(call);
       refuseBusyItem(stored.value);
-      return [replace(stored, { ...stored.value, target: targetFrom(stored.value, body, vm) })];
+      const changed = { ...stored.value, target: targetFrom(stored.value, body, vm) };
+      return [
+        replace(stored, changed),
+        ...(isSameTarget(changed.target, stored.value.target) ? [] : await claimName(call, changed)),
+      ];
     },
+  });
+}
+
+/** Refuses the name of another item's VM. Changes of names pass one by one: each writes the vault's row as it is. */
+async function claimName(call: VaultCall, item: ProtectedItem): Promise<RowOperation[]> {
+  const vault = await read(call.app.table, rows.vault(call.vaultId));
+  const items = await list(call.app.table, rows.items(call.vaultId));
+  const namesake = namesakeOf(
+    item,
+    items.map(({ value }) => value),
+  );
+  if (namesake === undefined) return vault === undefined ? [] : [replace(vault, vault.value)];
+  throw new ApiError({
+    code: 'US3131',
+    armCode: 'Conflict',
+    httpStatus: 409,
+    target: '$.properties.recoveryAzureVMName',
+    message: `the virtual machine ${item.target.vmName} of that resource group is that of ${namesake.itemName} already`,
+    possibleCauses: 'Two sources have the same name, or the name was given twice.',
+    recommendedAction: 'Give another name, or another resource group.',
   });
 }
 
@@ -242,7 +179,7 @@ export const itemPropertyOperations = [
     { summary: 'Sizes of virtual machines that the VM fits', response: 'TargetComputeSizeCollection' },
     async (call) => {
       const { value: item } = await itemOf(call);
-      const dataDiskCount = Math.max(0, item.disks.length - 1);
+      const { dataDiskCount } = sizeCounts(item, undefined);
       return collection(
         vmSizes
           .filter(({ dataDisks }) => dataDisks >= dataDiskCount)

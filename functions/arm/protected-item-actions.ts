@@ -5,6 +5,7 @@ import type {
   HyperVReplicaAzureEnableProtectionInput,
 } from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
+import { discoveredNics } from '../../core/domain/failover/nics.js';
 import { asProtectionId, asVmId } from '../../core/domain/ids.js';
 import { jobKinds } from '../../core/domain/jobs/job.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
@@ -31,6 +32,7 @@ import { param, vaultOperation, vaultOperationWithBody, type VaultCall } from '.
 import { findPolicy } from './policies.js';
 import { protectedItemArmId } from './protectable-items.js';
 import { itemOf, itemPath } from './protected-items.js';
+import { choicesOf, enableDetails, targetDetails, vmSize } from './target-input.js';
 import type { ShapeOf } from './wire.js';
 
 const enableBody = z.object({
@@ -48,8 +50,10 @@ const enableBody = z.object({
       targetAzureV1ResourceGroupId: z.string().nullish(),
       targetAzureNetworkId: z.string().nullish(),
       targetAzureSubnetId: z.string().nullish(),
-      targetVmSize: z.string().nullish(),
+      targetVmSize: vmSize.nullish(),
       disksToInclude: z.array(z.string().min(1)).nullish(),
+      ...targetDetails,
+      ...enableDetails,
     } satisfies ShapeOf<HyperVReplicaAzureEnableProtectionInput>),
   } satisfies ShapeOf<EnableProtectionInputProperties>),
 });
@@ -70,6 +74,7 @@ function vmOf(body: EnableBody, fabric: Fabric, cloudId: string): SiteVm {
 
 function targetOf(call: VaultCall, body: EnableBody, vm: SiteVm, storageAccountId: string): ProtectedItem['target'] {
   const input = body.properties.providerSpecificDetails;
+  const subnetName = input.targetAzureSubnetId ? lastSegment(input.targetAzureSubnetId) : undefined;
   const resourceGroupId =
     input.targetAzureV2ResourceGroupId ??
     input.targetAzureV1ResourceGroupId ??
@@ -79,10 +84,19 @@ function targetOf(call: VaultCall, body: EnableBody, vm: SiteVm, storageAccountI
     vmName: input.targetAzureVmName ?? input.vmName ?? vm.name,
     resourceGroupId,
     osType: input.osType ?? vm.osType,
+    nics: discoveredNics(vm, subnetName),
     ...(input.logStorageAccountId ? { logStorageAccountId: input.logStorageAccountId } : {}),
     ...(input.targetAzureNetworkId ? { networkId: input.targetAzureNetworkId } : {}),
-    ...(input.targetAzureSubnetId ? { subnetName: lastSegment(input.targetAzureSubnetId) } : {}),
-    ...(input.targetVmSize ? { vmSize: input.targetVmSize } : {}),
+    ...(subnetName === undefined ? {} : { subnetName }),
+    ...choicesOf(
+      {
+        ...input,
+        vmSize: input.targetVmSize,
+        availabilitySetId: input.targetAvailabilitySetId,
+        availabilityZone: input.targetAvailabilityZone,
+      },
+      {},
+    ),
   };
 }
 

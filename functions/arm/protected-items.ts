@@ -1,6 +1,7 @@
 import type { ReplicationProtectedItem, VMNicDetails } from '@azure/arm-recoveryservices-siterecovery';
 import { lastKnownVm } from '../../core/domain/failover/source-vm.js';
-import { nicPlans, primaryNic, targetNetworkId } from '../../core/domain/failover/target-network.js';
+import { nicPlans, primaryNic } from '../../core/domain/failover/nics.js';
+import { targetNetworkId } from '../../core/domain/failover/target-network.js';
 import { failoverHealth } from '../../core/domain/health/failover-health.js';
 import type { HealthReason } from '../../core/domain/health/health-reason.js';
 import { rpoSeconds } from '../../core/domain/health/rpo.js';
@@ -75,8 +76,10 @@ function nicsToWire(item: ProtectedItem, fabric: Fabric | undefined): Wire<VMNic
         isPrimary: role === 'primary',
         subnetName: nic.subnetName,
         staticIPAddress: nic.ipAddress,
-        recoverySubnetName: chosen?.subnetName ?? item.target.subnetName,
+        recoverySubnetName: chosen?.subnetName ?? (role === 'primary' ? item.target.subnetName : undefined),
         recoveryStaticIPAddress: chosen?.staticIpAddress,
+        tfoSubnetName: chosen?.test?.subnetName,
+        tfoStaticIPAddress: chosen?.test?.staticIpAddress,
         recoveryIPAddressType: chosen?.staticIpAddress === undefined ? 'Dynamic' : 'Static',
         isSeletedForFailover: role !== 'notUsed',
       },
@@ -175,12 +178,15 @@ export function itemToWire(
         targetAvailabilityZone: item.target.availabilityZone,
         licenseType: item.target.licenseType ?? 'NoLicenseType',
         targetVmTags: item.target.tags,
+        targetNicTags: item.target.nicTags,
+        targetManagedDiskTags: item.target.diskTags,
         encryption: 'Disabled',
+        enableRdpOnTargetOption: 'Never',
         oSDetails: { osType: item.target.osType, osEdition: vm?.osName },
         sourceVmRamSizeInMB: vm?.memoryMegabytes,
         sourceVmCpuCount: vm?.cpuCount,
         recoveryAzureResourceGroupId: item.target.resourceGroupId,
-        useManagedDisks: 'false',
+        useManagedDisks: 'true',
       },
     },
   };

@@ -41,8 +41,12 @@ export function checkShape<Output>(schema: z.ZodType<Output>, value: unknown): O
   const parsed = schema.safeParse(value ?? {});
   if (parsed.success) return parsed.data;
   const wrong = parsed.error.issues.map((issue) => ({ path: jsonPath(issue.path), message: issue.message }));
+  // Only where nothing is wrong but what nobody here can do.
+  const isUnsupported = parsed.error.issues.every(
+    (issue) => issue.code === 'custom' && issue.params?.isUnsupported === true,
+  );
   throw new ApiError({
-    code: 'US1005',
+    code: isUnsupported ? 'US1045' : 'US1005',
     armCode: 'InvalidParameter',
     httpStatus: 400,
     ...(wrong[0] === undefined ? {} : { target: wrong[0].path }),

@@ -1,4 +1,5 @@
 import { inconsistencyOf, type InconsistentVm, type MissingInAzure } from '../../core/domain/health/consistency.js';
+import { namesakeOf } from '../../core/domain/failover/namesake.js';
 import { lastKnownVm } from '../../core/domain/failover/source-vm.js';
 import { targetNetworkId } from '../../core/domain/failover/target-network.js';
 import { UnderstudyError } from '../../core/domain/errors.js';
@@ -21,6 +22,14 @@ export async function findInconsistencies(app: App, vaultId: VaultId, fabric: Fa
     const { storageAccountId } = item.target;
     const networkId = targetNetworkId(item, lastKnownVm(item, fabric.inventory), fabric.networkMappings);
     const missing: MissingInAzure[] = [];
+    const namesake = namesakeOf(item, items);
+    if (namesake !== undefined) {
+      const { vmName } = item.target;
+      missing.push({
+        code: 'US3131',
+        message: `its virtual machine in Azure is ${vmName}, as that of ${namesake.itemName} is`,
+      });
+    }
     if (!(await isThere(storageAccountId, () => app.cloudInventory.storageAccount(storageAccountId)))) {
       missing.push({ code: 'US3069', message: `the storage account ${storageAccountId} is not there` });
     }

@@ -35,7 +35,7 @@ export const publicAddressOperations = [
       return ok({
         itemId,
         publicAddress: item.target.publicAddress === true,
-        privateIpAddress: vm?.privateIpAddress,
+        privateIpAddress: vm?.nics[0]?.privateIpAddress,
         publicIpAddress: vm?.publicIpAddress,
       });
     },

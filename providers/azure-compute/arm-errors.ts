@@ -83,6 +83,7 @@ const busyCodes =
   /^(?:AnotherOperationInProgress|RetryableError|OperationPreempted|InternalServerError|InternalExecutionError|InternalOperationError|NetworkingInternalOperationError|AttachDiskWhileBeingDetached|NicInUse|NicReservedForAnotherVm|PublicIPAddressCannotBeDeleted|PublicIPAddressInUse|VMStartTimedOut|ECONN\w+|ENOTFOUND|EAI_AGAIN|EPIPE|ETIMEDOUT|REQUEST_SEND_ERROR)$/;
 /** Of status 409 or 403, and an operator's to mend. */
 const refusedForGood = /^(?:ScopeLocked|PropertyChangeNotAllowed|RequestDisallowedByPolicy)$/;
+const addressCodes = /^PrivateIPAddress(?:InUse|IsAllocated|NotInSubnet|NotInAnySubnet|InReservedRange)$/;
 const quotaCodes = /Quota|CountLimit|LimitReached|LimitExceeded/i;
 const capacityCodes =
   /^(?:AllocationFailed|ZonalAllocationFailed|OverconstrainedAllocationRequest|OverconstrainedZonalAllocationRequest)$/;
@@ -106,6 +107,15 @@ function kindOf(answer: ArmAnswer): {
       retry: 'never',
       possibleCauses: 'All addresses of the subnet are taken.',
       recommendedAction: 'Clean up test failovers, or choose a larger subnet.',
+      httpStatus: 409,
+    };
+  }
+  if (addressCodes.test(code)) {
+    return {
+      code: 'US6055',
+      retry: 'never',
+      possibleCauses: 'Another machine has it, or it lies outside of the subnet, or is one of those that Azure keeps.',
+      recommendedAction: 'Free the address, or choose another one or none for the item’s network interface.',
       httpStatus: 409,
     };
   }

@@ -50,10 +50,10 @@ export class ArmParts {
     };
   }
 
-  get networkInterface(): Part<NetworkInterface> {
+  networkInterface(index: number): Part<NetworkInterface> {
     const { networkInterfaces } = this.network;
     const { group, options } = this;
-    const name = networkInterfaceName(this.place);
+    const name = networkInterfaceName(this.place, index);
     return {
       title: this.title('network interface', name),
       get: () => absentAsUndefined(() => networkInterfaces.get(group, name, options)),

@@ -1,5 +1,6 @@
 import type { Disk, Snapshot, VirtualMachine } from '@azure/arm-compute';
 import type { NetworkInterface, PublicIPAddress } from '@azure/arm-network';
+import type { NicPlace } from '../../core/domain/failover/nics.js';
 import type { CloudVmSpecification } from '../../core/ports/cloud-compute.js';
 import type { CloudStorageAccount } from '../../core/ports/cloud-inventory.js';
 import { ownerTags, tagsOf } from './specification-tags.js';
@@ -27,7 +28,7 @@ export function diskRequest(
   const path = blobName.split('/').map(encodeURIComponent).join('/');
   return {
     location,
-    tags: tagsOf(specification, place),
+    tags: tagsOf(specification, place, specification.diskTags),
     sku: { name: account.kind === 'premium' ? 'Premium_LRS' : 'Standard_LRS' },
     creationData: {
       createOption: 'Import',
@@ -44,19 +45,20 @@ export function diskRequest(
 
 export function networkInterfaceRequest(
   { specification, place, location }: VmRequest,
+  { staticIpAddress }: NicPlace,
   subnetId: string,
   publicAddressId?: string,
 ): NetworkInterface {
   return {
     location,
-    tags: tagsOf(specification, place),
+    tags: tagsOf(specification, place, specification.nicTags),
     ipConfigurations: [
       {
         name: 'primary',
         primary: true,
-        ...(specification.staticIpAddress === undefined
+        ...(staticIpAddress === undefined
           ? { privateIPAllocationMethod: 'Dynamic' }
-          : { privateIPAllocationMethod: 'Static', privateIPAddress: specification.staticIpAddress }),
+          : { privateIPAllocationMethod: 'Static', privateIPAddress: staticIpAddress }),
         subnet: { id: subnetId },
         ...(publicAddressId !== undefined && { publicIPAddress: { id: publicAddressId } }),
       },
@@ -95,12 +97,10 @@ export function vmRequest({ specification, place, location }: VmRequest): Virtua
         .map((disk) => ({ lun: disk.lun, createOption: 'Attach', managedDisk: managedDisk(disk) })),
     },
     networkProfile: {
-      networkInterfaces: [
-        {
-          id: resourceId(place, 'Microsoft.Network/networkInterfaces', networkInterfaceName(place)),
-          primary: true,
-        },
-      ],
+      networkInterfaces: specification.nics.map((_nic, index) => ({
+        id: resourceId(place, 'Microsoft.Network/networkInterfaces', networkInterfaceName(place, index)),
+        primary: index === 0,
+      })),
     },
     // Secure boot stays off: whether the source had it is not known, and a guest that has unsigned drivers would not boot.
     ...(specification.generation === 2 && {
@@ -121,7 +121,11 @@ export function snapshotRequest(
   if (id === undefined) throw new Error(`a disk of ${specification.vmArmId} has no id`);
   return {
     location,
-    tags: { ...specification.tags, ...ownerTags(specification, place), 'understudy-export': exportName },
+    tags: {
+      ...(specification.diskTags ?? specification.tags),
+      ...ownerTags(specification, place),
+      'understudy-export': exportName,
+    },
     creationData: { createOption: 'Copy', sourceResourceId: id },
   };
 }

@@ -44,6 +44,7 @@ interface Call {
 /** What Azure has of a VM. */
 interface Found {
   vm: VirtualMachine | undefined;
+  /** The primary one. */
   nic: NetworkInterface | undefined;
   record: VmRecord;
 }
@@ -122,7 +123,10 @@ class AzureCompute implements CloudCompute {
         await this.release(call, name);
       }
     }
-    await this.remove(call, parts.networkInterface);
+    // The primary one last, for the same reason.
+    for (let index = found.record.specification.nics.length - 1; index >= 0; index--) {
+      await this.remove(call, parts.networkInterface(index));
+    }
     await this.remove(call, parts.publicAddress);
   }
 
@@ -175,7 +179,7 @@ class AzureCompute implements CloudCompute {
   private async find(call: Call): Promise<Found | undefined> {
     const { place, parts } = call;
     const vm = await this.own(call, parts.vm);
-    const nic = await this.own(call, parts.networkInterface);
+    const nic = await this.own(call, parts.networkInterface(0));
     const record =
       recordIn((vm ?? nic)?.tags, place) ??
       recordIn((await this.read(call, parts.disk(diskName(place, 'os'))))?.tags, place) ??
@@ -279,19 +283,30 @@ class AzureCompute implements CloudCompute {
   }
 
   private async toVm(call: Call, { record: { specification }, vm, nic }: Found): Promise<CloudVm> {
-    const [configuration] = nic?.ipConfigurations ?? [];
-    const subnetName = configuration?.subnet?.id?.split('/').at(-1);
-    const privateIpAddress = configuration?.privateIPAddress;
+    const nics: CloudVm['nics'] = [];
+    for (const [index, place] of specification.nics.entries()) {
+      const made = index === 0 ? nic : await this.own(call, call.parts.networkInterface(index));
+      nics.push({ ...place, ...addressOf(made) });
+    }
     const publicIpAddress =
       specification.publicAddress === true ? (await this.own(call, call.parts.publicAddress))?.ipAddress : undefined;
     return {
       ...specification,
       powerState: powerState(vm),
-      ...(subnetName !== undefined && { subnetName }),
-      ...(privateIpAddress !== undefined && { privateIpAddress }),
+      nics,
       ...(publicIpAddress !== undefined && { publicIpAddress }),
     };
   }
+}
+
+function addressOf(nic: NetworkInterface | undefined): { subnetName?: string; privateIpAddress?: string } {
+  const [configuration] = nic?.ipConfigurations ?? [];
+  const subnetName = configuration?.subnet?.id?.split('/').at(-1);
+  const privateIpAddress = configuration?.privateIPAddress;
+  return {
+    ...(subnetName !== undefined && { subnetName }),
+    ...(privateIpAddress !== undefined && { privateIpAddress }),
+  };
 }
 
 const powerCode = (vm: VirtualMachine | undefined): string | undefined =>

@@ -9,7 +9,7 @@ import type { VmPlace } from './vm-place.js';
  *
  * | tag | value |
  * |---|---|
- * | those of the specification | |
+ * | those of the specification, for the kind of resource | |
  * | understudy-vm | the VM's name |
  * | understudy-specification | SHA-256 of the specification, hex |
  * | understudy-record-0, -1, … | the specification, packed and cut to the length of a tag |
@@ -47,9 +47,10 @@ export const ownerTags = (specification: CloudVmSpecification, { vmName }: VmPla
   [digestTag]: digestOf(specification),
 });
 
-export function tagsOf(specification: CloudVmSpecification, place: VmPlace): Tags {
+/** `own`: those of the resource, where they are not the VM's. */
+export function tagsOf(specification: CloudVmSpecification, place: VmPlace, own = specification.tags): Tags {
   const packed = packJson(specification);
-  const tags: Tags = { ...specification.tags, ...ownerTags(specification, place) };
+  const tags: Tags = { ...own, ...ownerTags(specification, place) };
   for (let index = 0; index * tagLengthMax < packed.length; index++) {
     tags[recordTag(index)] = packed.slice(index * tagLengthMax, (index + 1) * tagLengthMax);
   }

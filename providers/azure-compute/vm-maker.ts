@@ -1,8 +1,9 @@
 import pLimit from 'p-limit';
 import type { NetworkInterface } from '@azure/arm-network';
+import type { NicPlace } from '../../core/domain/failover/nics.js';
 import { subnetNamed } from '../../core/domain/failover/placement.js';
 import type { CloudVmSpecification } from '../../core/ports/cloud-compute.js';
-import type { CloudInventory } from '../../core/ports/cloud-inventory.js';
+import type { CloudInventory, CloudNetwork } from '../../core/ports/cloud-inventory.js';
 import type { ArmParts } from './arm-parts.js';
 import { diskRequest, networkInterfaceRequest, publicAddressRequest, type VmRequest } from './arm-requests.js';
 import { ensure } from './ensure.js';
@@ -22,40 +23,44 @@ export class VmMaker {
   ) {}
 
   /**
-   * The network interface first: a full subnet is the likeliest refusal, and leaves nothing behind then. Where there is no
+   * The primary network interface first: a full subnet is the likeliest refusal, and leaves nothing behind then. Where there is no
    * network the OS disk is first. What is first tells what the VM is, should the run break off.
    */
   async makeParts(): Promise<void> {
-    const { disks, networkId, publicAddress } = this.request.specification;
+    const { disks, networkId, nics, publicAddress } = this.request.specification;
     const osDisks = disks.filter(({ isOsDisk }) => isOsDisk);
     if (networkId === undefined) {
       await this.makeDisks(osDisks);
     } else {
-      const nic = await this.makeNetworkInterface(networkId);
-      if (publicAddress === true) await this.makePublicAddress(nic);
+      const network = await this.inventory.network(networkId);
+      for (const [index, nic] of nics.entries()) {
+        const made = await this.makeNetworkInterface(network, nic, index);
+        if (index === 0 && publicAddress === true) await this.makePublicAddress(made, nic);
+      }
     }
     await this.makeDisks(networkId === undefined ? disks.filter(({ isOsDisk }) => !isOsDisk) : disks);
   }
 
-  private async makeNetworkInterface(networkId: string): Promise<NetworkInterface> {
-    const { specification, place } = this.request;
-    const network = await this.inventory.network(networkId);
-    const subnet = subnetNamed(specification.subnetName, network.subnets);
+  private async makeNetworkInterface(network: CloudNetwork, nic: NicPlace, index: number): Promise<NetworkInterface> {
+    const { parts, patience, request } = this;
+    const subnet = subnetNamed(nic.subnetName, network.subnets);
     if (!subnet) throw new Error(`network ${network.armId} has no subnets`);
     const subnetId = `${network.armId}/subnets/${subnet.name}`;
-    return ensure(this.parts.networkInterface, networkInterfaceRequest(this.request, subnetId), place, this.patience);
+    const wanted = networkInterfaceRequest(request, nic, subnetId);
+    return ensure(parts.networkInterface(index), wanted, request.place, patience);
   }
 
-  /** The interface is put again, as it is, with the address. */
-  private async makePublicAddress(nic: NetworkInterface): Promise<void> {
+  /** The primary interface is put again, as it is, with the address. */
+  private async makePublicAddress(made: NetworkInterface, nic: NicPlace): Promise<void> {
     const { parts, patience, request } = this;
+    const part = parts.networkInterface(0);
     const { id } = await ensure(parts.publicAddress, publicAddressRequest(request), request.place, patience);
-    const [configuration] = nic.ipConfigurations ?? [];
+    const [configuration] = made.ipConfigurations ?? [];
     const subnetId = configuration?.subnet?.id;
-    if (id === undefined || subnetId === undefined) throw new Error(`${parts.networkInterface.title} has no subnet`);
+    if (id === undefined || subnetId === undefined) throw new Error(`${part.title} has no subnet`);
     if (configuration?.publicIPAddress?.id?.toLowerCase() === id.toLowerCase()) return;
-    await patience.insist(`giving ${parts.networkInterface.title} a public address`, () =>
-      parts.networkInterface.put(networkInterfaceRequest(request, subnetId, id)),
+    await patience.insist(`giving ${part.title} a public address`, () =>
+      part.put(networkInterfaceRequest(request, nic, subnetId, id)),
     );
   }
 

@@ -20,7 +20,9 @@ export function placeOf(vmArmId: string): VmPlace {
   return { vmArmId, subscriptionId, resourceGroup, vmName };
 }
 
-export const networkInterfaceName = ({ vmName }: VmPlace): string => `${vmName}-nic`;
+/** By its place among the VM's interfaces, the primary one first. */
+export const networkInterfaceName = ({ vmName }: VmPlace, index: number): string =>
+  index === 0 ? `${vmName}-nic` : `${vmName}-nic-${index + 1}`;
 export const publicAddressName = ({ vmName }: VmPlace): string => `${vmName}-ip`;
 /** The OS disk is found without its LUN: it tells what its VM is. */
 export const diskName = ({ vmName }: VmPlace, disk: 'os' | { isOsDisk: boolean; lun: number }): string =>

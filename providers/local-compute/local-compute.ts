@@ -11,7 +11,7 @@ import { cloudVmSpecificationSchema } from '../../core/records/cloud-vm-specific
 import { usableAddresses } from './addresses.js';
 
 /**
- * VMs without a hypervisor: each is a row, its disks are real blobs. A VM's address is a row as well and is taken in one
+ * VMs without a hypervisor: each is a row, its disks are real blobs. A VM's addresses are rows as well and are taken in one
  * transaction with the VM's, so that two VMs never hold the same one.
  */
 export function openLocalCompute(options: {
@@ -38,9 +38,7 @@ const recordSchema = z.object({
   exports: z.array(z.object({ exportName: z.string(), lun: z.number(), snapshotId: z.string() })).default([]),
   placement: z
     .object({
-      subnetName: z.string(),
-      privateIpAddress: z.string(),
-      addressRowKey: z.string(),
+      nics: z.array(z.object({ subnetName: z.string(), privateIpAddress: z.string(), addressRowKey: z.string() })),
       publicIpAddress: z.string().exactOptional(),
       publicAddressRowKey: z.string().exactOptional(),
     })
@@ -220,42 +218,33 @@ class LocalCompute implements CloudCompute {
   private async place(specification: CloudVmSpecification): Promise<VmRecord['placement']> {
     if (specification.networkId === undefined) return undefined;
     const network = await this.inventory.network(specification.networkId);
-    const subnet = subnetNamed(specification.subnetName, network.subnets);
-    if (!subnet) throw new Error(`network ${network.armId} has no subnets`);
-    const own = await this.freeAddress(
-      `address!${rowKeyPart(network.armId)}!`,
-      subnet.addressPrefix,
-      specification.staticIpAddress,
-    );
-    if (own === undefined && specification.staticIpAddress !== undefined) {
-      throw addressRefused(specification.name, specification.staticIpAddress, subnet);
+    const nics: NonNullable<VmRecord['placement']>['nics'] = [];
+    for (const { subnetName, staticIpAddress } of specification.nics) {
+      const subnet = subnetNamed(subnetName, network.subnets);
+      if (!subnet) throw new Error(`network ${network.armId} has no subnets`);
+      const own = await this.freeAddress(`address!${rowKeyPart(network.armId)}!`, subnet.addressPrefix, {
+        ...(staticIpAddress === undefined ? {} : { wanted: staticIpAddress }),
+        besides: nics.map(({ privateIpAddress }) => privateIpAddress),
+      });
+      if (own === undefined) {
+        throw staticIpAddress === undefined
+          ? noAddress(specification.name, `in subnet ${subnet.name} of ${network.armId}`)
+          : addressRefused(specification.name, staticIpAddress, subnet);
+      }
+      nics.push({ subnetName: subnet.name, privateIpAddress: own.address, addressRowKey: own.rowKey });
     }
-    const open =
-      specification.publicAddress === true ? await this.freeAddress('public!', publicAddressPrefix) : undefined;
-    const isPublicMissing = specification.publicAddress === true && open === undefined;
-    if (own !== undefined && !isPublicMissing) {
-      return {
-        subnetName: subnet.name,
-        privateIpAddress: own.address,
-        addressRowKey: own.rowKey,
-        ...(open && { publicIpAddress: open.address, publicAddressRowKey: open.rowKey }),
-      };
-    }
-    const where = own === undefined ? `in subnet ${subnet.name} of ${network.armId}` : 'for the internet';
-    throw new UnderstudyError({
-      code: 'US6050',
-      message: `US6050 placing VM ${specification.name}: no address is free ${where}`,
-      recommendedAction: 'Clean up test failovers, or choose a larger subnet.',
-      details: { networkId: network.armId, subnetName: subnet.name },
-    });
+    if (specification.publicAddress !== true) return { nics };
+    const open = await this.freeAddress('public!', publicAddressPrefix);
+    if (open === undefined) throw noAddress(specification.name, 'for the internet');
+    return { nics, publicIpAddress: open.address, publicAddressRowKey: open.rowKey };
   }
 
   private async freeAddress(
     prefix: string,
     addressPrefix: string,
-    wanted?: string,
+    { wanted, besides = [] }: { wanted?: string; besides?: readonly string[] } = {},
   ): Promise<{ address: string; rowKey: string } | undefined> {
-    const taken = new Set<string>();
+    const taken = new Set(besides);
     for (let next: string | undefined, more = true; more; more = next !== undefined) {
       const page = await this.records.query(partition, { prefix, ...(next !== undefined && { next }) });
       for (const { rowKey } of page.rows) taken.add(rowKey.slice(prefix.length));
@@ -268,6 +257,13 @@ class LocalCompute implements CloudCompute {
     return undefined;
   }
 }
+
+const noAddress = (vmName: string, where: string): UnderstudyError =>
+  new UnderstudyError({
+    code: 'US6050',
+    message: `US6050 placing VM ${vmName}: no address is free ${where}`,
+    recommendedAction: 'Clean up test failovers, or choose a larger subnet.',
+  });
 
 function addressRefused(
   vmName: string,
@@ -289,7 +285,10 @@ function toVm(record: VmRecord): CloudVm {
   return {
     ...specification,
     powerState,
-    ...(placement && { subnetName: placement.subnetName, privateIpAddress: placement.privateIpAddress }),
+    nics: specification.nics.map((nic, index) => {
+      const placed = placement?.nics[index];
+      return placed ? { ...nic, subnetName: placed.subnetName, privateIpAddress: placed.privateIpAddress } : nic;
+    }),
     ...(placement?.publicIpAddress !== undefined && { publicIpAddress: placement.publicIpAddress }),
   };
 }
@@ -297,7 +296,9 @@ function toVm(record: VmRecord): CloudVm {
 const addressRowKeys = (placement: VmRecord['placement']): string[] =>
   placement === undefined
     ? []
-    : [placement.addressRowKey, placement.publicAddressRowKey].filter((rowKey) => rowKey !== undefined);
+    : [...placement.nics.map(({ addressRowKey }) => addressRowKey), placement.publicAddressRowKey].filter(
+        (rowKey) => rowKey !== undefined,
+      );
 
 function sameVm(stored: CloudVmSpecification, wanted: CloudVmSpecification): boolean {
   const comparable = (vm: CloudVmSpecification): unknown =>

@@ -1,6 +1,7 @@
 import type { ProtectedItem } from '../protected-item/protected-item.js';
 import { vmIn, type SiteInventory } from '../site/inventory.js';
 import { diskReasons } from './disk-reasons.js';
+import { nicReasons } from './nic-reasons.js';
 
 /** What of one item does not fit what the site, or Azure, has now. */
 export interface InconsistentVm {
@@ -11,7 +12,7 @@ export interface InconsistentVm {
   errorIds: string[];
 }
 
-/** What an item names in Azure and is not there. */
+/** What an item names in Azure and is not there, or is another's. */
 export interface MissingInAzure {
   code: string;
   message: string;
@@ -32,7 +33,8 @@ export function inconsistencyOf(
     } else if (vm.cloudId !== item.containerName) {
       found.push({ code: 'US3068', message: `the virtual machine is in cloud ${cloudOf(vm.cloudId)} now` });
     }
-    for (const { code, message } of diskReasons(item, { vm })) found.push({ code, message });
+    for (const { code, message } of [...diskReasons(item, { vm }), ...nicReasons(item, { vm })])
+      found.push({ code, message });
   }
   if (found.length === 0) return undefined;
   return {

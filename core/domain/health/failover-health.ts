@@ -2,14 +2,15 @@ import type { ProtectedItem } from '../protected-item/protected-item.js';
 import { diskReasons } from './disk-reasons.js';
 import type { HealthContext } from './health-context.js';
 import type { HealthLevel } from './health-reason.js';
+import { nicReasons } from './nic-reasons.js';
 
 /**
  * What a failover would come to now. Critical: there is no whole recovery point to go to. Warning: the virtual machine that came up
- * would lack a disk that the source has by now. None: nothing is to be failed over, or it is already.
+ * would lack a disk that the source has by now, or an interface that it was to have. None: nothing is to be failed over, or it is already.
  */
 export function failoverHealth(item: ProtectedItem, context: Pick<HealthContext, 'vm'>): HealthLevel {
   const { phase, appliedTakenAt } = item.replication;
   if (item.failover !== undefined || phase === 'none' || phase === 'stopped' || phase === 'failback') return 'None';
   if (appliedTakenAt === undefined) return 'Critical';
-  return diskReasons(item, context).length > 0 ? 'Warning' : 'Normal';
+  return diskReasons(item, context).length + nicReasons(item, context).length > 0 ? 'Warning' : 'Normal';
 }

@@ -4,6 +4,7 @@ import { diskReasons } from './disk-reasons.js';
 import type { HealthContext } from './health-context.js';
 import type { Health, HealthLevel, HealthReason } from './health-reason.js';
 import { hindranceReasons } from './hindrance-reasons.js';
+import { nicReasons } from './nic-reasons.js';
 import { paceReasons } from './pace-reasons.js';
 import { secondsSince } from './seconds-since.js';
 
@@ -20,6 +21,7 @@ export function replicationHealth(item: ProtectedItem, context: HealthContext, n
   const found = [
     ...hindranceReasons(item, context, now),
     ...diskReasons(item, context),
+    ...nicReasons(item, context),
     ...paceReasons(item, context, now),
     ...testReason(item, now),
   ];

@@ -1,7 +1,7 @@
 import type { ReplicationPolicy } from '../policy/replication-policy.js';
 import type { SiteDisk, SiteVm } from '../site/inventory.js';
 import type { WorkflowFailure } from '../workflows/failure.js';
-import { vmSizes } from '../failover/placement.js';
+import { sizeShortfalls } from '../failover/placement.js';
 import { limits } from './limits.js';
 
 /** All that the prerequisites of protection are judged by; what could not be found is absent. */
@@ -215,24 +215,14 @@ const checks: readonly Check[] = [
   },
   {
     code: 'US3129',
-    limit: 'as many data disks and network interfaces as the chosen size takes',
+    limit: 'as many data disks and network interfaces as the chosen size takes, or any where none is chosen',
     possibleCauses: 'The size that was chosen for the virtual machine in Azure is too small.',
     recommendedAction: 'Choose a larger size, or none: the smallest that fits is taken then.',
-    violations: ({ vm, disks, target }) => {
-      const size = vmSizes.find(({ name }) => name.toLowerCase() === target.vmSize?.toLowerCase());
-      if (size === undefined) return [];
-      const dataDiskCount = disks.filter(({ isOsDisk }) => !isOsDisk).length;
-      return [
-        ...when(
-          dataDiskCount > size.dataDisks,
-          `${size.name} takes ${size.dataDisks} data disks, there are ${dataDiskCount}`,
-        ),
-        ...when(
-          vm.nics.length > size.nics,
-          `${size.name} takes ${size.nics} network interfaces, ${vm.name} has ${vm.nics.length}`,
-        ),
-      ];
-    },
+    violations: ({ vm, disks, target }) =>
+      sizeShortfalls(target.vmSize, {
+        dataDiskCount: disks.filter(({ isOsDisk }) => !isOsDisk).length,
+        nicCount: vm.nics.length,
+      }),
   },
   {
     code: 'US3121',

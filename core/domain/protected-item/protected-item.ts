@@ -207,6 +207,8 @@ export interface TargetNic {
   subnetName?: string;
   /** Absent: the next free one of the subnet. */
   staticIpAddress?: string;
+  /** The same in test failovers, in whatever network those are. */
+  test?: { subnetName?: string; staticIpAddress?: string };
 }
 
 /** The row that is the truth about one replicated item. */
@@ -229,18 +231,21 @@ export interface ProtectedItem {
     vmName: string;
     resourceGroupId: string;
     networkId?: string;
+    /** Of that network, for the primary interface where none is chosen for it, as found when protection was finalized. */
     subnetName?: string;
     osType: string;
     vmSize?: string;
-    /** Absent: the VM's first interface, alone. Exactly one is primary. */
+    /** Absent: all of the VM's interfaces, the first as primary. Those that are not in it are not used. */
     nics?: TargetNic[];
     /** ARM id. Of these two at most one is named. */
     availabilitySetId?: string;
     availabilityZone?: string;
     /** Azure Hybrid Benefit. */
     licenseType?: 'WindowsServer';
-    /** Of the virtual machine and what it is made of. */
+    /** Of the virtual machine; and of its interfaces and disks, where those have none of their own. */
     tags?: Record<string, string>;
+    nicTags?: Record<string, string>;
+    diskTags?: Record<string, string>;
     /** The VM of a failover is reachable from the internet. */
     publicAddress?: boolean;
   };

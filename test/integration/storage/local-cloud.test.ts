@@ -65,11 +65,11 @@ test('a VM comes up in the local cloud on a page blob, and goes with it', async 
     generation: 1,
     osType: 'Linux',
     networkId: `${group}/Microsoft.Network/virtualNetworks/prod`,
-    subnetName: 'backend',
+    nics: [{ subnetName: 'backend' }],
     disks: [{ name: 'os', lun: 0, isOsDisk: true, blob, sizeBytes: 64 * 1024 * 1024 }],
     tags: {},
   });
-  assert.equal(created.privateIpAddress, '10.10.1.4');
+  assert.equal(created.nics[0]?.privateIpAddress, '10.10.1.4');
   assert.equal((await compute.startVm(vmArmId)).powerState, 'running');
   // Another process sees the same VM.
   const other = openLocalCompute({

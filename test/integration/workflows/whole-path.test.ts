@@ -58,7 +58,7 @@ for (const [name, options] of modes) {
       }
       const vm = [...world.compute.vms.values()][0];
       assert.equal(vm?.powerState, 'running');
-      assert.equal(vm.subnetName, 'data');
+      assert.equal(vm.nics[0]?.subnetName, 'data');
 
       const late = await world.source.sendCycle({ epoch: 1 });
       assert.equal(late.kind === 'conflict' && late.conflict.kind, 'superseded');

@@ -184,7 +184,8 @@ export class ArmResources {
       throw new ArmRefusal(400, 'InvalidRequestFormat', 'A network interface needs an IP configuration.');
     const { properties } = configuration;
     const before = found?.properties.ipConfigurations[0]?.properties;
-    properties.privateIPAddress = before?.privateIPAddress ?? this.freeAddress(properties.subnet?.id ?? '');
+    properties.privateIPAddress =
+      before?.privateIPAddress ?? this.freeAddress(properties.subnet?.id ?? '', properties.privateIPAddress);
     configuration.id = `${wanted.id}/ipConfigurations/${configuration.name}`;
     this.unassign(wanted.id);
     const publicId = properties.publicIPAddress?.id;
@@ -200,7 +201,7 @@ export class ArmResources {
     return async () => this.settle('networkInterfaces', wanted.id);
   }
 
-  private freeAddress(subnetId: string): string {
+  private freeAddress(subnetId: string, wanted?: string): string {
     const [, networkId = '', subnetName = ''] = /^(.*)\/subnets\/([^/]+)$/.exec(subnetId) ?? [];
     const network = this.cloud.networks.find(({ armId }) => armId.toLowerCase() === networkId.toLowerCase());
     const subnet = network?.subnets.find(({ name }) => name.toLowerCase() === subnetName.toLowerCase());
@@ -210,6 +211,15 @@ export class ArmResources {
         (nic) => nic.properties.ipConfigurations[0]?.properties.privateIPAddress,
       ),
     );
+    if (wanted !== undefined) {
+      if (taken.has(wanted)) {
+        throw new ArmRefusal(400, 'PrivateIPAddressInUse', `IP address ${wanted} is in use.`);
+      }
+      if (![...usableAddresses(subnet.addressPrefix)].includes(wanted)) {
+        throw new ArmRefusal(400, 'PrivateIPAddressNotInSubnet', `IP address ${wanted} is not in ${subnet.name}.`);
+      }
+      return wanted;
+    }
     for (const address of usableAddresses(subnet.addressPrefix)) if (!taken.has(address)) return address;
     throw new ArmRefusal(
       400,

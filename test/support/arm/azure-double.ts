@@ -100,6 +100,7 @@ export class AzureDouble {
       generation: 1,
       osType: 'Windows',
       networkId: network.armId,
+      nics: [{}],
       disks,
       tags: { 'understudy-item': 'item', 'understudy-job': 'job' },
       ...overrides,

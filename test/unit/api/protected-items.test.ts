@@ -164,7 +164,7 @@ test('enabling protection writes item and job in one transaction and starts one 
 
   const wire = (await harness.arm('GET', itemPathOf(relay))).body as ItemWire;
   assert.deepEqual(wire.properties.allowedOperations, []);
-  assert.equal(wire.properties.providerSpecificDetails.useManagedDisks, 'false');
+  assert.equal(wire.properties.providerSpecificDetails.useManagedDisks, 'true');
   assert.deepEqual(wire.properties.currentScenario, {
     scenarioName: 'EnableDr',
     jobId: `${vaultPath}/replicationJobs/${instanceId}`,

@@ -163,7 +163,16 @@ test('a failover during a drill ends the drill: its test VM and disks go, and it
   await replicas.createDisk(blob, 1024 * 1024 + 512);
   const vmArmId = testVmId(item);
   const tags = { 'understudy-job': jobName };
-  await compute.createVm({ vmArmId, name: 't', size: 's', generation: 1, osType: 'Windows', disks: [], tags });
+  await compute.createVm({
+    vmArmId,
+    name: 't',
+    size: 's',
+    generation: 1,
+    osType: 'Windows',
+    nics: [],
+    disks: [],
+    tags,
+  });
 
   await sweep(harness.app);
   assert.equal(compute.vms.size, 1, 'as long as the failover is under way, nothing else is done');

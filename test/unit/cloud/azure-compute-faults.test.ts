@@ -48,7 +48,14 @@ async function killAtEveryCall(
   assert(deaths > 5, `only ${deaths} deaths`);
 }
 
-const parts = ['disks/vm-data-1', 'disks/vm-os', 'networkInterfaces/vm-nic', 'publicIPAddresses/vm-ip'];
+const nics = [{}, { subnetName: 'backend' }];
+const parts = [
+  'disks/vm-data-1',
+  'disks/vm-os',
+  'networkInterfaces/vm-nic',
+  'networkInterfaces/vm-nic-2',
+  'publicIPAddresses/vm-ip',
+];
 const vmArmId = '/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm';
 
 for (const publicAddress of [true, false]) {
@@ -59,7 +66,7 @@ for (const publicAddress of [true, false]) {
     let specification: CloudVmSpecification;
     await killAtEveryCall(
       async (azure) => {
-        specification = await azure.specification({ publicAddress });
+        specification = await azure.specification({ publicAddress, nics });
       },
       async (compute) => {
         await compute.createVm(specification);
@@ -69,7 +76,7 @@ for (const publicAddress of [true, false]) {
         const vm = await compute.createVm(specification);
         assert.deepEqual(await compute.startVm(vmArmId), { ...vm, powerState: 'running' });
         assert.deepEqual(azure.left(), [...expected, 'virtualMachines/vm']);
-        assert.deepEqual([vm.privateIpAddress, vm.publicIpAddress !== undefined], ['10.1.0.4', publicAddress]);
+        assert.deepEqual([vm.nics[0]?.privateIpAddress, vm.publicIpAddress !== undefined], ['10.1.0.4', publicAddress]);
       },
     );
   });
@@ -78,7 +85,7 @@ for (const publicAddress of [true, false]) {
     let specification: CloudVmSpecification;
     await killAtEveryCall(
       async (azure) => {
-        specification = await azure.specification({ publicAddress });
+        specification = await azure.specification({ publicAddress, nics });
       },
       async (compute) => {
         await compute.createVm(specification);
@@ -99,7 +106,7 @@ for (const deleteDisks of [true, false]) {
     let specification: CloudVmSpecification;
     await killAtEveryCall(
       async (azure) => {
-        specification = await azure.specification({ publicAddress: true });
+        specification = await azure.specification({ publicAddress: true, nics });
         const { compute } = azure.compute();
         await compute.createVm(specification);
         await compute.startVm(vmArmId);
@@ -121,7 +128,7 @@ test('a process killed after any call of making or deleting a VM without a netwo
   let specification: CloudVmSpecification;
   await killAtEveryCall(
     async (azure) => {
-      const { networkId: _, ...unplaced } = await azure.specification();
+      const { networkId: _, ...unplaced } = await azure.specification({ nics: [] });
       specification = unplaced;
     },
     async (compute) => {

@@ -97,6 +97,38 @@ test('the first start makes the VM of its disks, later ones start it; stopping l
   });
 });
 
+test('a VM has its interfaces in their order, and every kind of resource its own tags', async () => {
+  const azure = await openAzure();
+  const { compute } = azure.compute();
+  const trace = { 'understudy-job': 'job' };
+  const specification = await azure.specification({
+    nics: [{ staticIpAddress: '10.1.0.9' }, { subnetName: 'backend' }],
+    tags: { ...trace, owner: 'payroll' },
+    nicTags: { ...trace, net: 'corp' },
+    diskTags: { ...trace, tier: 'gold' },
+  });
+  await compute.createVm(specification);
+  await compute.startVm(specification.vmArmId);
+  const { properties } = azure.server.bodies.get('PUT virtualMachines/vm') as { properties: Record<string, unknown> };
+  const nicId = (name: string): string => `${group}/Microsoft.Network/networkInterfaces/${name}`;
+  assert.deepEqual(properties.networkProfile, {
+    networkInterfaces: [
+      { id: nicId('vm-nic'), properties: { primary: true } },
+      { id: nicId('vm-nic-2'), properties: { primary: false } },
+    ],
+  });
+  const own = (type: 'virtualMachines' | 'networkInterfaces' | 'disks', name: string): object => {
+    const provider = type === 'networkInterfaces' ? 'Microsoft.Network' : 'Microsoft.Compute';
+    const tags = azure.resources.get(type, `${group}/${provider}/${type}/${name}`)?.tags ?? {};
+    return Object.fromEntries(Object.entries(tags).filter(([tag]) => !tag.startsWith('understudy-')));
+  };
+  assert.deepEqual(own('virtualMachines', 'vm'), { owner: 'payroll' });
+  for (const name of ['vm-nic', 'vm-nic-2']) assert.deepEqual(own('networkInterfaces', name), { net: 'corp' });
+  for (const name of ['vm-os', 'vm-data-1']) assert.deepEqual(own('disks', name), { tier: 'gold' });
+  await compute.deleteVm(specification.vmArmId, { deleteDisks: true });
+  assert.deepEqual(azure.left(), []);
+});
+
 test('a VM of generation 2 has a security profile and no secure boot', async () => {
   const azure = await openAzure();
   const { compute } = azure.compute();
@@ -112,7 +144,7 @@ test('a VM of generation 2 has a security profile and no secure boot', async () 
 test('a VM without a network can be made, and is refused by name when it is to start', async () => {
   const azure = await openAzure();
   const { compute } = azure.compute();
-  const { networkId: _, ...specification } = await azure.specification();
+  const { networkId: _, ...specification } = await azure.specification({ nics: [] });
   await compute.createVm(specification);
   assert.equal(azure.changes()[0], 'PUT disks/vm-os');
   await assert.rejects(compute.startVm(specification.vmArmId), errorWithCode('US6066'));

@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import type { CloudVmSpecification } from '../../../core/ports/cloud-compute.js';
 import { digestOf, recordIn, releasedTags, tagsOf } from '../../../providers/azure-compute/specification-tags.js';
 import { placeOf } from '../../../providers/azure-compute/vm-place.js';
 
 const group = `/subscriptions/${randomUUID()}/resourceGroups/${'g'.repeat(90)}/providers`;
-/** As large as one may be: an OS disk and 16 data disks, and long names. */
+/** As many, and as long together, as an item may have. */
+const ownTags = Object.fromEntries(
+  Array.from({ length: 15 }, (_, index) => [`tag-${index}`, randomBytes(142).toString('base64')]),
+);
+/** As large as one may be: an OS disk and 16 data disks, eight interfaces, and long names. */
 const specification: CloudVmSpecification = {
   vmArmId: `${group}/Microsoft.Compute/virtualMachines/${'v'.repeat(64)}`,
   name: 'v'.repeat(64),
@@ -14,7 +18,11 @@ const specification: CloudVmSpecification = {
   generation: 2,
   osType: 'Windows',
   networkId: `${group}/Microsoft.Network/virtualNetworks/${'n'.repeat(64)}`,
-  subnetName: 'frontend',
+  nics: Array.from({ length: 8 }, (_, index) => ({
+    nicId: randomUUID(),
+    subnetName: `frontend of the database ${index}`,
+    staticIpAddress: `10.1.${index}.200`,
+  })),
   disks: Array.from({ length: 17 }, (_, lun) => ({
     name: `data volume ${lun} of the database.vhdx`,
     lun,
@@ -26,7 +34,12 @@ const specification: CloudVmSpecification = {
     },
     sizeBytes: (lun + 1) * 1024 ** 3,
   })),
-  tags: { 'understudy-item': randomUUID(), 'understudy-job': randomUUID(), 'understudy-recovery-point': randomUUID() },
+  tags: {
+    ...ownTags,
+    'understudy-item': randomUUID(),
+    'understudy-job': randomUUID(),
+    'understudy-recovery-point': randomUUID(),
+  },
 };
 const place = placeOf(specification.vmArmId);
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { makeCreateFailoverVm } from '../../../activities/failover-vm.js';
 import { makeStartTestVm } from '../../../activities/test-failover.js';
+import type { TargetNic } from '../../../core/domain/protected-item/protected-item.js';
 import { withTest } from '../../../core/domain/failover/test-failover.js';
 import { jobKinds, type Job } from '../../../core/domain/jobs/job.js';
 import { workflowNames } from '../../../core/domain/workflows/workflows.js';
@@ -88,6 +89,66 @@ test('making the VM of a failover, or of a test, once more gives the same one, w
     await world.table.transact(vaultPartition(sampleVaultId), [replace(stored, { ...stored.value, activeJob })]);
     const made = await makeCreateFailoverVm(world.dependencies)({ ...key, jobName: failover.jobName });
     assert.equal(made.kind, 'done');
+  });
+});
+
+const threeNics = sampleVm(
+  { nics: [1, 2, 3].map((number) => ({ ...networked(number === 2 ? 'data' : 'default'), nicId: nicId(number) })) },
+  2,
+  128 * 1024,
+);
+
+test('a failover and a test make all interfaces that are used, and say which are gone', async () => {
+  await inWorld({ vm: threeNics }, async (world) => {
+    await world.protect();
+    const stored = await world.storedItem();
+    const nics: TargetNic[] = [
+      { nicId: nicId(9), role: 'primary' },
+      { nicId: nicId(1), role: 'notUsed' },
+      { nicId: nicId(2), role: 'secondary', test: { subnetName: 'default', staticIpAddress: '10.0.0.77' } },
+      { nicId: nicId(3), role: 'secondary', staticIpAddress: '10.0.0.33' },
+    ];
+    const target = { ...stored.value.target, nics };
+    await world.table.transact(vaultPartition(sampleVaultId), [replace(stored, { ...stored.value, target })]);
+    for (const job of [await drill(world), await world.failOver()]) {
+      assert.deepEqual(
+        job.errors.map(({ code }) => code),
+        ['US3081'],
+        job.scenarioName,
+      );
+    }
+    await world.untilState('FailoverCommitPending');
+    const vms = [...world.compute.vms.values()].map(({ name, nics, size }) => [name, nics, size]);
+    assert.deepEqual(vms, [
+      [
+        'sql-01-test',
+        [
+          { nicId: nicId(2), subnetName: 'default', staticIpAddress: '10.0.0.77' },
+          { nicId: nicId(3), subnetName: 'default' },
+        ],
+        'Standard_B2s',
+      ],
+      [
+        'sql-01',
+        [
+          { nicId: nicId(2), subnetName: 'data' },
+          { nicId: nicId(3), subnetName: 'default', staticIpAddress: '10.0.0.33' },
+        ],
+        'Standard_B2s',
+      ],
+    ]);
+  });
+});
+
+test('a size that takes fewer interfaces than are used ends a failover before anything is copied', async () => {
+  await inWorld({ vm: threeNics }, async (world) => {
+    await world.protect();
+    const stored = await world.storedItem();
+    const target = { ...stored.value.target, vmSize: 'Standard_D2s_v5' };
+    await world.table.transact(vaultPartition(sampleVaultId), [replace(stored, { ...stored.value, target })]);
+    const { state, errors } = await world.failOver();
+    assert.deepEqual([state, errors.map(({ code }) => code)], ['Failed', ['US4041']]);
+    await world.untilState('Protected');
   });
 });
 
