@@ -1,14 +1,10 @@
 import { UnderstudyError } from '../core/domain/errors.js';
-import { sizeCounts } from '../core/domain/failover/nics.js';
-import { sizeShortfalls } from '../core/domain/failover/placement.js';
-import { sourceUnknown } from '../core/domain/failover/source-vm.js';
 import { choosePoint } from '../core/domain/recovery-point/choice.js';
 import { mayWork, undoing } from '../core/domain/protected-item/active-job.js';
 import type { RecoveryPoint } from '../core/domain/recovery-point/recovery-point.js';
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
 import type { JobName } from '../core/domain/ids.js';
 import { failoverBlob } from '../core/domain/replication/blob-names.js';
-import type { SiteVm } from '../core/domain/site/inventory.js';
 import { failureOf, type WorkflowFailure } from '../core/domain/workflows/failure.js';
 import type { JobWorkflowInput, RecoveryPointChoice } from '../core/domain/workflows/workflows.js';
 import { replicaBlobLengthBytes } from '../core/dataplane/vhd/fixed-vhd.js';
@@ -21,7 +17,7 @@ import { superseded, type Activity, type ActivityDependencies } from './activity
 import type { activities, CopySlice } from './contract.js';
 import { refusals } from './failures.js';
 import { readFailoverSource, warnOfSource } from './failover-source.js';
-import { findOrUndefined } from './prerequisites.js';
+import { targetFailures } from './target-failures.js';
 
 /** The points of the item's present life, newest first. */
 export async function readPoints(table: StateTable, input: JobWorkflowInput): Promise<Stored<RecoveryPoint>[]> {
@@ -52,24 +48,6 @@ export const makeCheckFailover =
     await warnOfSource({ table, clock }, input, stored.value, failoverSource.source);
     return failures.length === 0 ? { kind: 'met' } : { kind: 'failed', failures };
   };
-
-/** What the failover's VM would lack: in Azure, or of what is known about it. */
-export async function targetFailures(
-  cloudInventory: ActivityDependencies['cloudInventory'],
-  item: ProtectedItem,
-  { source, networkId }: { source: SiteVm | undefined; networkId: string | undefined },
-): Promise<WorkflowFailure[]> {
-  const { target } = item;
-  const [account, network] = await Promise.all([
-    findOrUndefined(cloudInventory.storageAccount(target.storageAccountId)),
-    networkId === undefined ? 'none' : findOrUndefined(cloudInventory.network(networkId)),
-  ]);
-  return [
-    ...(account ? [] : [missing('US4005', 'storage account', target.storageAccountId)]),
-    ...(network ? [] : [missing('US4006', 'network', networkId ?? '')]),
-    ...(source ? tooSmall(item, source) : [failureOf(sourceUnknown(item))]),
-  ];
-}
 
 /**
  * Chooses the point, and pins it where it is not the newest: while the source is shut down, cycles go on and retention with
@@ -106,26 +84,6 @@ export async function unpinPoints(table: StateTable, input: JobWorkflowInput): P
     return { operations, result: undefined };
   });
 }
-
-/** Azure would refuse the machine when its disks are copied already. */
-const tooSmall = (item: ProtectedItem, source: SiteVm): WorkflowFailure[] =>
-  sizeShortfalls(item.target.vmSize, sizeCounts(item, source)).map((message) => ({
-    code: 'US4041',
-    message,
-    possibleCauses:
-      'The size that was chosen for the virtual machine in Azure is too small, or its interfaces are too many for any.',
-    recommendedAction:
-      'Choose a larger size for the item, or none, or leave network interfaces out (vmNics); then fail over again.',
-    retry: 'never',
-  }));
-
-const missing = (code: string, what: string, id: string): WorkflowFailure => ({
-  code,
-  message: `${what} ${id} was not found`,
-  possibleCauses: `The ${what} was deleted after protection was enabled.`,
-  recommendedAction: `Create the ${what} again under the same name, then fail over again.`,
-  retry: 'never',
-});
 
 export const makeReadReceived =
   ({ table, clock }: Pick<ActivityDependencies, 'table' | 'clock'>): Activity<typeof activities.readReceived> =>

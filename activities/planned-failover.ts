@@ -8,7 +8,8 @@ import { changeItem, owned } from '../core/records/item-change.js';
 import { rows } from '../core/records/rows.js';
 import { done, superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities } from './contract.js';
-import { beginUndoing, deleteFailover, targetFailures, unpinPoints } from './failover.js';
+import { beginUndoing, deleteFailover, unpinPoints } from './failover.js';
+import { targetFailures } from './target-failures.js';
 import { isCancelWanted, refusals } from './failures.js';
 import { readFailoverSource, warnOfSource } from './failover-source.js';
 

@@ -13,9 +13,10 @@ import { changeItem, owned } from '../core/records/item-change.js';
 import { rows } from '../core/records/rows.js';
 import { done, superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities } from './contract.js';
-import { pinned, planCopy, readPoints, targetFailures, unpinPoints } from './failover.js';
+import { pinned, planCopy, readPoints, unpinPoints } from './failover.js';
 import { copySlice, specificationFrom } from './failover-vm.js';
 import { gone } from './failures.js';
+import { targetFailures } from './target-failures.js';
 import { readFailoverSource, warnOfSource } from './failover-source.js';
 
 type Needs = Pick<ActivityDependencies, 'table'>;
@@ -39,7 +40,12 @@ export const makeCheckTestFailover =
     const item = await testing({ table }, input);
     if (!item) return { kind: 'failed', failures: [gone(input.itemId)] };
     const { source } = await readFailoverSource(table, input.vaultId, item);
-    const failures = await targetFailures(cloudInventory, item, { source, networkId: item.testFailover?.networkId });
+    const failures = await targetFailures(
+      cloudInventory,
+      item,
+      { source, networkId: item.testFailover?.networkId },
+      testNicPlaces,
+    );
     await warnOfSource({ table, clock }, input, item, source);
     try {
       const points = (await readPoints(table, input)).map(({ value }) => value);

@@ -152,6 +152,29 @@ test('a size that takes fewer interfaces than are used ends a failover before an
   });
 });
 
+test('an address that the network does not have ends a failover, or a test, before anything is copied', async () => {
+  await inWorld({ vm: threeNics }, async (world) => {
+    await world.protect();
+    const stored = await world.storedItem();
+    const test = { subnetName: 'data', staticIpAddress: '10.0.0.77' };
+    const nics: TargetNic[] = [
+      { nicId: nicId(1), role: 'primary', staticIpAddress: '10.0.1.9' },
+      { nicId: nicId(2), role: 'secondary', test },
+    ];
+    const target = { ...stored.value.target, nics };
+    await world.table.transact(vaultPartition(sampleVaultId), [replace(stored, { ...stored.value, target })]);
+    const told = [await drill(world), await world.failOver()].map(({ errors }) =>
+      errors.map(({ code, message }) => [code, message]),
+    );
+    assert.deepEqual(told, [
+      [['US6055', 'address 10.0.0.77 cannot be had in subnet data (10.0.1.0/24) of prod']],
+      [['US6055', 'address 10.0.1.9 cannot be had in subnet default (10.0.0.0/24) of prod']],
+    ]);
+    await world.untilState('Protected');
+    assert.equal(world.compute.vms.size, 0);
+  });
+});
+
 test('a VM that nobody ever described is not failed over by guesses', async () => {
   await inWorld({}, async (world) => {
     await world.protect();
