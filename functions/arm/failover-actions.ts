@@ -24,7 +24,15 @@ import { act } from './item-operation.js';
 import { vaultOperation, vaultOperationWithBody } from './operation.js';
 import { itemOf, itemPath } from './protected-items.js';
 import { readyPoints } from './recovery-points.js';
+import { unsupported } from './unsupported.js';
 import type { ShapeOf } from './wire.js';
+
+/** Of replicas that the site encrypts. */
+export const keys = {
+  primaryKekCertificatePfx: unsupported('replicas are encrypted by their storage account'),
+  secondaryKekCertificatePfx: unsupported('replicas are encrypted by their storage account'),
+};
+export const osUpgradeVersion = unsupported('a guest runs as it was at the source');
 
 const failoverBody = z.object({
   properties: z.object({
@@ -34,6 +42,7 @@ const failoverBody = z.object({
       .object({
         instanceType: z.literal('HyperVReplicaAzure'),
         recoveryPointId: z.string().nullish(),
+        ...keys,
       } satisfies ShapeOf<HyperVReplicaAzureUnplannedFailoverInput>)
       .nullish(),
   } satisfies ShapeOf<UnplannedFailoverInputProperties>),
@@ -48,6 +57,8 @@ const plannedFailoverBody = z.object({
         z.object({
           instanceType: z.literal('HyperVReplicaAzure'),
           recoveryPointId: z.literal(['', 'Latest']).nullish(),
+          osUpgradeVersion,
+          ...keys,
         } satisfies ShapeOf<HyperVReplicaAzurePlannedFailoverProviderInput>),
         z.object({
           instanceType: z.literal('HyperVReplicaAzureFailback'),

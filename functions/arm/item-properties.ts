@@ -179,10 +179,10 @@ export const itemPropertyOperations = [
     { summary: 'Sizes of virtual machines that the VM fits', response: 'TargetComputeSizeCollection' },
     async (call) => {
       const { value: item } = await itemOf(call);
-      const { dataDiskCount } = sizeCounts(item, undefined);
+      const counts = sizeCounts(item, lastKnownVm(item, (await fabricOf(call)).inventory));
       return collection(
         vmSizes
-          .filter(({ dataDisks }) => dataDisks >= dataDiskCount)
+          .filter(({ name }) => sizeShortfalls(name, counts).length === 0)
           .map(({ name, cpuCount, memoryMegabytes, dataDisks, nics }) => ({
             id: `${protectedItemArmId(call, item)}/targetComputeSizes/${name}`,
             name,

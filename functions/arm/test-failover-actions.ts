@@ -12,7 +12,7 @@ import {
   type TestFailoverCleanUpInput,
   type TestFailoverInput,
 } from '../../core/domain/workflows/workflows.js';
-import { choiceOf } from './failover-actions.js';
+import { choiceOf, keys, osUpgradeVersion } from './failover-actions.js';
 import { badReference } from './cloud-resources.js';
 import { act } from './item-operation.js';
 import { vaultOperationWithBody } from './operation.js';
@@ -29,6 +29,8 @@ const testBody = z.object({
       .object({
         instanceType: z.literal('HyperVReplicaAzure'),
         recoveryPointId: z.string().nullish(),
+        osUpgradeVersion,
+        ...keys,
       } satisfies ShapeOf<HyperVReplicaAzureTestFailoverInput>)
       .nullish(),
   } satisfies ShapeOf<TestFailoverInputProperties>),

@@ -121,6 +121,18 @@ test('a size that takes fewer interfaces than are used is refused, whichever of 
   assert.equal((await patch(harness, item, { licenseType: 'WindowsServer' })).status, 202);
 });
 
+test('the sizes that are offered take the disks and the interfaces that are used', async () => {
+  const { harness, relay } = await opened();
+  const item = await put(harness, relay);
+  const offered = async (): Promise<string[]> => {
+    const { body } = await harness.arm('GET', `${item.armId}/targetComputeSizes`);
+    return (body as { value: { name: string }[] }).value.map(({ name }) => name.replace('Standard_', ''));
+  };
+  assert.deepEqual(await offered(), ['B2s', 'D8s_v5', 'D16s_v5', 'D32s_v5']);
+  assert.equal((await patch(harness, item, { vmNics: [ip(first)] })).status, 202);
+  assert.equal((await offered()).length, 7);
+});
+
 test('an interface that was chosen and is gone shows in health, in what a failover would come to, and in a check', async () => {
   const { harness, relay } = await opened();
   const item = await put(harness, relay);
@@ -222,6 +234,21 @@ test('what is not done is refused by its place, and what asks for nothing of it 
   ] as const) {
     assert.equal((await ask(name === 'sqlServerLicenseType' ? 'details' : 'properties', name, value)).status, 202);
   }
+});
+
+test('keys and upgrades that a failover would not use are refused', async () => {
+  const { harness, relay } = await opened();
+  const item = await put(harness, relay);
+  for (const [operation, name] of [
+    ['unplannedFailover', 'primaryKekCertificatePfx'],
+    ['plannedFailover', 'osUpgradeVersion'],
+    ['testFailover', 'osUpgradeVersion'],
+  ]) {
+    const providerSpecificDetails = { instanceType: 'HyperVReplicaAzure', [name ?? '']: 'given' };
+    const answer = await harness.arm('POST', `${item.armId}/${operation}`, { properties: { providerSpecificDetails } });
+    assert.deepEqual([answer.status, codeOf(answer)], [400, 'US1045'], operation);
+  }
+  assert.deepEqual(harness.started, []);
 });
 
 async function enable(harness: Harness, relay: TestRelay, details: object): Promise<ApiResponse> {
