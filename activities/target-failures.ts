@@ -1,6 +1,5 @@
-import { isUsableAddress } from '../core/domain/failover/address.js';
-import { nicPlaces, sizeCounts, type NicPlace } from '../core/domain/failover/nics.js';
-import { sizeShortfalls, subnetNamed } from '../core/domain/failover/placement.js';
+import { misplacedAddresses, nicPlaces, sizeCounts, type NicPlace } from '../core/domain/failover/nics.js';
+import { sizeShortfalls } from '../core/domain/failover/placement.js';
 import { sourceUnknown } from '../core/domain/failover/source-vm.js';
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
 import type { SiteVm } from '../core/domain/site/inventory.js';
@@ -51,19 +50,12 @@ const tooSmall = (item: ProtectedItem, source: SiteVm): WorkflowFailure[] =>
     retry: 'never',
   }));
 
-function misplaced(places: readonly NicPlace[], { name, subnets }: CloudNetwork): WorkflowFailure[] {
-  return places.flatMap(({ subnetName, staticIpAddress }): WorkflowFailure[] => {
-    const subnet = subnetNamed(subnetName, subnets);
-    if (!subnet || staticIpAddress === undefined || isUsableAddress(subnet.addressPrefix, staticIpAddress)) return [];
-    return [
-      {
-        code: 'US6055',
-        message: `address ${staticIpAddress} cannot be had in subnet ${subnet.name} (${subnet.addressPrefix}) of ${name}`,
-        possibleCauses: 'It was chosen for another network or subnet, or is one of those that Azure keeps.',
-        recommendedAction:
-          'Choose another address, or none, for the item’s network interface (vmNics), or fail over to the network that it was chosen for.',
-        retry: 'never',
-      },
-    ];
-  });
-}
+const misplaced = (places: readonly NicPlace[], { name, subnets }: CloudNetwork): WorkflowFailure[] =>
+  misplacedAddresses(places, subnets).map(({ address, subnet }) => ({
+    code: 'US6055',
+    message: `address ${address} cannot be had in subnet ${subnet.name} (${subnet.addressPrefix}) of ${name}`,
+    possibleCauses: 'It was chosen for another network or subnet, or is one of those that Azure keeps.',
+    recommendedAction:
+      'Choose another address, or none, for the item’s network interface (vmNics), or fail over to the network that it was chosen for.',
+    retry: 'never',
+  }));

@@ -3,7 +3,7 @@ import type {
   UpdateReplicationProtectedItemInputProperties,
 } from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
-import { isSameTarget, namesakeOf } from '../../core/domain/failover/namesake.js';
+import { namesakeOf, targetKey } from '../../core/domain/failover/namesake.js';
 import { sizeCounts } from '../../core/domain/failover/nics.js';
 import { sizeShortfalls, vmSizes } from '../../core/domain/failover/placement.js';
 import { lastKnownVm } from '../../core/domain/failover/source-vm.js';
@@ -132,7 +132,7 @@ async function updateItem(call: VaultCall, body: UpdateBody): Promise<ApiRespons
       const changed = { ...stored.value, target: targetFrom(stored.value, body, vm) };
       return [
         replace(stored, changed),
-        ...(isSameTarget(changed.target, stored.value.target) ? [] : await claimName(call, changed)),
+        ...(targetKey(changed.target) === targetKey(stored.value.target) ? [] : await claimName(call, changed)),
       ];
     },
   });

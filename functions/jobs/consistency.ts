@@ -1,5 +1,6 @@
 import { inconsistencyOf, type InconsistentVm, type MissingInAzure } from '../../core/domain/health/consistency.js';
-import { namesakeOf } from '../../core/domain/failover/namesake.js';
+import { namesakeOf, targetKey } from '../../core/domain/failover/namesake.js';
+import { lostSubnets, misplacedAddresses, nicPlaces } from '../../core/domain/failover/nics.js';
 import { lastKnownVm } from '../../core/domain/failover/source-vm.js';
 import { targetNetworkId } from '../../core/domain/failover/target-network.js';
 import { UnderstudyError } from '../../core/domain/errors.js';
@@ -12,29 +13,39 @@ import type { App } from '../app.js';
 /** Items of the fabric that do not fit what its site, or Azure, has now. Each account and network is looked for once. */
 export async function findInconsistencies(app: App, vaultId: VaultId, fabric: Fabric): Promise<InconsistentVm[]> {
   const items = (await list(app.table, rows.items(vaultId))).map(({ value }) => value);
-  const looked = new Map<string, Promise<boolean>>();
-  const isThere = (armId: string, look: () => Promise<unknown>): Promise<boolean> => {
-    const known = looked.get(armId.toLowerCase()) ?? found(look);
-    looked.set(armId.toLowerCase(), known);
-    return known;
-  };
+  const byTarget = new Map<string, ProtectedItem[]>();
+  for (const item of items) {
+    const key = targetKey(item.target);
+    byTarget.set(key, [...(byTarget.get(key) ?? []), item]);
+  }
+  const accountOf = foundOnce((armId) => app.cloudInventory.storageAccount(armId));
+  const networkOf = foundOnce((armId) => app.cloudInventory.network(armId));
   const missingOf = async (item: ProtectedItem): Promise<MissingInAzure[]> => {
-    const { storageAccountId } = item.target;
-    const networkId = targetNetworkId(item, lastKnownVm(item, fabric.inventory), fabric.networkMappings);
+    const { storageAccountId, vmName } = item.target;
+    const vm = lastKnownVm(item, fabric.inventory);
+    const networkId = targetNetworkId(item, vm, fabric.networkMappings);
     const missing: MissingInAzure[] = [];
-    const namesake = namesakeOf(item, items);
+    const namesake = namesakeOf(item, byTarget.get(targetKey(item.target)) ?? []);
     if (namesake !== undefined) {
-      const { vmName } = item.target;
-      missing.push({
-        code: 'US3131',
-        message: `its virtual machine in Azure is ${vmName}, as that of ${namesake.itemName} is`,
-      });
+      const message = `its virtual machine in Azure is ${vmName}, as that of ${namesake.itemName} is`;
+      missing.push({ code: 'US3131', message });
     }
-    if (!(await isThere(storageAccountId, () => app.cloudInventory.storageAccount(storageAccountId)))) {
+    if ((await accountOf(storageAccountId)) === undefined) {
       missing.push({ code: 'US3069', message: `the storage account ${storageAccountId} is not there` });
     }
-    if (networkId !== undefined && !(await isThere(networkId, () => app.cloudInventory.network(networkId)))) {
+    if (networkId === undefined) return missing;
+    const network = await networkOf(networkId);
+    if (network === undefined) {
       missing.push({ code: 'US3079', message: `the virtual network ${networkId} is not there` });
+      return missing;
+    }
+    for (const subnetName of lostSubnets(item, network.subnets)) {
+      const message = `the subnet ${subnetName} that was chosen for a network interface is not in ${network.name}: it would be another`;
+      missing.push({ code: 'US3082', message });
+    }
+    for (const { address, subnet } of vm ? misplacedAddresses(nicPlaces(item, vm), network.subnets) : []) {
+      const message = `the address ${address} that was chosen for a network interface cannot be had in ${subnet.name} (${subnet.addressPrefix})`;
+      missing.push({ code: 'US3082', message });
     }
     return missing;
   };
@@ -46,12 +57,21 @@ export async function findInconsistencies(app: App, vaultId: VaultId, fabric: Fa
   return inconsistent;
 }
 
-async function found(look: () => Promise<unknown>): Promise<boolean> {
+/** What an ARM id stands for, looked for once; undefined where it is not there. */
+function foundOnce<T>(look: (armId: string) => Promise<T>): (armId: string) => Promise<T | undefined> {
+  const looked = new Map<string, Promise<T | undefined>>();
+  return (armId) => {
+    const known = looked.get(armId.toLowerCase()) ?? found(() => look(armId));
+    looked.set(armId.toLowerCase(), known);
+    return known;
+  };
+}
+
+async function found<T>(look: () => Promise<T>): Promise<T | undefined> {
   try {
-    await look();
-    return true;
+    return await look();
   } catch (error) {
-    if (error instanceof UnderstudyError && (error.code === 'US6010' || error.code === 'US6011')) return false;
+    if (error instanceof UnderstudyError && (error.code === 'US6010' || error.code === 'US6011')) return undefined;
     throw error;
   }
 }

@@ -2,12 +2,12 @@ import type { ProtectedItem } from '../protected-item/protected-item.js';
 
 type Named = Pick<ProtectedItem, 'itemId' | 'target'>;
 
-const same = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();
-
-/** Where the VMs of two items' failovers would be one in Azure. */
-export const isSameTarget = (a: Named['target'], b: Named['target']): boolean =>
-  same(a.vmName, b.vmName) && same(a.resourceGroupId, b.resourceGroupId);
+/** The same for items whose failovers would make one virtual machine in Azure. */
+export const targetKey = ({ vmName, resourceGroupId }: Named['target']): string =>
+  `${resourceGroupId}/${vmName}`.toLowerCase();
 
 /** Another item whose VM in Azure would have the same name in the same resource group: of the two, one could be failed over. */
-export const namesakeOf = <Item extends Named>(item: Named, items: readonly Item[]): Item | undefined =>
-  items.find((other) => other.itemId !== item.itemId && isSameTarget(other.target, item.target));
+export function namesakeOf<Item extends Named>(item: Named, items: readonly Item[]): Item | undefined {
+  const key = targetKey(item.target);
+  return items.find((other) => other.itemId !== item.itemId && targetKey(other.target) === key);
+}

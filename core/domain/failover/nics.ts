@@ -1,6 +1,7 @@
+import { isUsableAddress } from './address.js';
 import type { ProtectedItem, TargetNic } from '../protected-item/protected-item.js';
 import type { SiteVm } from '../site/inventory.js';
-import { testSubnetNamed, type SizeCounts } from './placement.js';
+import { subnetNamed, testSubnetNamed, type SizeCounts } from './placement.js';
 
 type SiteNic = SiteVm['nics'][number];
 
@@ -89,6 +90,32 @@ export function testNicPlaces(
   );
   return places.length > 0 ? places : [placeOf({ subnetName: subnetOf() })];
 }
+
+type Subnet = { name: string; addressPrefix: string };
+
+/** Static addresses that no virtual machine may have in the subnets where they are to be. */
+export const misplacedAddresses = (
+  places: readonly NicPlace[],
+  subnets: readonly Subnet[],
+): { address: string; subnet: Subnet }[] =>
+  places.flatMap(({ subnetName, staticIpAddress: address }) => {
+    const subnet = subnetNamed(subnetName, subnets);
+    const isWrong = subnet && address !== undefined && !isUsableAddress(subnet.addressPrefix, address);
+    return isWrong ? [{ address, subnet }] : [];
+  });
+
+/** Subnets that were chosen, and that the network does not have (any more). */
+export const lostSubnets = (
+  { target }: Pick<ProtectedItem, 'target'>,
+  subnets: readonly { name: string }[],
+): string[] =>
+  (target.nics ?? []).flatMap(({ role, subnetName }) =>
+    role === 'notUsed' ||
+    subnetName === undefined ||
+    subnets.some(({ name }) => name.toLowerCase() === subnetName.toLowerCase())
+      ? []
+      : [subnetName],
+  );
 
 /** Without what is not known. */
 const placeOf = ({

@@ -163,6 +163,31 @@ test('an interface that was chosen and is gone shows in health, in what a failov
   );
 });
 
+test('chosen subnets and addresses that the network has no more show in a check', async () => {
+  const { harness, relay } = await opened();
+  const nics: TargetNic[] = [
+    { nicId: first, role: 'primary', subnetName: 'default', staticIpAddress: '10.0.0.9' },
+    { nicId: second, role: 'secondary', subnetName: 'gone' },
+    { nicId: third, role: 'notUsed', subnetName: 'gone too' },
+  ];
+  await put(harness, relay, { target: { ...target, nics } });
+  const fabric = await read(harness.table, rows.fabric(vaultId, relay.fabricName));
+  assert(fabric);
+  const look = async () => (await findInconsistencies(harness.app, vaultId, fabric.value)).flatMap((vm) => vm.details);
+  assert.deepEqual(await look(), [
+    'the subnet gone that was chosen for a network interface is not in prod: it would be another',
+  ]);
+  harness.app.cloudInventory.network = async (armId) => ({
+    armId,
+    name: 'dr',
+    subnets: [{ name: 'gone', addressPrefix: '10.7.0.0/24' }],
+  });
+  assert.deepEqual(await look(), [
+    'the subnet default that was chosen for a network interface is not in dr: it would be another',
+    'the address 10.0.0.9 that was chosen for a network interface cannot be had in gone (10.7.0.0/24)',
+  ]);
+});
+
 test('two items are never given one virtual machine, not even at the same time; those that are show in a check', async () => {
   const { harness, relay } = await opened();
   const sql = await put(harness, relay);
