@@ -43,7 +43,7 @@ const updateBody = z.object({
       .string()
       .regex(limits.vmNamePattern, 'up to 63 letters, digits and hyphens; a letter or digit first and last')
       .nullish(),
-    recoveryAzureVMSize: vmSize.nullish(),
+    recoveryAzureVMSize: vmSize,
     /** Empty: its network's mapping holds. */
     selectedRecoveryAzureNetworkId: armIdOrNone,
     selectedTfoAzureNetworkId: unsupported('the network of a test failover is named when it is run'),

@@ -50,7 +50,7 @@ const enableBody = z.object({
       targetAzureV1ResourceGroupId: z.string().nullish(),
       targetAzureNetworkId: z.string().nullish(),
       targetAzureSubnetId: z.string().nullish(),
-      targetVmSize: vmSize.nullish(),
+      targetVmSize: vmSize,
       disksToInclude: z.array(z.string().min(1)).nullish(),
       ...targetDetails,
       ...enableDetails,

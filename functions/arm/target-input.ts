@@ -13,9 +13,13 @@ import type { ShapeOf } from './wire.js';
 type Target = ProtectedItem['target'];
 
 export const armId = z.string().startsWith('/subscriptions/');
+/** Empty: the smallest that fits. */
 export const vmSize = z
   .string()
-  .refine(isVmSize, { error: 'the name of a size of virtual machines, like Standard_D2s_v5' });
+  .refine((name) => name === '' || isVmSize(name), {
+    error: 'the name of a size of virtual machines, like Standard_D2s_v5',
+  })
+  .nullish();
 export const licenseType = z.enum(['NotSpecified', 'NoLicenseType', 'WindowsServer']).nullish();
 /** Empty takes the item's own choice away. */
 export const armIdOrNone = z.union([armId, z.literal('')]).nullish();

@@ -41,11 +41,11 @@ export async function findInconsistencies(app: App, vaultId: VaultId, fabric: Fa
     }
     for (const subnetName of lostSubnets(item, network.subnets)) {
       const message = `the subnet ${subnetName} that was chosen for a network interface is not in ${network.name}: it would be another`;
-      missing.push({ code: 'US3082', message });
+      missing.push({ code: 'US3078', message });
     }
     for (const { address, subnet } of vm ? misplacedAddresses(nicPlaces(item, vm), network.subnets) : []) {
       const message = `the address ${address} that was chosen for a network interface cannot be had in ${subnet.name} (${subnet.addressPrefix})`;
-      missing.push({ code: 'US3082', message });
+      missing.push({ code: 'US3078', message });
     }
     return missing;
   };

@@ -12,7 +12,7 @@ export function nicReasons(item: ProtectedItem, { vm }: Pick<HealthContext, 'vm'
   return [
     {
       level: 'Warning',
-      code: 'US3081',
+      code: 'US3077',
       summary: 'A chosen network interface is missing at the source',
       message: `a failover leaves out network interfaces that the source has no more: ${names}${
         isPrimaryLost ? '; its first one is primary in their place' : ''

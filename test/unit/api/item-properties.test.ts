@@ -119,6 +119,9 @@ test('a size that takes fewer interfaces than are used is refused, whichever of 
   const three = await patch(harness, item, { vmNics: [...two.vmNics, ip(third)] });
   assert.deepEqual([three.status, codeOf(three)], [400, 'US1005']);
   assert.equal((await patch(harness, item, { licenseType: 'WindowsServer' })).status, 202);
+  const chosenByUs = { vmNics: [...two.vmNics, ip(third)], recoveryAzureVMSize: '' };
+  assert.equal((await patch(harness, item, chosenByUs)).status, 202);
+  assert.equal((await item.now()).target.vmSize, undefined);
 });
 
 test('the sizes that are offered take the disks and the interfaces that are used', async () => {
@@ -151,7 +154,7 @@ test('an interface that was chosen and is gone shows in health, in what a failov
   const made = '41c00000-0000-4000-8000-000000000009';
   const inventory = inventoryWith([made, second, third]);
   assert.equal((await relay.call('PUT', '/relay/v1/inventory', inventory)).status, 200);
-  assert.deepEqual(await look(), ['Warning', 'Warning', ['US3081'], ['US3081']]);
+  assert.deepEqual(await look(), ['Warning', 'Warning', ['US3077'], ['US3077']]);
   const nics = (await detailsOf(harness, item.armId)).vmNics ?? [];
   assert.deepEqual(
     nics.map(({ nicId, selectionType, ipConfigs }) => [nicId, selectionType, ipConfigs?.[0]?.isPrimary]),

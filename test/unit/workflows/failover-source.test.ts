@@ -113,7 +113,7 @@ test('a failover and a test make all interfaces that are used, and say which are
     for (const job of [await drill(world), await world.failOver()]) {
       assert.deepEqual(
         job.errors.map(({ code }) => code),
-        ['US3081'],
+        ['US3077'],
         job.scenarioName,
       );
     }
