@@ -78,7 +78,8 @@ export function nicsFrom(
   }
   if (primaryId === undefined) return target.nics;
   const nics = target.nics ?? discoveredNics({ nics: vm?.nics ?? [] });
-  const others = nics.filter(({ nicId }) => nicId !== primaryId);
+  // Those that are gone are not chosen any more.
+  const others = nics.filter(({ nicId }) => nicId !== primaryId && vm?.nics.some((nic) => nic.nicId === nicId));
   const primary = nics.find(({ nicId }) => nicId === primaryId) ?? { nicId: primaryId };
   return [
     { ...primary, role: 'primary' },

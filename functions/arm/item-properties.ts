@@ -101,7 +101,7 @@ function targetFrom(item: ProtectedItem, body: UpdateBody, vm: SiteVm | undefine
     ),
     ...(nics === undefined ? {} : { nics }),
   };
-  if (body.recoveryAzureVMSize || body.vmNics) checkSize({ ...item, target }, vm);
+  if (body.recoveryAzureVMSize || nics !== before.nics) checkSize({ ...item, target }, vm);
   return target;
 }
 

@@ -64,8 +64,8 @@ export async function storeInventory(app: App, relay: RegisteredRelay, inventory
 
 /** Each item keeps its VM as the site has it: a VM that an inventory names no more can still be failed over. */
 async function keepSources(app: App, relay: RegisteredRelay, inventory: SiteInventory): Promise<void> {
-  const vmOf = ({ fabricName, vmId }: ProtectedItem): SiteVm | undefined =>
-    fabricName === relay.fabricName ? vmIn(inventory, vmId) : undefined;
+  const vmOf = ({ relayId, vmId }: ProtectedItem): SiteVm | undefined =>
+    relayId === relay.relayId ? vmIn(inventory, vmId) : undefined;
   const isNews = ({ value }: Stored<ProtectedItem>): boolean => {
     const vm = vmOf(value);
     return vm !== undefined && !isDeepStrictEqual(value.source, vm);

@@ -155,15 +155,18 @@ test('an interface that was chosen and is gone shows in health, in what a failov
   const inventory = inventoryWith([made, second, third]);
   assert.equal((await relay.call('PUT', '/relay/v1/inventory', inventory)).status, 200);
   assert.deepEqual(await look(), ['Warning', 'Warning', ['US3077'], ['US3077']]);
-  const nics = (await detailsOf(harness, item.armId)).vmNics ?? [];
+  const seen = (await detailsOf(harness, item.armId)).vmNics ?? [];
   assert.deepEqual(
-    nics.map(({ nicId, selectionType, ipConfigs }) => [nicId, selectionType, ipConfigs?.[0]?.isPrimary]),
+    seen.map(({ nicId, selectionType, ipConfigs }) => [nicId, selectionType, ipConfigs?.[0]?.isPrimary]),
     [
       [made, 'SelectedByUser', true],
       [second, 'SelectedByUser', false],
       [third, 'SelectedByUser', false],
     ],
   );
+  assert.equal((await patch(harness, item, { selectedSourceNicId: second })).status, 202);
+  assert.deepEqual(await look(), ['Normal', 'Normal', [], []], 'chosen anew');
+  assert.deepEqual(await rolesNow(item), ['1 primary', '2 secondary']);
 });
 
 test('chosen subnets and addresses that the network has no more show in a check', async () => {
