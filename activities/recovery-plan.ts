@@ -13,7 +13,7 @@ import {
   suspendJob,
 } from '../core/domain/jobs/transitions.js';
 import { begun } from '../core/domain/protected-item/begin-operation.js';
-import type { ProtectedItem, TestFailover } from '../core/domain/protected-item/protected-item.js';
+import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
 import { allowedOperations } from '../core/domain/protected-item/state-table.js';
 import {
   itemRefused,
@@ -26,7 +26,7 @@ import {
 import { runbookContext } from '../core/domain/recovery-plan/runbook-context.js';
 import { actionTimeouts, type PlanOperation, type RecoveryPlan } from '../core/domain/recovery-plan/recovery-plan.js';
 import { failureOf } from '../core/domain/workflows/failure.js';
-import { withTest } from '../core/domain/failover/test-failover.js';
+import { withNewTest, withTest } from '../core/domain/failover/test-failover.js';
 import { workflowNames, type JobWorkflowInput, type PlanItemStepInput } from '../core/domain/workflows/workflows.js';
 import { StateConflictError, type RowOperation } from '../core/ports/state-table.js';
 import { decideAndCommit, insert, read, replace } from '../core/records/access.js';
@@ -182,15 +182,8 @@ function beginItem(
 ): ProtectedItem {
   const { jobName, startedAt } = job;
   if (operation === 'TestFailoverCleanup') return withTest(item, { state: 'cleaningUp', cleanUpJobName: jobName });
-  if (operation !== 'TestFailover') return begun(item, operation, job);
-  const testFailover: TestFailover = {
-    jobName,
-    state: 'inProgress',
-    startedAt,
-    disks: [],
-    ...(networkId === undefined ? {} : { networkId }),
-  };
-  return { ...item, testFailover };
+  if (operation === 'TestFailover') return withNewTest(item, jobName, startedAt, networkId);
+  return begun(item, operation, job);
 }
 
 /** Posts the run's context; anything but 2xx is a failure. */

@@ -10,7 +10,7 @@ import {
   restartableItemJobs,
   resumeJob,
 } from '../../core/domain/jobs/transitions.js';
-import { withTest } from '../../core/domain/failover/test-failover.js';
+import { withNewTest, withTest } from '../../core/domain/failover/test-failover.js';
 import { begun } from '../../core/domain/protected-item/begin-operation.js';
 import { unreplicated } from '../../core/domain/protected-item/unreplicated.js';
 import type { PlanRunInput } from '../../core/domain/recovery-plan/plan-run.js';
@@ -20,6 +20,7 @@ import {
   workflowNames,
   type JobWorkflowInput,
   type TestFailoverCleanUpInput,
+  type TestFailoverInput,
 } from '../../core/domain/workflows/workflows.js';
 import { decideAndCommit, list, read, replace, type Stored } from '../../core/records/access.js';
 import { rows } from '../../core/records/rows.js';
@@ -208,20 +209,31 @@ async function restartOfItem(call: VaultCall, old: Job): Promise<Job> {
     decide: async (jobName, now) => {
       const item = await itemOf();
       refuseUnlessAllowed(item.value, operation);
-      const job = { jobName, scenarioName: old.scenarioName, startedAt: now };
-      // A new life each time: blobs and workflows of an earlier one are never met again.
-      const fresh =
-        operation === 'EnableProtection'
-          ? unreplicated({ ...item.value, protectionId: asProtectionId(randomUUID()) })
-          : item.value;
-      const next =
-        operation === 'TestFailoverCleanup'
-          ? withTest(fresh, { state: 'cleaningUp', cleanUpJobName: jobName })
-          : begun(fresh, operation, job);
+      const next = beginAgain(item.value, operation, { ...old, jobName }, now);
       const input = { ...(old.intent.input as JobWorkflowInput), jobName, protectionId: next.protectionId };
       return { operations: [replace(item, next)], input, details: { restartOf: old.jobName } };
     },
   });
+}
+
+function beginAgain(
+  item: ProtectedItem,
+  operation: ProtectionOperation,
+  { jobName, scenarioName, intent }: Job,
+  startedAt: string,
+): ProtectedItem {
+  const job = { jobName, scenarioName, startedAt };
+  switch (operation) {
+    case 'EnableProtection':
+      // A new life each time: blobs and workflows of an earlier one are never met again.
+      return begun(unreplicated({ ...item, protectionId: asProtectionId(randomUUID()) }), operation, job);
+    case 'TestFailover':
+      return withNewTest(item, jobName, startedAt, (intent.input as TestFailoverInput).networkId);
+    case 'TestFailoverCleanup':
+      return withTest(item, { state: 'cleaningUp', cleanUpJobName: jobName });
+    default:
+      return begun(item, operation, job);
+  }
 }
 
 /** Their operations are a contributor's. */

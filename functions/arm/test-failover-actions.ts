@@ -4,9 +4,8 @@ import type {
   TestFailoverInputProperties,
 } from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
-import { withTest } from '../../core/domain/failover/test-failover.js';
+import { withNewTest, withTest } from '../../core/domain/failover/test-failover.js';
 import { jobKinds } from '../../core/domain/jobs/job.js';
-import type { TestFailover } from '../../core/domain/protected-item/protected-item.js';
 import {
   workflowNames,
   type TestFailoverCleanUpInput,
@@ -71,18 +70,10 @@ export const testFailoverActions = [
         orchestrator: workflowNames.testFailover,
         input: async (base, item): Promise<TestFailoverInput> => {
           const points = (await readyPoints(call, item.value)).map(({ value }) => value);
-          return { ...base, recoveryPoint: choiceOf(properties.providerSpecificDetails?.recoveryPointId, points) };
+          const recoveryPoint = choiceOf(properties.providerSpecificDetails?.recoveryPointId, points);
+          return { ...base, recoveryPoint, ...(networkId === undefined ? {} : { networkId }) };
         },
-        begin: (item, jobName, startedAt) => {
-          const testFailover: TestFailover = {
-            jobName,
-            state: 'inProgress',
-            startedAt,
-            disks: [],
-            ...(networkId === undefined ? {} : { networkId }),
-          };
-          return { ...item, testFailover };
-        },
+        begin: (item, jobName, startedAt) => withNewTest(item, jobName, startedAt, networkId),
       });
     },
   ),

@@ -10,6 +10,23 @@ export const testVmId = (item: Pick<ProtectedItem, 'target'>): string =>
 export const runningTest = (item: ProtectedItem, jobName: JobName): TestFailover | undefined =>
   item.testFailover?.jobName === jobName && item.testFailover.state === 'inProgress' ? item.testFailover : undefined;
 
+/** Begun; without a network the test VM is connected to none. */
+export const withNewTest = (
+  item: ProtectedItem,
+  jobName: JobName,
+  startedAt: string,
+  networkId: string | undefined,
+): ProtectedItem => ({
+  ...item,
+  testFailover: {
+    jobName,
+    state: 'inProgress',
+    startedAt,
+    disks: [],
+    ...(networkId === undefined ? {} : { networkId }),
+  },
+});
+
 export const withTest = (item: ProtectedItem, changes: Partial<TestFailover>): ProtectedItem =>
   item.testFailover === undefined ? item : { ...item, testFailover: { ...item.testFailover, ...changes } };
 

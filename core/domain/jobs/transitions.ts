@@ -88,7 +88,7 @@ const isRestartable = ({ intent, planJobName }: Job): boolean =>
   planJobName === undefined &&
   (intent.orchestrator === workflowNames.recoveryPlan || restartableItemJobs[intent.orchestrator] !== undefined);
 
-/** What a job's workflow does to its item: begun anew where the item allows that. A test failover is asked for with its network. */
+/** What a job's workflow does to its item: begun anew where the item allows that. */
 export const restartableItemJobs: Readonly<Partial<Record<string, ProtectionOperation>>> = {
   [workflowNames.enableProtection]: 'EnableProtection',
   [workflowNames.resynchronize]: 'RepairReplication',
@@ -99,6 +99,7 @@ export const restartableItemJobs: Readonly<Partial<Record<string, ProtectionOper
   [workflowNames.failback]: 'Failback',
   [workflowNames.commitFailback]: 'Commit',
   [workflowNames.reverseReplicate]: 'ReverseReplicate',
+  [workflowNames.testFailover]: 'TestFailover',
   [workflowNames.testFailoverCleanUp]: 'TestFailoverCleanup',
   [workflowNames.disableProtection]: 'DisableProtection',
 };

@@ -81,6 +81,8 @@ export interface AwaitOperatorInput {
 
 export interface TestFailoverInput extends JobWorkflowInput {
   recoveryPoint: RecoveryPointChoice;
+  /** As the item's row has it while the test goes on: for the job, and for beginning it anew. */
+  networkId?: string;
 }
 
 export interface TestFailoverCleanUpInput extends JobWorkflowInput {

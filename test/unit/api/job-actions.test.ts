@@ -5,7 +5,7 @@ import type { Job } from '../../../core/domain/jobs/job.js';
 import { plannedTasks, startTask } from '../../../core/domain/jobs/transitions.js';
 import { jobKinds } from '../../../core/domain/jobs/job.js';
 import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
-import type { TestFailoverCleanUpInput } from '../../../core/domain/workflows/workflows.js';
+import type { TestFailoverCleanUpInput, TestFailoverInput } from '../../../core/domain/workflows/workflows.js';
 import { insert } from '../../../core/records/access.js';
 import { rows, vaultPartition } from '../../../core/records/rows.js';
 import { entraAuthenticator } from '../../../functions/http/authentication.js';
@@ -100,6 +100,23 @@ test('a test failover that is up is ended by its job too: resume and cancel both
     assert.equal((await ask(1, action)).status, 409);
     assert.equal(harness.started.length, 1);
   }
+});
+
+test('a test failover that failed is begun anew with its network and its point', async () => {
+  const { harness, item, put, ask } = await world();
+  const { itemId, protectionId } = item.first;
+  const recoveryPoint = { kind: 'latestProcessed' };
+  const input = { vaultId, itemId, protectionId, jobName: nameOf(1), networkId: '/networks/test', recoveryPoint };
+  await put(1, 'testFailover', { intent: { orchestrator: 'testFailover', input } });
+  assert.equal((await ask(1, 'restart')).status, 200);
+  const [begun] = harness.started;
+  const { jobName, ...asked } = begun?.input as TestFailoverInput;
+  assert.deepEqual(
+    [begun?.orchestrator, asked],
+    ['testFailover', { ...asked, networkId: '/networks/test', recoveryPoint }],
+  );
+  const { testFailover } = await item.now();
+  assert.deepEqual([testFailover?.jobName, testFailover?.networkId], [jobName, '/networks/test']);
 });
 
 test('cancel is offered as long as a workflow still looks for it', async () => {
