@@ -1,4 +1,5 @@
-import { evaluatePrerequisites, type PrerequisiteFacts } from '../core/domain/prerequisites/prerequisites.js';
+import { evaluatePrerequisites } from '../core/domain/prerequisites/prerequisites.js';
+import type { PrerequisiteFacts } from '../core/domain/prerequisites/rule.js';
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
 import { vmIn, type SiteVm } from '../core/domain/site/inventory.js';
 import type { VaultId } from '../core/domain/ids.js';
@@ -91,12 +92,29 @@ async function gatherFacts(
     target,
     storageAccount,
     logStorageAccount,
-    networkFound: network !== undefined,
+    subnetNames: network?.subnets.map(({ name }) => name),
     networkIsMapped:
       connected === undefined || (await readFailoverSource(table, vaultId, item)).networkId !== undefined,
     accountIsOfPolicy: accounts.length === 0 || accounts.some((armId) => same(armId, target.storageAccountId)),
     targetNameTakenBy: namesake?.itemName,
-    protectedAs: other?.value.itemName,
+    protectedAs: other ? { itemName: other.value.itemName } : await protectedElsewhere(table, vaultId, item),
     disksToInclude,
   };
+}
+
+/** The item of another vault that protects this VM; only vaults that its VMM server is registered with are looked through. */
+async function protectedElsewhere(
+  table: StateTable,
+  vaultId: VaultId,
+  { fabricName, vmId }: ProtectedItem,
+): Promise<PrerequisiteFacts['protectedAs']> {
+  for (const { value } of await list(table, rows.vaultIndexes())) {
+    if (value.vaultId === vaultId || (await read(table, rows.fabric(value.vaultId, fabricName))) === undefined)
+      continue;
+    const items = await list(table, rows.items(value.vaultId));
+    const found = items.find((item) => item.value.vmId === vmId);
+    const vault = found && (await read(table, rows.vault(value.vaultId)));
+    if (found && vault) return { itemName: found.value.itemName, vaultName: vault.value.name };
+  }
+  return undefined;
 }

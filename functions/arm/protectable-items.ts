@@ -1,6 +1,5 @@
 import type { HyperVVirtualMachineDetails, ProtectableItem } from '@azure/arm-recoveryservices-siterecovery';
-import { defaultReplicationIntervalSeconds } from '../../core/domain/policy/replication-policy.js';
-import { evaluatePrerequisites } from '../../core/domain/prerequisites/prerequisites.js';
+import { evaluateVm, includedDisks } from '../../core/domain/prerequisites/prerequisites.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import type { SiteDisk, SiteVm } from '../../core/domain/site/inventory.js';
 import { list } from '../../core/records/access.js';
@@ -55,28 +54,13 @@ const detailsToWire = (vm: SiteVm): Wire<HyperVVirtualMachineDetails> => ({
   hyperVHostId: vm.hostId,
 });
 
-/** What of the VM itself stands against its protection; what a PUT will name (policy, storage, network) is taken as fine. */
+/** What of the VM itself stands against its protection; what a PUT will name (policy, storage, network) is judged then. */
 function readinessErrors(vm: SiteVm): string[] {
-  const failures = evaluatePrerequisites({
-    vmName: vm.name,
+  const failures = evaluateVm({
     vm,
-    policyName: '',
-    policy: {
-      name: '',
-      replicationIntervalSeconds: defaultReplicationIntervalSeconds,
-      recoveryPointHistoryHours: 0,
-      appConsistentFrequencyHours: 0,
-      storageAccountIds: [],
-    },
-    cloudIsMapped: true,
+    disks: includedDisks(vm, undefined),
     target: { vmName: vm.name, osType: vm.osType },
-    storageAccount: { name: '', kind: 'standard' },
-    logStorageAccount: 'absent',
-    networkFound: true,
-    networkIsMapped: true,
-    accountIsOfPolicy: true,
-    targetNameTakenBy: undefined,
-    protectedAs: undefined,
+    storageAccount: undefined,
     disksToInclude: undefined,
   });
   return failures.map((failure) => `${failure.code} ${failure.message}`);

@@ -12,6 +12,9 @@ export const limits = {
   /** The matrix: one or two data volumes. */
   dataDiskCountMaxGeneration2: 2,
   dataDiskMaxBytes: 4095 * gibibyte,
+  windows32Bit: /\bWindows Server\W+2008\b(?! R2)/i,
+  /** Deployment planner: an account's capacity, for a VM and its test failover. */
+  premiumTotalMaxBytes: 35 * 1024 * gibibyte,
   unsupportedWindows: /\bNano\b|\bWindows (NT|2000|XP)\b|\bServer (2000|2003)\b/i,
   /** Azure's name of a VM: letters, digits and hyphens; begins and ends with a letter or digit. */
   vmNamePattern: /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i,

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  evaluatePrerequisites,
-  includedDisks,
-  type PrerequisiteFacts,
-} from '../../../../core/domain/prerequisites/prerequisites.js';
+import { environmentRules } from '../../../../core/domain/prerequisites/environment-rules.js';
+import { evaluatePrerequisites, includedDisks } from '../../../../core/domain/prerequisites/prerequisites.js';
+import type { PrerequisiteFacts } from '../../../../core/domain/prerequisites/rule.js';
+import { vmRules } from '../../../../core/domain/prerequisites/vm-rules.js';
 import type { SiteDisk, SiteVm } from '../../../../core/domain/site/inventory.js';
 import { sampleVm } from '../../../support/sample-site.js';
 
@@ -36,7 +35,7 @@ const good: PrerequisiteFacts = {
   target: { vmName: 'sql-01', osType: 'Windows' },
   storageAccount: { name: 'replicas', kind: 'standard' },
   logStorageAccount: 'absent',
-  networkFound: false,
+  subnetNames: undefined,
   networkIsMapped: true,
   accountIsOfPolicy: true,
   targetNameTakenBy: undefined,
@@ -49,7 +48,7 @@ const withDisks = (...disks: SiteDisk[]): PrerequisiteFacts => withVm({ disks })
 test('a common VM meets all prerequisites', () => {
   assert.deepEqual(evaluatePrerequisites(good), []);
   assert.deepEqual(
-    evaluatePrerequisites({ ...good, target: { ...good.target, networkId: '/n' }, networkFound: true }),
+    evaluatePrerequisites({ ...good, target: { ...good.target, networkId: '/n' }, subnetNames: [] }),
     [],
   );
 });
@@ -59,6 +58,26 @@ const violations: [string, string, PrerequisiteFacts][] = [
   ['a VM that is off', 'US3101', withVm({ powerState: 'off' })],
   ['an unknown guest', 'US3102', { ...withVm({ osType: 'Other' }), target: { vmName: 'x', osType: 'Other' } }],
   ['a 32-bit guest', 'US3103', withVm({ architecture: 'x86' })],
+  [
+    'a 32-bit guest of Windows Server 2008 R2',
+    'US3103',
+    withVm({ architecture: 'x86', osName: 'Windows Server 2008 R2' }),
+  ],
+  [
+    'a subnet that the network does not have',
+    'US3124',
+    { ...good, target: { ...good.target, networkId: '/n', subnetName: 'gone' }, subnetNames: ['default'] },
+  ],
+  [
+    'more than a premium account holds with a test failover',
+    'US3125',
+    {
+      ...withDisks(osDisk(), ...[1, 2, 3, 4, 5].map((index) => disk({ sizeBytes: 4000 * gibibyte }, index))),
+      storageAccount: { name: 'premium', kind: 'premium' },
+      logStorageAccount: { name: 'replicas', kind: 'standard' },
+    },
+  ],
+  ['a VM of another vault', 'US3132', { ...good, protectedAs: { itemName: 'sql', vaultName: 'other' } }],
   ['two OS disks', 'US3104', withDisks(osDisk(), disk({ isOsDisk: true }))],
   ['no OS disk among the included', 'US3104', { ...good, disksToInclude: [sampleVm().disks[1]?.diskId ?? ''] }],
   ['an OS disk over 2,048 GiB', 'US3105', withDisks(osDisk({ sizeBytes: 2048 * gibibyte + 512 }))],
@@ -112,7 +131,7 @@ const violations: [string, string, PrerequisiteFacts][] = [
     'US3116',
     { ...good, storageAccount: { name: 'premium', kind: 'premium' } },
   ],
-  ['a VM that is protected already', 'US3117', { ...good, protectedAs: 'sql-01-again' }],
+  ['a VM that is protected already', 'US3117', { ...good, protectedAs: { itemName: 'sql-01-again' } }],
   ['a cloud without the mapping', 'US3118', { ...good, cloudIsMapped: false }],
   ['a policy that is gone', 'US3119', { ...good, policy: undefined }],
   ['a network that is gone', 'US3120', { ...good, target: { ...good.target, networkId: '/n' } }],
@@ -136,6 +155,14 @@ for (const [what, code, facts] of violations) {
   });
 }
 
+test('every rule of the tables has an example here', () => {
+  const shown = new Set(violations.map(([, code]) => code));
+  assert.deepEqual(
+    [...environmentRules, ...vmRules].map(({ code }) => code).filter((code) => !shown.has(code)),
+    [],
+  );
+});
+
 test('what is at a limit is allowed', () => {
   assert.deepEqual(
     evaluatePrerequisites(
@@ -148,6 +175,10 @@ test('what is at a limit is allowed', () => {
   );
   assert.deepEqual(
     evaluatePrerequisites(withVm({ generation: 2, disks: [osDisk({ sizeBytes: 300 * gibibyte })] })),
+    [],
+  );
+  assert.deepEqual(
+    evaluatePrerequisites(withVm({ architecture: 'x86', osName: 'Microsoft Windows Server® 2008 Standard' })),
     [],
   );
   // 4K logical on 512 physical sectors stands as supported in the matrix.
