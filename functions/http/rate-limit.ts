@@ -30,12 +30,14 @@ export class RateLimiter {
     const known = this.buckets.get(key);
     const refilled = known === undefined ? burst : known.tokens + ((nowMs - known.filledAtMs) / 1000) * perSecond;
     const tokens = Math.min(burst, refilled);
+    const isAdmitted = tokens >= 1;
     // The least recently seen go first: their buckets are full by then.
     this.buckets.delete(key);
-    this.buckets.set(key, { tokens: Math.max(0, tokens - 1), filledAtMs: nowMs });
+    // A refusal costs nothing: who asks faster than the rate is taken at the rate, and not shut out for ever.
+    this.buckets.set(key, { tokens: isAdmitted ? tokens - 1 : tokens, filledAtMs: nowMs });
     const [oldest] = this.buckets.keys();
     if (this.buckets.size > callersMax && oldest !== undefined) this.buckets.delete(oldest);
-    if (tokens < 1) throw tooMany(callerName, kind, Math.max(1, Math.ceil((1 - tokens) / perSecond)));
+    if (!isAdmitted) throw tooMany(callerName, kind, Math.max(1, Math.ceil((1 - tokens) / perSecond)));
   }
 }
 

@@ -77,3 +77,16 @@ test('a caller that runs wild is told when to come again, and keeps nobody else 
   assert.equal((await get('ann')).status, 200);
   assert.equal((await get('ann')).status, 429);
 });
+
+test('a caller that asks faster than the rate, and never waits, is taken at the rate', async () => {
+  const harness = guarded();
+  const rate = { burst: 3, perSecond: 0.5 };
+  Object.assign(harness.app, { rateLimiter: new RateLimiter({ reads: rate, writes: rate }) });
+  let takenCount = 0;
+  for (let call = 0; call < 100; call++) {
+    harness.systemNow = harness.systemNow.add({ milliseconds: 250 });
+    const headers = { authorization: 'Bearer ann!Understudy.Reader' };
+    if ((await harness.arm('GET', '/subscriptions', undefined, headers)).status === 200) takenCount++;
+  }
+  assert.equal(takenCount, 3 + 12);
+});
