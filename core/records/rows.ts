@@ -89,6 +89,8 @@ export interface Vault {
   location: string;
   tags: Record<string, string>;
   createdAt: string;
+  /** A deletion has begun: nothing is written into the vault any more, and it can only be carried to its end. */
+  deleting?: true;
 }
 
 /** ARM's vault settings: of other scenarios than ours. */
@@ -101,6 +103,8 @@ export interface VaultSettings {
 export interface Fabric {
   fabricName: string;
   relayId: RelayId;
+  /** Relays that it spoke through before, until they are forgotten. */
+  replacedRelayIds?: RelayId[];
   inventory: SiteInventory;
   inventoryAt: string;
   /** Business time of the relay's last signed request; written at most once a heartbeat. */
@@ -406,6 +410,7 @@ export const rows = {
   commands: (relayId: RelayId): RowsRef<PendingCommand> => ({ partition: relayPartition(relayId), prefix: 'command!' }),
   /** `secretHash`: SHA-256 hex of the key's secret. */
   registrationKey: (secretHash: string): RowRef<RegistrationKey> => ({ partition: 'registration', rowKey: secretHash }),
+  registrationKeys: (): RowsRef<RegistrationKey> => ({ partition: 'registration', prefix: '' }),
   /** Every vault, for the sweeps. */
   vaultIndex: (vaultId: VaultId): RowRef<{ vaultId: VaultId }> => ({
     partition: 'vaults',

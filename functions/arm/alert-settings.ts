@@ -13,6 +13,7 @@ import {
   vaultOperation,
   vaultOperationWithBody,
   type VaultCall,
+  whileVaultStands,
 } from './operation.js';
 import type { ShapeOf, Wire } from './wire.js';
 
@@ -60,7 +61,10 @@ export async function changeAlertSettings(
     const stored = await read(table, ref);
     const before = stored?.value ?? noAlerts;
     const settings = { ...before, ...change(before) };
-    return { operations: [stored ? replace(stored, settings) : insert(ref, settings)], result: settings };
+    const operations = stored
+      ? [replace(stored, settings)]
+      : [insert(ref, settings), await whileVaultStands(table, vaultId)];
+    return { operations, result: settings };
   });
 }
 

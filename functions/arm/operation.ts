@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { z } from 'zod';
-import { read } from '../../core/records/access.js';
+import { read, replace, type Stored } from '../../core/records/access.js';
+import type { RowOperation, StateTable } from '../../core/ports/state-table.js';
 import { rows, type Vault } from '../../core/records/rows.js';
 import type { VaultId } from '../../core/domain/ids.js';
 import { asVaultId } from '../../core/domain/ids.js';
@@ -133,10 +134,46 @@ async function intoVault(call: Call): Promise<VaultCall> {
     param(call, 'resourceName'),
   );
   const vaultId = asVaultId(armId);
-  const vault = await read(call.app.table, rows.vault(vaultId));
-  if (vault === undefined) throw notFound('vault', armId, 'Create the vault with PUT, or correct its name.');
-  return { ...call, vault: vault.value, vaultId, armId: (suffix) => `${vault.value.armId}${suffix}` };
+  const vault = await vaultOf(call, vaultId);
+  return { ...call, vault, vaultId, armId: (suffix) => `${vault.armId}${suffix}` };
 }
+
+/** The vault, of which one that is being deleted can still be read. */
+export async function vaultOf(call: Call, vaultId: VaultId): Promise<Vault> {
+  const vault = await storedVault(call.app.table, vaultId);
+  if (vault.value.deleting && call.request.method.toUpperCase() !== 'GET') throw beingDeleted(vault.value);
+  return vault.value;
+}
+
+/**
+ * An operation with which a transaction holds only if the vault is there and no deletion has begun: that writes the vault's row
+ * first. Where items or fabrics stand, which no deletion passes, it is not needed.
+ */
+export async function whileVaultStands(table: StateTable, vaultId: VaultId): Promise<RowOperation> {
+  const vault = await storedVault(table, vaultId);
+  if (vault.value.deleting) throw beingDeleted(vault.value);
+  return replace(vault, vault.value);
+}
+
+async function storedVault(table: StateTable, vaultId: VaultId): Promise<Stored<Vault>> {
+  const vault = await read(table, rows.vault(vaultId));
+  if (vault === undefined) throw notFound('vault', vaultId, 'Create the vault with PUT, or correct its name.');
+  return vault;
+}
+
+export const beingDeleted = ({ armId, name }: Vault): ApiError =>
+  new ApiError({
+    code: 'US1060',
+    armCode: 'Conflict',
+    httpStatus: 409,
+    retry: 'later',
+    target: armId,
+    message: `vault ${name} is being deleted`,
+    possibleCauses:
+      'Another request deletes it, or a deletion broke off: that one is carried to its end within the hour.',
+    recommendedAction:
+      'Try again in a while; DELETE on the vault carries a deletion that broke off to its end at once.',
+  });
 
 export function notFound(kind: string, id: string, recommendedAction?: string): ApiError {
   return new ApiError({

@@ -1,11 +1,10 @@
 import { z } from 'zod';
-import { list, read, upsert, insert } from '../../core/records/access.js';
+import { decideAndCommit, insert, list, read, replace, upsert } from '../../core/records/access.js';
 import { rows, vaultPartition, type Vault } from '../../core/records/rows.js';
-import { asVaultId } from '../../core/domain/ids.js';
-import { StateConflictError, transactionOperationsMax } from '../../core/ports/state-table.js';
-import type { ApiResponse } from '../http/exchange.js';
+import { asVaultId, type VaultId } from '../../core/domain/ids.js';
 import { vaultArmId } from './arm-id.js';
 import {
+  beingDeleted,
   collection,
   notFound,
   ok,
@@ -15,7 +14,7 @@ import {
   vaultOperation,
   type Call,
 } from './operation.js';
-import { refuseUsed } from './used.js';
+import { deleteVault } from './vault-deletion.js';
 
 const apiProvider = 'Microsoft.RecoveryServices';
 
@@ -33,7 +32,7 @@ const toWire = (vault: Vault) => ({
   location: vault.location,
   tags: vault.tags,
   sku: { name: 'Standard' },
-  properties: { provisioningState: 'Succeeded' },
+  properties: { provisioningState: vault.deleting ? 'Deleting' : 'Succeeded' },
 });
 
 const subscriptionToWire = (subscriptionId: string) => ({
@@ -56,6 +55,33 @@ async function allVaults(call: Call): Promise<Vault[]> {
 async function vaultsUnder(call: Call, prefix: string): Promise<Vault[]> {
   const start = `${prefix}/`.toLowerCase();
   return (await allVaults(call)).filter((vault) => vault.vaultId.startsWith(start));
+}
+
+async function saveVault(
+  call: Call,
+  armId: string,
+  { location, tags = {} }: z.output<typeof vaultBody>,
+): Promise<{ vault: Vault; isNew: boolean }> {
+  const { table, clock } = call.app;
+  const vaultId = asVaultId(armId);
+  const name = param(call, 'resourceName');
+  const createdAt = (await clock.now()).toString();
+  const writeIndex = () => table.transact('vaults', [upsert(rows.vaultIndex(vaultId), { vaultId })]);
+  // The index first: a vault that no sweep knows of must not exist, an index entry without a vault is skipped.
+  await writeIndex();
+  const saved = await decideAndCommit(table, vaultPartition(vaultId), async () => {
+    const existing = await read(table, rows.vault(vaultId));
+    if (existing === undefined) {
+      const vault: Vault = { vaultId, armId, name, location, tags, createdAt };
+      return { operations: [insert(rows.vault(vaultId), vault)], result: { vault, isNew: true } };
+    }
+    if (existing.value.deleting) throw beingDeleted(existing.value);
+    const vault: Vault = { ...existing.value, location, tags };
+    return { operations: [replace(existing, vault)], result: { vault, isNew: false } };
+  });
+  // A deletion that came to its end meanwhile may have taken the entry, not seeing the new vault yet.
+  if (saved.isNew) await writeIndex();
+  return saved;
 }
 
 /** Vaults and what clients ask of a subscription before they turn to one. */
@@ -113,26 +139,8 @@ export const vaultOperations = [
         throw notFound('valid vault name', name, 'Use 2 to 50 letters, digits and hyphens, a letter first.');
       }
       const armId = vaultArmId(param(call, 'subscriptionId'), param(call, 'resourceGroupName'), name);
-      const vaultId = asVaultId(armId);
-      const existing = await read(call.app.table, rows.vault(vaultId));
-      const vault: Vault = {
-        vaultId,
-        armId: existing?.value.armId ?? armId,
-        name: existing?.value.name ?? name,
-        location: body.location,
-        tags: body.tags ?? {},
-        createdAt: existing?.value.createdAt ?? (await call.app.clock.now()).toString(),
-      };
-      // The index first: a vault that no sweep knows of must not exist, an index entry without a vault is skipped.
-      await call.app.table.transact('vaults', [upsert(rows.vaultIndex(vaultId), { vaultId })]);
-      const write = existing === undefined ? insert(rows.vault(vaultId), vault) : upsert(rows.vault(vaultId), vault);
-      try {
-        await call.app.table.transact(vaultPartition(vaultId), [write]);
-      } catch (error) {
-        // Two PUTs at once: the other one created it, with the same name by definition.
-        if (!(error instanceof StateConflictError)) throw error;
-      }
-      return { status: existing === undefined ? 201 : 200, body: toWire(vault) };
+      const { vault, isNew } = await saveVault(call, armId, body);
+      return { status: isNew ? 201 : 200, body: toWire(vault) };
     },
   ),
   operation(
@@ -140,7 +148,8 @@ export const vaultOperations = [
     'DELETE',
     '~',
     { summary: 'Deletes a vault that no VMM server is registered with, with its policies, jobs and events' },
-    deleteVault,
+    // Absent is no error, as ARM has it.
+    async (call) => ({ status: (await deleteVault(call.app.table, vaultIdOf(call))) ? 200 : 204 }),
   ),
   vaultOperation(
     'vaultExtendedInfo.get',
@@ -157,36 +166,5 @@ export const vaultOperations = [
   ),
 ];
 
-/** Its own row and its place in the index go last: a deletion that breaks off is begun again. Absent is no error, as ARM has it. */
-async function deleteVault(call: Call): Promise<ApiResponse> {
-  const { table } = call.app;
-  const armId = vaultArmId(
-    param(call, 'subscriptionId'),
-    param(call, 'resourceGroupName'),
-    param(call, 'resourceName'),
-  );
-  const vaultId = asVaultId(armId);
-  const vault = await read(table, rows.vault(vaultId));
-  if (vault === undefined) return { status: 204 };
-  const [fabrics, items] = await Promise.all([list(table, rows.fabrics(vaultId)), list(table, rows.items(vaultId))]);
-  refuseUsed(
-    'vault',
-    vault.value.name,
-    [
-      ...fabrics.map(({ value }) => `fabric ${value.fabricName}`),
-      ...items.map(({ value }) => `protected item ${value.itemName}`),
-    ],
-    'Disable replication of the items and remove the fabrics first.',
-  );
-  const partition = vaultPartition(vaultId);
-  const rest = (await list(table, { partition, prefix: '' })).filter(({ ref }) => ref.rowKey !== vault.ref.rowKey);
-  for (let from = 0; from < rest.length; from += transactionOperationsMax) {
-    await table.transact(
-      partition,
-      rest.slice(from, from + transactionOperationsMax).map(({ ref }) => ({ kind: 'delete', rowKey: ref.rowKey })),
-    );
-  }
-  await table.transact(partition, [{ kind: 'delete', rowKey: vault.ref.rowKey }]);
-  await table.transact('vaults', [{ kind: 'delete', rowKey: rows.vaultIndex(vaultId).rowKey }]);
-  return { status: 200 };
-}
+const vaultIdOf = (call: Call): VaultId =>
+  asVaultId(vaultArmId(param(call, 'subscriptionId'), param(call, 'resourceGroupName'), param(call, 'resourceName')));

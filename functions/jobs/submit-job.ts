@@ -6,6 +6,7 @@ import type { Job, JobKind } from '../../core/domain/jobs/job.js';
 import { decideAndCommit, insert } from '../../core/records/access.js';
 import { rows, vaultPartition } from '../../core/records/rows.js';
 import type { AppInvocation } from '../app.js';
+import { whileVaultStands } from '../arm/operation.js';
 
 /** What a job's row has from the start beside what every job has. */
 export type JobDetails = Partial<Pick<Job, 'inconsistentVms' | 'exported' | 'restartOf' | 'errors'>>;
@@ -59,7 +60,12 @@ export async function submitJob(app: AppInvocation, request: JobRequest): Promis
       ...details,
       intent: { orchestrator: request.orchestrator, input },
     };
-    return { operations: [...operations, insert(rows.job(request.vaultId, jobName), decided)], result: decided };
+    // A vault with items is not deleted.
+    const guard = request.itemId === undefined ? [await whileVaultStands(app.table, request.vaultId)] : [];
+    return {
+      operations: [...guard, ...operations, insert(rows.job(request.vaultId, jobName), decided)],
+      result: decided,
+    };
   });
   await startJob(app, job);
   return job;

@@ -3,8 +3,17 @@ import { Temporal } from 'temporal-polyfill';
 import type { z } from 'zod';
 import { asRelayId, type RelayId, type VaultId } from '../../core/domain/ids.js';
 import type { registerRequest, registerResponse } from '../../core/domain/relay-protocol/wire.js';
-import { decideAndCommit, list, read, remove, replace, upsert } from '../../core/records/access.js';
-import { rows, vaultPartition, type Fabric, type RegisteredRelay } from '../../core/records/rows.js';
+import {
+  decideAndCommit,
+  insert,
+  list,
+  read,
+  remove,
+  replace,
+  upsert,
+  type Stored,
+} from '../../core/records/access.js';
+import { rows, vaultPartition, type Fabric, type RegisteredRelay, type Vault } from '../../core/records/rows.js';
 import type { App } from '../app.js';
 import { ApiError } from '../http/api-error.js';
 import { secretHash } from './registration-key.js';
@@ -40,7 +49,7 @@ function checkPublicKey(publicKey: string): void {
 export async function registerRelay(app: App, request: Request): Promise<z.output<typeof registerResponse>> {
   checkPublicKey(request.publicKey);
   const claim = await claimKey(app, request);
-  if ((await read(app.table, rows.vault(claim.vaultId))) === undefined) throw vaultGone(claim.vaultId);
+  await requireVault(app, claim.vaultId);
   const fabricName = fabricNameOf(request.inventory.vmmServerId);
   if (!claim.completed) {
     const now = (await app.clock.now()).toString();
@@ -52,10 +61,17 @@ export async function registerRelay(app: App, request: Request): Promise<z.outpu
       now,
     });
     const replaced = await writeFabric(app, { ...claim, fabricName, request, now });
-    if (replaced !== undefined) await forgetRelay(app, replaced);
+    await turnItems(app, { ...claim, fabricName });
+    await forgetReplaced(app, { ...claim, fabricName }, replaced);
     await completeKey(app, request);
   }
   return { relayId: claim.relayId, vaultId: claim.vaultId, fabricName };
+}
+
+async function requireVault(app: App, vaultId: VaultId): Promise<Stored<Vault>> {
+  const vault = await read(app.table, rows.vault(vaultId));
+  if (vault === undefined || vault.value.deleting) throw vaultGone(vaultId);
+  return vault;
 }
 
 const vaultGone = (vaultId: VaultId): ApiError =>
@@ -82,7 +98,7 @@ async function claimKey(app: App, request: Request): Promise<Claim> {
         code: 'US1104',
         httpStatus: 403,
         message: 'this registration key is not known here',
-        possibleCauses: 'The key was made by another app, or its text was cut.',
+        possibleCauses: 'The key was made by another app or expired long ago, or its text was cut.',
         recommendedAction: drawNewKey,
       });
     }
@@ -142,34 +158,64 @@ async function writeRelay(
   await app.table.transact(ref.partition, [upsert(ref, relay)]);
 }
 
-/** Writes the fabric and turns its items to the new relay; resolves with the relay that it spoke through before. */
-async function writeFabric(
+/**
+ * Makes the relay the one that the fabric speaks through. Whom it replaces is noted with that, until they are forgotten: a repeat
+ * after a crash goes on from there. The vault's row is part of the condition: a deletion of the vault marks it first.
+ */
+const writeFabric = (
   app: App,
-  row: Claim & { fabricName: string; request: Request; now: string },
-): Promise<RelayId | undefined> {
-  const { vaultId, relayId, request, now } = row;
-  const ref = rows.fabric(vaultId, row.fabricName);
-  const before = await read(app.table, ref);
-  const fabric: Fabric = {
-    fabricName: row.fabricName,
-    relayId,
-    inventory: request.inventory,
-    inventoryAt: now,
-    lastHeartbeatAt: now,
-    relayVersion: request.relayVersion,
-    registeredAt: now,
-    networkMappings: before?.value.networkMappings ?? [],
-  };
-  await app.table.transact(vaultPartition(vaultId), [upsert(ref, fabric)]);
-  for (const { ref: itemRef, value } of await list(app.table, rows.items(vaultId))) {
-    if (value.fabricName !== row.fabricName || value.relayId === relayId) continue;
-    await decideAndCommit(app.table, itemRef.partition, async () => {
-      const item = await read(app.table, itemRef);
-      if (item === undefined || item.value.relayId === relayId) return { operations: [], result: undefined };
-      return { operations: [replace(item, { ...item.value, relayId })], result: undefined };
+  { vaultId, relayId, fabricName, request, now }: Claim & { fabricName: string; request: Request; now: string },
+): Promise<RelayId[]> =>
+  decideAndCommit(app.table, vaultPartition(vaultId), async () => {
+    const ref = rows.fabric(vaultId, fabricName);
+    const vault = await requireVault(app, vaultId);
+    const before = await read(app.table, ref);
+    const spokeThrough = before === undefined ? [] : [...(before.value.replacedRelayIds ?? []), before.value.relayId];
+    const replacedRelayIds = [...new Set(spokeThrough)].filter((id) => id !== relayId);
+    const fabric: Fabric = {
+      fabricName,
+      relayId,
+      ...(replacedRelayIds.length > 0 && { replacedRelayIds }),
+      inventory: request.inventory,
+      inventoryAt: now,
+      lastHeartbeatAt: now,
+      relayVersion: request.relayVersion,
+      registeredAt: now,
+      networkMappings: before?.value.networkMappings ?? [],
+    };
+    const write = before === undefined ? insert(ref, fabric) : replace(before, fabric);
+    return { operations: [replace(vault, vault.value), write], result: replacedRelayIds };
+  });
+
+/** Items of the fabric are the relay's from here on, unless another one was registered for it meanwhile. */
+async function turnItems(app: App, { vaultId, relayId, fabricName }: Claim & { fabricName: string }): Promise<void> {
+  for (const { ref, value } of await list(app.table, rows.items(vaultId))) {
+    if (value.fabricName !== fabricName || value.relayId === relayId) continue;
+    await decideAndCommit(app.table, ref.partition, async () => {
+      const item = await read(app.table, ref);
+      const fabric = await read(app.table, rows.fabric(vaultId, fabricName));
+      const isOurs = item !== undefined && fabric?.value.relayId === relayId && item.value.relayId !== relayId;
+      return { operations: isOurs ? [replace(item, { ...item.value, relayId })] : [], result: undefined };
     });
   }
-  return before === undefined || before.value.relayId === relayId ? undefined : before.value.relayId;
+}
+
+async function forgetReplaced(
+  app: App,
+  { vaultId, fabricName }: Claim & { fabricName: string },
+  replaced: readonly RelayId[],
+): Promise<void> {
+  if (replaced.length === 0) return;
+  for (const relayId of replaced) await forgetRelay(app, relayId);
+  const ref = rows.fabric(vaultId, fabricName);
+  await decideAndCommit(app.table, ref.partition, async () => {
+    const fabric = await read(app.table, ref);
+    if (fabric === undefined) return { operations: [], result: undefined };
+    const { replacedRelayIds = [], ...rest } = fabric.value;
+    const left = replacedRelayIds.filter((relayId) => !replaced.includes(relayId));
+    const changed: Fabric = { ...rest, ...(left.length > 0 && { replacedRelayIds: left }) };
+    return { operations: [replace(fabric, changed)], result: undefined };
+  });
 }
 
 /** A VMM server speaks through one relay: the one before must not go on with a key that is still good. */

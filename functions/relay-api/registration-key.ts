@@ -5,7 +5,7 @@ import { rows } from '../../core/records/rows.js';
 import type { App } from '../app.js';
 
 /** Site Recovery's keys live as long. */
-const registrationKeyLifeHours = 5 * 24;
+export const registrationKeyLifeHours = 5 * 24;
 
 export const secretHash = (secret: string): string => createHash('sha256').update(secret).digest('hex');
 

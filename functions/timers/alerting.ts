@@ -17,6 +17,7 @@ import { decideAndCommit, insert, list, read, replace } from '../../core/records
 import { eventNameOf, rows, type Vault } from '../../core/records/rows.js';
 import type { AppInvocation } from '../app.js';
 import { isConnected } from '../arm/fabrics.js';
+import { whileVaultStands } from '../arm/operation.js';
 import { maskedAddress } from '../webhook-address.js';
 
 /** Events that one look takes; a storm of more is told by its newest. */
@@ -63,7 +64,7 @@ async function alertVault(app: AppInvocation, vaultId: VaultId, run: Run): Promi
   const channels = settings === undefined ? [] : channelsOf(settings);
   if (settings === undefined || channels.length === 0) return;
   const vault = await read(app.table, rows.vault(vaultId));
-  if (vault === undefined) return;
+  if (vault === undefined || vault.value.deleting) return;
   await attempt(app, vaultId, 'could not be looked for', () => look(app, vaultId, channels));
   const now = await app.clock.now();
   const pending = (await read(app.table, rows.alertState(vaultId)))?.value.pending ?? [];
@@ -124,7 +125,10 @@ async function changeState(
     const changed = change(stored?.value);
     const isSame = JSON.stringify(changed) === JSON.stringify(stored?.value);
     if (changed === undefined || isSame) return { operations: [], result: undefined };
-    return { operations: [stored ? replace(stored, changed) : insert(ref, changed)], result: undefined };
+    const operations = stored
+      ? [replace(stored, changed)]
+      : [insert(ref, changed), await whileVaultStands(app.table, vaultId)];
+    return { operations, result: undefined };
   });
 }
 

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import type { AlertSettings } from '../../core/domain/alerts/alert-settings.js';
 import { alertSettingsOf, changeAlertSettings } from '../arm/alert-settings.js';
-import { ok, operation, operationWithBody } from '../arm/operation.js';
+import { ok, operation, operationWithBody, vaultOf } from '../arm/operation.js';
 import { ApiError } from '../http/api-error.js';
 import { maskedAddress, unmaskedAddress } from '../webhook-address.js';
-import { vaultIdOfQuery, vaultOf } from './item-reference.js';
+import { vaultIdOfQuery } from './item-reference.js';
 
 const webhooksMax = 5;
 const body = z.strictObject({ urls: z.array(z.url()).max(webhooksMax) });

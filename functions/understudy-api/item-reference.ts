@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { VaultId } from '../../core/domain/ids.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import { read, type Stored } from '../../core/records/access.js';
-import { itemIdOf, rows, type Vault } from '../../core/records/rows.js';
+import { itemIdOf, rows } from '../../core/records/rows.js';
 import { nameIn, vaultIdWithin } from '../arm/arm-id.js';
 import { notFound, type Call } from '../arm/operation.js';
 import { ApiError } from '../http/api-error.js';
@@ -54,10 +54,4 @@ export function vaultIdOfQuery(call: Call): VaultId {
   const vaultId = vaultIdWithin(call.query.get('vaultId') ?? '');
   if (vaultId === undefined) throw badQuery('vaultId', 'a vault', '/subscriptions/…/vaults/{name}');
   return vaultId;
-}
-
-export async function vaultOf(call: Call, vaultId: VaultId): Promise<Vault> {
-  const vault = await read(call.app.table, rows.vault(vaultId));
-  if (vault === undefined) throw notFound('vault', vaultId, 'Create the vault with PUT, or correct its id.');
-  return vault.value;
 }

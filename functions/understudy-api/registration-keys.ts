@@ -1,8 +1,7 @@
 import { z } from 'zod';
 import { vaultIdWithin } from '../arm/arm-id.js';
-import { notFound, operationWithBody } from '../arm/operation.js';
+import { notFound, operationWithBody, vaultOf } from '../arm/operation.js';
 import { drawRegistrationKey } from '../relay-api/registration-key.js';
-import { vaultOf } from './item-reference.js';
 
 const keyBody = z.object({
   vaultId: z.string().refine((text) => vaultIdWithin(text) !== undefined, { error: 'the ARM id of a vault' }),

@@ -6,11 +6,11 @@ import {
   resyncsAtOnceMax,
   type ReplicationSettings,
 } from '../../core/domain/policy/replication-settings.js';
-import { upsert } from '../../core/records/access.js';
+import { decideAndCommit, upsert } from '../../core/records/access.js';
 import { settingsOf } from '../../core/records/item-surroundings.js';
 import { rows } from '../../core/records/rows.js';
-import { ok, operation, operationWithBody } from '../arm/operation.js';
-import { vaultIdOfQuery, vaultOf } from './item-reference.js';
+import { ok, operation, operationWithBody, vaultOf, whileVaultStands } from '../arm/operation.js';
+import { vaultIdOfQuery } from './item-reference.js';
 
 const timeOfDay = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'a time of day, HH:MM');
 const { resync, rpoThresholdSeconds } = defaultReplicationSettings;
@@ -75,7 +75,10 @@ export const replicationSettingsOperations = [
       const { vaultId } = await vaultOf(call, vaultIdOfQuery(call));
       const ref = rows.settings(vaultId);
       const settings = settingsFrom(body);
-      await call.app.table.transact(ref.partition, [upsert(ref, settings)]);
+      await decideAndCommit(call.app.table, ref.partition, async () => ({
+        operations: [upsert(ref, settings), await whileVaultStands(call.app.table, vaultId)],
+        result: undefined,
+      }));
       return ok(settings);
     },
   ),

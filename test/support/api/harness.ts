@@ -143,8 +143,8 @@ export class Harness {
     await this.arm('PUT', vaultPath, { location: 'local' });
   }
 
-  async drawKey(): Promise<{ secret: string; endpoint: string; vaultId: string; expiresAt: string }> {
-    const answer = await this.arm('POST', '/understudy/v1/registrationKeys', { vaultId: vaultPath });
+  async drawKey(path = vaultPath): Promise<{ secret: string; endpoint: string; vaultId: string; expiresAt: string }> {
+    const answer = await this.arm('POST', '/understudy/v1/registrationKeys', { vaultId: path });
     const { registrationKey } = answer.body as { registrationKey: string };
     return JSON.parse(Buffer.from(registrationKey, 'base64url').toString('utf8')) as {
       secret: string;

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { itemIdOf, rows, vaultPartition } from '../../../core/records/rows.js';
 import { insert, read, replace } from '../../../core/records/access.js';
 import { asVaultId } from '../../../core/domain/ids.js';
+import type { NetworkMapping } from '../../../core/domain/failover/target-network.js';
 import type { AssignmentsResponse } from '../../../core/domain/relay-protocol/wire.js';
 import { transferBlobName } from '../../../core/domain/replication/blob-names.js';
 import { NonceCache } from '../../../functions/relay-api/relay-caller.js';
@@ -114,6 +115,63 @@ test('a second relay for the same VMM server takes over, and the first is no lon
     assignments.map(({ itemId }) => itemId),
     [item.itemId],
   );
+});
+
+test('a registration that replaces a relay and dies anywhere is finished by a repeat, and the first relay is forgotten', async () => {
+  for (const when of ['beforeEffect', 'afterEffect'] as const) {
+    for (let skip = 0; ; skip++) {
+      const harness = new Harness();
+      const first = await harness.registeredRelay();
+      const item = await withItem(harness, first);
+      const second = new TestRelay(harness);
+      const { secret } = await harness.drawKey();
+      harness.sharedTable.faults.fail('transact', when, { skip });
+      const { status } = await second.register(secret);
+      if (status === 200) break;
+      assert.equal((await second.register(secret)).status, 200);
+      const message = `${when} transaction ${skip}`;
+      assert.equal(codeOf(await first.call('GET', '/relay/v1/assignments')), 'US1103', message);
+      const { assignments } = (await second.call('GET', '/relay/v1/assignments')).body as AssignmentsResponse;
+      assert.equal(assignments[0]?.itemId, item.itemId, message);
+      const fabric = await read(harness.table, rows.fabric(vaultId, second.fabricName));
+      assert.deepEqual([fabric?.value.relayId, fabric?.value.replacedRelayIds], [second.relayId, undefined], message);
+    }
+  }
+});
+
+test('a relay that a third one replaced while the second had not finished is forgotten too', async () => {
+  const harness = new Harness();
+  const first = await harness.registeredRelay();
+  const second = new TestRelay(harness);
+  const { secret } = await harness.drawKey();
+  // Claimed, and written as a relay and into the fabric's row; then it died.
+  harness.sharedTable.faults.fail('transact', 'beforeEffect', { skip: 3 });
+  assert.equal((await second.register(secret)).status, 500);
+  const third = new TestRelay(harness);
+  await third.register((await harness.drawKey()).secret);
+  assert.equal(codeOf(await first.call('GET', '/relay/v1/assignments')), 'US1103');
+  assert.equal((await third.call('GET', '/relay/v1/assignments')).status, 200);
+});
+
+test('a network mapping that is saved while a relay registers anew is kept', async () => {
+  const harness = new Harness();
+  const first = await harness.registeredRelay();
+  const ref = rows.fabric(vaultId, first.fabricName);
+  const mapping = { mappingName: 'prod' } as NetworkMapping;
+  const transact = harness.sharedTable.transact.bind(harness.sharedTable);
+  let saveCount = 0;
+  harness.sharedTable.transact = async (partition, operations) => {
+    if (saveCount === 0 && operations.some(({ rowKey }) => rowKey === ref.rowKey)) {
+      saveCount++;
+      const fabric = await read(harness.table, ref);
+      assert(fabric !== undefined);
+      await transact(partition, [replace(fabric, { ...fabric.value, networkMappings: [mapping] })]);
+    }
+    return transact(partition, operations);
+  };
+  assert.equal((await new TestRelay(harness).register((await harness.drawKey()).secret)).status, 200);
+  assert.equal(saveCount, 1);
+  assert.deepEqual((await read(harness.table, ref))?.value.networkMappings, [mapping]);
 });
 
 test('a request is taken only with a fitting signature, a near date and a fresh nonce', async () => {
