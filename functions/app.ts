@@ -8,7 +8,7 @@ import type { StateTable } from '../core/ports/state-table.js';
 import type { TransferStore } from '../core/ports/transfer-store.js';
 import type { Webhooks } from '../core/ports/webhooks.js';
 import type { Authenticator } from './http/authentication.js';
-import type { RateLimiter } from './http/rate-limit.js';
+import type { RateLimits } from './http/rate-limit.js';
 import type { AssignmentChanges } from './relay-api/assignment-changes.js';
 import type { Workflows } from './workflows-client.js';
 
@@ -30,7 +30,7 @@ export interface App {
   assignmentChanges: AssignmentChanges;
   authenticator: Authenticator;
   /** Absent on a laptop, where nobody else calls. */
-  rateLimiter?: RateLimiter;
+  rateLimits?: RateLimits;
   /** Seconds that clients are told to wait between polls. */
   retryAfterSeconds: number;
   log: (message: string, error?: unknown) => void;

@@ -34,7 +34,11 @@ export const localVmsTableName = 'UnderstudyLocalVms';
 const retryAfterSeconds = { loopback: 1, entra: 10 } as const;
 
 /** Of one caller on one worker. A portal or a script that heeds Retry-After stays far below. */
-const rates = { reads: { burst: 600, perSecond: 20 }, writes: { burst: 120, perSecond: 2 } };
+const operatorRates = { reads: { burst: 600, perSecond: 20 }, writes: { burst: 120, perSecond: 2 } };
+/** A relay of 1,000 VMs at 30 s says some 100 things a second, and catches up after an outage. */
+const relayRate = { burst: 6000, perSecond: 300 };
+/** An operator registers a relay now and then, and perhaps several behind one address. */
+const registrationRate = { burst: 20, perSecond: 0.1 };
 
 function authenticatorOf({ authentication, entra }: Settings): Authenticator {
   if (authentication === 'loopback') return loopbackAuthenticator;
@@ -77,7 +81,15 @@ export async function compose(settings: Settings): Promise<{ app: App; activitie
       ...(settings.smtp === undefined ? {} : { mailer: openMailer(settings.smtp) }),
       assignmentChanges,
       authenticator: authenticatorOf(settings),
-      ...(settings.authentication === 'loopback' ? {} : { rateLimiter: new RateLimiter(rates) }),
+      ...(settings.authentication === 'loopback'
+        ? {}
+        : {
+            rateLimits: {
+              operators: new RateLimiter(operatorRates),
+              relays: new RateLimiter({ reads: relayRate, writes: relayRate }),
+              registrations: new RateLimiter({ reads: registrationRate, writes: registrationRate }),
+            },
+          }),
       retryAfterSeconds: retryAfterSeconds[settings.authentication],
       log: (message, error) => {
         if (error !== undefined) telemetry?.failure(message, error);

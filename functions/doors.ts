@@ -1,10 +1,17 @@
 import { Buffer } from 'node:buffer';
-import type { HttpMethod, HttpRequest, HttpResponseInit, InvocationContext } from '@azure/functions';
+import {
+  app as functions,
+  type HttpMethod,
+  type HttpRequest,
+  type HttpResponseInit,
+  type InvocationContext,
+} from '@azure/functions';
 import * as df from 'durable-functions';
 import { operations } from './arm/operations.js';
 import { Router } from './arm/router.js';
 import type { App, AppInvocation } from './app.js';
 import type { ApiRequest, ApiResponse } from './http/exchange.js';
+import { readBody } from './http/request-body.js';
 import { RelayRouter } from './relay-api/relay-router.js';
 import { sendAlerts } from './timers/alerting.js';
 import { checkConfiguration } from './timers/check-configuration.js';
@@ -14,6 +21,13 @@ import { sweep } from './timers/sweep.js';
 import { watch } from './timers/watch.js';
 import { durableWorkflows } from './workflows-client.js';
 
+/** What stands behind a door. */
+interface Answerer {
+  answer(app: AppInvocation, request: ApiRequest): Promise<ApiResponse>;
+  /** Of a request that could not even be read. */
+  refuse(app: AppInvocation, error: unknown): ApiResponse;
+}
+
 const methods: HttpMethod[] = ['GET', 'PUT', 'POST', 'PATCH', 'DELETE'];
 
 async function toApiRequest(request: HttpRequest): Promise<ApiRequest> {
@@ -21,7 +35,8 @@ async function toApiRequest(request: HttpRequest): Promise<ApiRequest> {
     method: request.method,
     url: new URL(request.url),
     headers: new Map([...request.headers].map(([name, value]) => [name.toLowerCase(), value])),
-    body: request.method === 'GET' ? Buffer.alloc(0) : Buffer.from(await request.arrayBuffer()),
+    body:
+      request.method === 'GET' ? Buffer.alloc(0) : await readBody(request.body, request.headers.get('content-length')),
   };
 }
 
@@ -53,26 +68,28 @@ const within = (app: App, client: df.DurableClient, context: InvocationContext):
  * gets our error; none at the root, because that would shadow the platform's own paths under /admin and /runtime.
  */
 export function registerDoors(app: App): void {
-  const router = new Router(operations);
-  const relayRouter = new RelayRouter();
-  const door = (
-    name: string,
-    route: string,
-    answer: (app: AppInvocation, request: ApiRequest) => Promise<ApiResponse>,
-  ) =>
+  const door = (name: string, route: string, to: Answerer) =>
     df.app.client.http(name, {
       route,
       methods,
       // The app checks callers itself: tokens of operators, signatures of relays.
       authLevel: 'anonymous',
-      handler: async (request, client, context) =>
-        toHttpResponse(await answer(within(app, client, context), await toApiRequest(request))),
+      handler: async (request, client, context) => {
+        const invocation = within(app, client, context);
+        const read = await toApiRequest(request).catch((error: unknown) => to.refuse(invocation, error));
+        return toHttpResponse('status' in read ? read : await to.answer(invocation, read));
+      },
     });
-  const arm = (invocation: AppInvocation, request: ApiRequest) => router.answer(invocation, request);
-  door('armApi', 'subscriptions/{*path}', arm);
-  door('understudyApi', 'understudy/v1/{*path}', arm);
-  door('relayApi', 'relay/v1/{*path}', (invocation, request) => relayRouter.answer(invocation, request));
-  door('healthz', 'healthz', async () => ({ status: 200, body: { status: 'ok' } }));
+  const router = new Router(operations);
+  door('armApi', 'subscriptions/{*path}', router);
+  door('understudyApi', 'understudy/v1/{*path}', router);
+  door('relayApi', 'relay/v1/{*path}', new RelayRouter());
+  functions.http('healthz', {
+    route: 'healthz',
+    methods,
+    authLevel: 'anonymous',
+    handler: async () => toHttpResponse({ status: 200, body: { status: 'ok' } }),
+  });
   const timer = (name: string, schedule: string, run: (app: AppInvocation) => Promise<void>) =>
     df.app.client.timer(name, {
       schedule,

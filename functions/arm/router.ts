@@ -71,14 +71,16 @@ export class Router {
     try {
       app.authenticator.admit(request);
       const caller = await app.authenticator.authenticate(request);
-      app.rateLimiter?.admit(caller.name, request.method, app.systemNow().epochMilliseconds);
+      app.rateLimits?.operators.admit(caller.name, request.method, app.systemNow().epochMilliseconds);
       return await this.dispatch(app, request, caller);
     } catch (error) {
-      return armErrorResponse(
-        asUnderstudyError(error, activityId, (message, cause) => app.log(message, cause)),
-        activityId,
-      );
+      return this.refuse(app, error, activityId);
     }
+  }
+
+  refuse(app: AppInvocation, error: unknown, activityId: string = randomUUID()): ApiResponse {
+    const known = asUnderstudyError(error, activityId, (message, cause) => app.log(message, cause));
+    return armErrorResponse(known, activityId);
   }
 
   private async dispatch(app: AppInvocation, request: ApiRequest, caller: Caller): Promise<ApiResponse> {

@@ -44,10 +44,12 @@ export function asUnderstudyError(
 
 const retryAfterSeconds = 10;
 
-function headersOf({ httpStatus, details }: UnderstudyError): { headers?: Record<string, string> } {
+const headersOf = (error: UnderstudyError): Pick<ApiResponse, 'headers'> =>
+  error.httpStatus === 401 ? { headers: { 'WWW-Authenticate': 'Bearer' } } : retryAfter(error);
+
+/** When to come again, of a refusal that passes. */
+export function retryAfter({ httpStatus, details }: UnderstudyError): Pick<ApiResponse, 'headers'> {
   switch (httpStatus) {
-    case 401:
-      return { headers: { 'WWW-Authenticate': 'Bearer' } };
     case 429:
       return { headers: { 'Retry-After': String(Number(details.retryAfterSeconds ?? retryAfterSeconds)) } };
     case 503:

@@ -18,6 +18,15 @@ export interface ApiResponse {
   body?: unknown;
 }
 
+/**
+ * Where the request came from, as the platform's front end saw it: it appends address and port to X-Forwarded-For, after whatever
+ * the client claimed itself.
+ */
+export function sourceAddress(request: ApiRequest): string {
+  const seen = request.headers.get('x-forwarded-for')?.split(',').at(-1)?.trim() ?? '';
+  return seen.replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1').replace(/^\[(.+)\](:\d+)?$/, '$1');
+}
+
 /** Scheme and host as the caller knows them: a proxy in front tells them in X-Forwarded-Proto and X-Forwarded-Host. */
 export function publicOrigin(request: ApiRequest): string {
   const first = (name: string): string | undefined => request.headers.get(name)?.split(',')[0]?.trim();

@@ -1,24 +1,12 @@
 import type { z } from 'zod';
 import { ApiError } from './api-error.js';
 
-/** A body above this is refused before it is parsed: the largest honest one is a site's inventory. */
-export const bodyBytesMax = 4 * 1024 * 1024;
-
 /** `$.properties.providerSpecificInput.replicationInterval`, `$.items[3].epoch`. */
 function jsonPath(path: readonly PropertyKey[]): string {
   return path.reduce<string>((text, step) => text + (typeof step === 'number' ? `[${step}]` : `.${String(step)}`), '$');
 }
 
 export function parseJson(body: Buffer): unknown {
-  if (body.length > bodyBytesMax) {
-    throw new ApiError({
-      code: 'US1012',
-      armCode: 'RequestEntityTooLarge',
-      httpStatus: 413,
-      message: `the body has ${body.length} bytes; at most ${bodyBytesMax} are taken`,
-      recommendedAction: 'Send a smaller body.',
-    });
-  }
   if (body.length === 0) return undefined;
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body)) as unknown;

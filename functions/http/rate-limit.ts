@@ -11,6 +11,14 @@ export interface Rate {
   perSecond: number;
 }
 
+export interface RateLimits {
+  operators: RateLimiter;
+  /** By relay, once its signature was checked. */
+  relays: RateLimiter;
+  /** By address: a relay that registers has no name yet. */
+  registrations: RateLimiter;
+}
+
 const callersMax = 10_000;
 
 /**

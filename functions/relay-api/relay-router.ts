@@ -16,8 +16,8 @@ import {
 import { UnderstudyError } from '../../core/domain/errors.js';
 import type { RegisteredRelay } from '../../core/records/rows.js';
 import type { AppInvocation } from '../app.js';
-import { ApiError, asUnderstudyError } from '../http/api-error.js';
-import type { ApiRequest, ApiResponse } from '../http/exchange.js';
+import { ApiError, asUnderstudyError, retryAfter } from '../http/api-error.js';
+import { sourceAddress, type ApiRequest, type ApiResponse } from '../http/exchange.js';
 import { checkShape, parseJson } from '../http/json-body.js';
 import { assignmentsQuery, awaitAssignments } from './assignments.js';
 import { registerRelay } from './register.js';
@@ -161,23 +161,29 @@ export class RelayRouter {
 
   /** Never rejects. */
   async answer(app: AppInvocation, request: ApiRequest): Promise<ApiResponse> {
-    const activityId = randomUUID();
     try {
       return { status: 200, body: (await this.dispatch(app, request)) ?? {} };
     } catch (error) {
-      const known = asUnderstudyError(error, activityId, (message, cause) => app.log(message, cause));
-      return relayErrorResponse(known);
+      return this.refuse(app, error);
     }
+  }
+
+  refuse(app: AppInvocation, error: unknown): ApiResponse {
+    const known = asUnderstudyError(error, randomUUID(), (message, cause) => app.log(message, cause));
+    return relayErrorResponse(known);
   }
 
   private async dispatch(app: AppInvocation, request: ApiRequest): Promise<unknown> {
     app.authenticator.admit(request);
     const json = (): unknown => parseJson(request.body);
+    const nowMs = app.systemNow().epochMilliseconds;
     if (/^\/relay\/v1\/register\/?$/i.test(request.url.pathname) && request.method.toUpperCase() === 'POST') {
+      app.rateLimits?.registrations.admit(`the address ${sourceAddress(request)}`, request.method, nowMs);
       return registerRelay(app, checkShape(registerRequest, json()));
     }
     const { operation, id } = find(request);
     const relay = await relayCaller(app, this.nonces, request);
+    app.rateLimits?.relays.admit(`relay ${relay.relayId}`, request.method, nowMs);
     return operation.handle({ app, relay, request, id, json });
   }
 }
@@ -193,5 +199,6 @@ function relayErrorResponse(error: UnderstudyError): ApiResponse {
         details: { ...error.details, ...(error instanceof ApiError && error.target ? { target: error.target } : {}) },
       },
     },
+    ...retryAfter(error),
   };
 }

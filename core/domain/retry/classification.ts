@@ -71,6 +71,7 @@ export const classificationByCode: Readonly<Record<string, Classification>> = {
   US2061: recoverable('damagedOnTheWay', 'relay'),
 
   US1017: recoverable('unforeseen', 'both'),
+  US1034: recoverable('network', 'relay'),
   US1107: unrecoverable('authorization', 'relay'),
   US1113: recoverable('damagedOnTheWay', 'relay'),
 

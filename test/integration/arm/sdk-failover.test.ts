@@ -261,6 +261,9 @@ test('bad input is refused over HTTP with what, where and what to do', { timeout
   await refused(await call('PUT', `${policy}?api-version=1`, { properties: 3 }), 400, 'InvalidParameter');
   await refused(await call('GET', `${policy}?api-version=1`), 404, 'ResourceNotFound');
   await refused(await call('GET', '/relay/v1/assignments'), 401, 'US1100');
+  const tooLarge = ' '.repeat(5 * 1024 * 1024);
+  await refused(await call('PUT', `${policy}?api-version=1`, tooLarge), 413, 'RequestEntityTooLarge');
+  await refused(await call('POST', '/relay/v1/register', tooLarge), 413, 'US1012');
   const list = await call('GET', '/subscriptions?api-version=2019-11-01');
   assert.equal(((await list.json()) as { value: unknown[] }).value.length, 1);
   assert.equal((await call('GET', '/healthz')).status, 200);

@@ -178,16 +178,21 @@ export class TestRelay {
     return this.keys.publicKey.export({ format: 'der', type: 'spki' }).toString('base64');
   }
 
-  async register(secret: string): Promise<ApiResponse> {
+  async register(secret: string, headers: Record<string, string> = {}): Promise<ApiResponse> {
     const answer = await this.harness.relay(
-      this.harness.request('POST', '/relay/v1/register', {
-        protocolVersion: relayProtocolVersion,
-        secret,
-        publicKey: this.publicKey,
-        relayVersion: '0.1.0',
-        machineName: 'vmm-01',
-        inventory: this.inventory,
-      }),
+      this.harness.request(
+        'POST',
+        '/relay/v1/register',
+        {
+          protocolVersion: relayProtocolVersion,
+          secret,
+          publicKey: this.publicKey,
+          relayVersion: '0.1.0',
+          machineName: 'vmm-01',
+          inventory: this.inventory,
+        },
+        headers,
+      ),
     );
     if (answer.status === 200) {
       const body = answer.body as { relayId: string; fabricName: string };
