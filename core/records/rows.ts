@@ -107,12 +107,21 @@ export interface Fabric {
   replacedRelayIds?: RelayId[];
   inventory: SiteInventory;
   inventoryAt: string;
+  inventorySigned?: Signed;
+  heartbeatSigned?: Signed;
   /** Business time of the relay's last signed request; written at most once a heartbeat. */
   lastHeartbeatAt: string;
   relayVersion: string;
   registeredAt: string;
   /** Of its VM networks, at most one each: they are read wherever the inventory is. */
   networkMappings: NetworkMapping[];
+}
+
+/** The relay's request that something was last taken from: an older one, or the same again, changes it no more. */
+export interface Signed {
+  /** System time of the relay. */
+  at: string;
+  nonce: string;
 }
 
 /** A VM takes about a kilobyte in the inventory: packed, thousands fit the row. */

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { asRelayId } from '../../core/domain/ids.js';
 import { textToSign } from '../../core/domain/relay-protocol/wire.js';
 import { read } from '../../core/records/access.js';
-import { rows, type RegisteredRelay } from '../../core/records/rows.js';
+import { rows, type RegisteredRelay, type Signed } from '../../core/records/rows.js';
 import type { App } from '../app.js';
 import { ApiError } from '../http/api-error.js';
 import type { ApiRequest } from '../http/exchange.js';
@@ -24,7 +24,7 @@ const refused = (code: string, message: string, possibleCauses: string, recommen
 
 /**
  * Nonces seen within the time in which a signature is good. It lives in one process: an app on several workers could take a
- * repeated request once on each, which is harmless because every call of the relay API is idempotent.
+ * repeated request once on each, and once more after a restart. That changes no row (docs/identity.md; a test repeats every call).
  */
 export class NonceCache {
   private readonly seen = new Map<string, number>();
@@ -43,8 +43,12 @@ export class NonceCache {
   }
 }
 
-/** Who signed the request, or a refusal with 401. */
-export async function relayCaller(app: App, nonces: NonceCache, request: ApiRequest): Promise<RegisteredRelay> {
+/** Who signed the request and when, or a refusal with 401. */
+export async function relayCaller(
+  app: App,
+  nonces: NonceCache,
+  request: ApiRequest,
+): Promise<{ relay: RegisteredRelay; signed: Signed }> {
   const headers = signatureHeaders.safeParse({
     relayId: request.headers.get('x-understudy-relay'),
     date: request.headers.get('x-understudy-date'),
@@ -104,5 +108,5 @@ export async function relayCaller(app: App, nonces: NonceCache, request: ApiRequ
       'Sign each attempt anew.',
     );
   }
-  return relay.value;
+  return { relay: relay.value, signed: { at: date, nonce } };
 }

@@ -14,7 +14,7 @@ import {
   uploadRequest,
 } from '../../core/domain/relay-protocol/wire.js';
 import { UnderstudyError } from '../../core/domain/errors.js';
-import type { RegisteredRelay } from '../../core/records/rows.js';
+import type { RegisteredRelay, Signed } from '../../core/records/rows.js';
 import type { AppInvocation } from '../app.js';
 import { ApiError, asUnderstudyError, retryAfter } from '../http/api-error.js';
 import { sourceAddress, type ApiRequest, type ApiResponse } from '../http/exchange.js';
@@ -36,6 +36,7 @@ import {
 interface RelayCall {
   app: AppInvocation;
   relay: RegisteredRelay;
+  signed: Signed;
   request: ApiRequest;
   /** The id in the path, where it has one. */
   id: string;
@@ -56,13 +57,13 @@ export const relayOperations: readonly RelayOperation[] = [
     method: 'PUT',
     path: '/inventory',
     summary: 'The site as VMM sees it, at start and whenever it changed',
-    handle: ({ app, relay, json }) => storeInventory(app, relay, checkShape(inventoryRequest, json())),
+    handle: ({ app, relay, signed, json }) => storeInventory(app, relay, signed, checkShape(inventoryRequest, json())),
   },
   {
     method: 'POST',
     path: '/heartbeat',
     summary: 'The relay is alive, and what each item is doing there',
-    handle: ({ app, relay, json }) => storeHeartbeat(app, relay, checkShape(heartbeatRequest, json())),
+    handle: ({ app, relay, signed, json }) => storeHeartbeat(app, relay, signed, checkShape(heartbeatRequest, json())),
   },
   {
     method: 'GET',
@@ -182,9 +183,9 @@ export class RelayRouter {
       return registerRelay(app, checkShape(registerRequest, json()));
     }
     const { operation, id } = find(request);
-    const relay = await relayCaller(app, this.nonces, request);
+    const { relay, signed } = await relayCaller(app, this.nonces, request);
     app.rateLimits?.relays.admit(`relay ${relay.relayId}`, request.method, nowMs);
-    return operation.handle({ app, relay, request, id, json });
+    return operation.handle({ app, relay, signed, request, id, json });
   }
 }
 

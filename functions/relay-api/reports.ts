@@ -8,7 +8,7 @@ import type { CommandResult, heartbeatRequest, ItemReport } from '../../core/dom
 import { vmIn, type SiteInventory, type SiteVm } from '../../core/domain/site/inventory.js';
 import { StateConflictError } from '../../core/ports/state-table.js';
 import { decideAndCommit, list, read, replace, type Stored } from '../../core/records/access.js';
-import { rows, type Fabric, type RegisteredRelay } from '../../core/records/rows.js';
+import { rows, type Fabric, type RegisteredRelay, type Signed } from '../../core/records/rows.js';
 import type { App, AppInvocation } from '../app.js';
 import { ApiError } from '../http/api-error.js';
 import { fabricNameOf, forgetRelay } from './register.js';
@@ -35,6 +35,23 @@ async function changeFabric(app: App, relay: RegisteredRelay, change: (fabric: F
   });
 }
 
+/** What was said later counts: a request that comes late, or is repeated by someone, does not bring back what it tells of. */
+function requireNews(signed: Signed, last: Signed | undefined): void {
+  const isOld =
+    last !== undefined &&
+    (signed.nonce === last.nonce ||
+      Temporal.Instant.compare(Temporal.Instant.from(signed.at), Temporal.Instant.from(last.at)) < 0);
+  if (!isOld) return;
+  throw new ApiError({
+    code: 'US1108',
+    httpStatus: 409,
+    retry: 'later',
+    message: `this was signed at ${signed.at}, and what was signed at ${last.at} has been taken already`,
+    possibleCauses: "A proxy held the request back, someone repeats what they saw, or the relay's clock was set back.",
+    recommendedAction: 'Nothing: the relay reports again, and is heard once its clock has caught up.',
+  });
+}
+
 /** As one that was never registered: the relay stops, and says what to do. */
 const fabricGone = ({ relayId }: RegisteredRelay): ApiError =>
   new ApiError({
@@ -46,7 +63,12 @@ const fabricGone = ({ relayId }: RegisteredRelay): ApiError =>
   });
 
 /** The site as it is now. Another VMM server's inventory under this relay's name is refused. */
-export async function storeInventory(app: App, relay: RegisteredRelay, inventory: SiteInventory): Promise<void> {
+export async function storeInventory(
+  app: App,
+  relay: RegisteredRelay,
+  signed: Signed,
+  inventory: SiteInventory,
+): Promise<void> {
   if (fabricNameOf(inventory.vmmServerId) !== relay.fabricName) {
     throw new ApiError({
       code: 'US1107',
@@ -58,7 +80,10 @@ export async function storeInventory(app: App, relay: RegisteredRelay, inventory
     });
   }
   const now = (await app.clock.now()).toString();
-  await changeFabric(app, relay, (fabric) => ({ ...fabric, inventory, inventoryAt: now, lastHeartbeatAt: now }));
+  await changeFabric(app, relay, (fabric) => {
+    requireNews(signed, fabric.inventorySigned);
+    return { ...fabric, inventory, inventoryAt: now, inventorySigned: signed, lastHeartbeatAt: now };
+  });
   await keepSources(app, relay, inventory);
 }
 
@@ -88,14 +113,15 @@ async function keepSources(app: App, relay: RegisteredRelay, inventory: SiteInve
 export async function storeHeartbeat(
   app: App,
   relay: RegisteredRelay,
+  signed: Signed,
   heartbeat: z.output<typeof heartbeatRequest>,
 ): Promise<void> {
   const now = (await app.clock.now()).toString();
-  await changeFabric(app, relay, (fabric) => ({
-    ...fabric,
-    lastHeartbeatAt: now,
-    relayVersion: heartbeat.relayVersion,
-  }));
+  const { relayVersion } = heartbeat;
+  await changeFabric(app, relay, (fabric) => {
+    requireNews(signed, fabric.heartbeatSigned);
+    return { ...fabric, lastHeartbeatAt: now, heartbeatSigned: signed, relayVersion };
+  });
   if (heartbeat.items.length === 0) return;
   const items = new Map((await list(app.table, rows.items(relay.vaultId))).map((item) => [item.value.itemId, item]));
   const byItem = new Map<string, { item: Stored<ProtectedItem>; report: ItemReport }>();

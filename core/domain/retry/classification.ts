@@ -73,6 +73,7 @@ export const classificationByCode: Readonly<Record<string, Classification>> = {
   US1017: recoverable('unforeseen', 'both'),
   US1034: recoverable('network', 'relay'),
   US1107: unrecoverable('authorization', 'relay'),
+  US1108: recoverable('outOfStep', 'relay'),
   US1113: recoverable('damagedOnTheWay', 'relay'),
 
   US3000: recoverable('unforeseen', 'app'),

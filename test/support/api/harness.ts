@@ -81,6 +81,10 @@ export class Harness {
         url: `http://127.0.0.1:1/${blobName}?sig=x`,
         expiresAt: this.systemNow.add({ minutes: 15 }).toString(),
       }),
+      grantRead: async (_account, blobName) => ({
+        url: `http://127.0.0.1:1/${blobName}?sig=x`,
+        expiresAt: this.systemNow.add({ minutes: 15 }).toString(),
+      }),
       stat: async (_account, blobName) => this.uploaded.get(blobName),
     },
     compute: unused<CloudCompute>('CloudCompute'),
@@ -137,6 +141,13 @@ export class Harness {
 
   relay(request: ApiRequest): Promise<ApiResponse> {
     return this.relayRouter.answer(this.app, request);
+  }
+
+  /** All rows of all partitions, as one text. */
+  content(): string {
+    const text = (map: Map<unknown, unknown>): string =>
+      JSON.stringify([...map].map(([key, value]) => [key, value instanceof Map ? text(value) : value]));
+    return JSON.stringify(Object.values(this.sharedTable).map((value) => (value instanceof Map ? text(value) : '')));
   }
 
   async putVault(): Promise<void> {

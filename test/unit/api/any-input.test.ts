@@ -6,12 +6,6 @@ import { fullPath } from '../../../functions/arm/router.js';
 import { relayOperations } from '../../../functions/relay-api/relay-router.js';
 import { Harness, vaultPath } from '../../support/api/harness.js';
 
-/** All rows of all partitions, as one text. */
-const contentOf = (harness: Harness): string =>
-  JSON.stringify(Object.values(harness.sharedTable).map((value) => (value instanceof Map ? mapText(value) : '')));
-const mapText = (map: Map<unknown, unknown>): string =>
-  JSON.stringify([...map].map(([key, value]) => [key, value instanceof Map ? mapText(value) : value]));
-
 const names = fc.oneof(
   fc.constantFrom('local', 'default', 'sql-01', '50000000-0000-4000-8000-000000000001', 'x'.repeat(300), '..', '%'),
   fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 }),
@@ -28,7 +22,7 @@ const bodies = fc.oneof(
 test('whatever is thrown at any ARM operation gets an answer below 500, and a refusal changes no row', async () => {
   const harness = new Harness();
   await harness.registeredRelay();
-  assert.match(contentOf(harness), /registration/, 'the rows are seen');
+  assert.match(harness.content(), /registration/, 'the rows are seen');
   await fc.assert(
     fc.asyncProperty(
       fc.constantFrom(...operations),
@@ -43,14 +37,14 @@ test('whatever is thrown at any ARM operation gets an answer below 500, and a re
         const path = template.replaceAll(/\{[^}]+\}/g, () =>
           encodeURIComponent(values[index++] ?? 'x').replaceAll('.', '%2E'),
         );
-        const before = contentOf(harness);
+        const before = harness.content();
         const answer = await harness.arm(
           operation.method,
           `${path}?api-version=1&$filter=${encodeURIComponent(filter)}&$take=${encodeURIComponent(filter)}`,
           body,
         );
         assert(answer.status < 500, `${operation.name}: ${JSON.stringify(answer.body)}`);
-        if (answer.status >= 400) assert.equal(contentOf(harness), before, operation.name);
+        if (answer.status >= 400) assert.equal(harness.content(), before, operation.name);
       },
     ),
     { numRuns: 400 },
@@ -63,10 +57,10 @@ test('whatever a registered relay sends gets an answer below 500, and a refusal 
   await fc.assert(
     fc.asyncProperty(fc.constantFrom(...relayOperations), names, bodies, async (operation, id, body) => {
       const path = `/relay/v1${operation.path.replace('{id}', encodeURIComponent(id).replaceAll('.', '%2E'))}`;
-      const before = contentOf(harness);
+      const before = harness.content();
       const answer = await harness.relay(relay.signed(operation.method, path, body));
       assert(answer.status < 500, `${operation.path}: ${JSON.stringify(answer.body)}`);
-      if (answer.status >= 400) assert.equal(contentOf(harness), before, operation.path);
+      if (answer.status >= 400) assert.equal(harness.content(), before, operation.path);
     }),
     { numRuns: 200 },
   );
