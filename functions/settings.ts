@@ -3,7 +3,8 @@ import { UnderstudyError } from '../core/domain/errors.js';
 import type { SmtpServer } from '../providers/smtp/mailer.js';
 import type { EntraDirectory } from '../providers/entra/token-verifier.js';
 
-const settingsSchema = z.object({
+/** local.settings.json.example has a place for each, and docs/settings.md a sentence. */
+export const settingsSchema = z.object({
   AzureWebJobsStorage: z.string().min(1, { error: 'the connection string of the storage account for state' }),
   /** `none` is for loopback only; anything else asks for bearer tokens. */
   UNDERSTUDY_AUTH: z.enum(['none', 'entra']).default('entra'),
@@ -61,7 +62,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     return refuse(
       `the app settings cannot be used: ${wrong.join('; ')}`,
       'A setting is missing or misspelt.',
-      'Correct the named settings; local.settings.json.example shows them all.',
+      'Correct the named settings; docs/settings.md has them all.',
     );
   }
   const settings = parsed.data;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { readSettings } from '../../../functions/settings.js';
+import { readSettings, settingsSchema } from '../../../functions/settings.js';
 
 const laptop = {
   AzureWebJobsStorage: 'DefaultEndpointsProtocol=http;AccountKey=verysecret',
@@ -50,4 +51,15 @@ test('a wrong setting is named, and no value is told', () => {
       error.message.includes('UNDERSTUDY_AUTH') &&
       !error.message.includes('verysecret'),
   );
+});
+
+test('every setting has its place in the example, which can be used as it is, and a sentence in docs/settings.md', () => {
+  const example = JSON.parse(readFileSync('local.settings.json.example', 'utf8')) as { Values: Record<string, string> };
+  const documentation = readFileSync('docs/settings.md', 'utf8');
+  const setByAzure = 'WEBSITE_INSTANCE_ID';
+  for (const name of Object.keys(settingsSchema.shape)) {
+    assert(name in example.Values || name === setByAzure, `${name} is not in local.settings.json.example`);
+    assert(documentation.includes(`| \`${name}\` |`), `${name} is not in docs/settings.md`);
+  }
+  assert.equal(readSettings(example.Values).authentication, 'loopback');
 });
