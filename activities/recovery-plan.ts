@@ -228,8 +228,8 @@ export const makeSendScript =
   ({ table, clock }: Needs): Activity<typeof activities.sendScript> =>
   async ({ vaultId, fabricName, command, instanceId }) => {
     const fabric = await read(table, rows.fabric(vaultId, fabricName));
-    if (fabric === undefined) return { kind: 'failed', failures: [scriptRelayMissing(command.scriptName)] };
-    const { relayId } = fabric.value;
+    const relayId = fabric?.value.relayId;
+    if (relayId === undefined) return { kind: 'failed', failures: [scriptRelayMissing(command.scriptName)] };
     const ref = rows.command(relayId, command.commandId);
     const createdAt = (await clock.now()).toString();
     try {

@@ -99,10 +99,13 @@ export interface VaultSettings {
   vmwareToAzureProviderType?: string;
 }
 
-/** A VMM server that a relay registered, with the inventory that it last reported. */
+/** A VMM server that a relay registered, or a Hyper-V site without one, with the inventory that its relay last reported. */
 export interface Fabric {
   fabricName: string;
-  relayId: RelayId;
+  /** An operator created it as a site, by this name: a relay registers into it by a key that was made for it. */
+  isSite?: true;
+  /** Absent: a site that no relay was registered into yet. */
+  relayId?: RelayId;
   /** Relays that it spoke through before, until they are forgotten. */
   replacedRelayIds?: RelayId[];
   inventory: SiteInventory;
@@ -266,6 +269,8 @@ export interface PendingCommand {
 
 export interface RegistrationKey {
   vaultId: VaultId;
+  /** The Hyper-V site that its relay registers into; absent: the fabric is the VMM server that the relay speaks for. */
+  siteName?: string;
   /** System time: registration keys are a matter of security. */
   expiresAt: string;
   /** Set at first use: only the same public key may repeat it. `completed` once the relay's and the fabric's rows stand. */

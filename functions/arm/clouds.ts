@@ -1,7 +1,7 @@
 import type { Network, ProtectionContainer } from '@azure/arm-recoveryservices-siterecovery';
 import { list } from '../../core/records/access.js';
 import { rows, type Fabric } from '../../core/records/rows.js';
-import { fabricArmId, fabricOf, fabricsOf } from './fabrics.js';
+import { fabricArmId, fabricOf, fabricsOf, fabricTypeOf, friendlyNameOf } from './fabrics.js';
 import { collection, notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
 import type { Wire } from './wire.js';
 
@@ -46,13 +46,13 @@ async function containersToWire(
       name: cloud.cloudId,
       type: 'Microsoft.RecoveryServices/vaults/replicationFabrics/replicationProtectionContainers',
       properties: {
-        fabricFriendlyName: fabric.inventory.vmmServerName,
+        fabricFriendlyName: friendlyNameOf(fabric),
         friendlyName: cloud.name,
-        fabricType: 'VMM',
+        fabricType: fabricTypeOf(fabric),
         protectedItemCount: counts.items.get(key) ?? 0,
         pairingStatus: counts.mapped.has(key) ? 'Paired' : 'NotPaired',
         role: counts.mapped.has(key) ? 'Primary' : '',
-        fabricSpecificDetails: { instanceType: 'VMM' },
+        fabricSpecificDetails: { instanceType: fabricTypeOf(fabric) },
       },
     };
   });
@@ -75,7 +75,7 @@ const networkToWire = (call: VaultCall, fabric: Fabric, network: SiteNetwork): W
   name: network.networkId,
   type: 'Microsoft.RecoveryServices/vaults/replicationFabrics/replicationNetworks',
   properties: {
-    fabricType: 'VMM',
+    fabricType: fabricTypeOf(fabric),
     friendlyName: network.name,
     networkType: 'VmNetwork',
     subnets: network.subnets.map((subnet) => ({

@@ -11,6 +11,7 @@ import { containerMappingOperations } from './container-mappings.js';
 import { discoveryOperation } from './discovery.js';
 import { eventOperations } from './events.js';
 import { fabricActions } from './fabric-actions.js';
+import { hyperVSiteOperations } from './hyper-v-sites.js';
 import { fabricOperations } from './fabrics.js';
 import { itemPropertyOperations } from './item-properties.js';
 import { jobActions } from './job-actions.js';
@@ -35,6 +36,7 @@ import { vaultOperations } from './vaults.js';
 const listed: readonly Operation[] = [
   ...vaultOperations,
   ...fabricOperations,
+  ...hyperVSiteOperations,
   ...fabricActions,
   ...cloudOperations,
   ...protectableItemOperations,

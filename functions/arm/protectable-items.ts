@@ -5,7 +5,7 @@ import type { SiteDisk, SiteVm } from '../../core/domain/site/inventory.js';
 import { list } from '../../core/records/access.js';
 import { rows, type Fabric } from '../../core/records/rows.js';
 import { cloudOf, containerArmId } from './clouds.js';
-import { providerArmId } from './fabrics.js';
+import { isSpokenFor, providerArmId } from './fabrics.js';
 import { parseFilter } from './filter.js';
 import { notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
 import { answerPage } from './paging.js';
@@ -75,7 +75,7 @@ function toWire(call: VaultCall, fabric: Fabric, vm: SiteVm, item: ProtectedItem
       friendlyName: vm.name,
       protectionStatus: item === undefined ? 'Unprotected' : 'Protected',
       replicationProtectedItemId: item === undefined ? undefined : protectedItemArmId(call, item),
-      recoveryServicesProviderId: providerArmId(call, fabric),
+      recoveryServicesProviderId: isSpokenFor(fabric) ? providerArmId(call, fabric) : undefined,
       protectionReadinessErrors: item === undefined ? readinessErrors(vm) : [],
       supportedReplicationProviders: ['HyperVReplicaAzure'],
       customDetails: detailsToWire(vm),

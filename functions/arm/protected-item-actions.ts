@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import type {
   DisableProtectionInputProperties,
@@ -137,6 +138,8 @@ async function putItem(call: VaultCall, body: EnableBody): Promise<ApiResponse> 
   const { fabric, cloud } = await cloudOf(call);
   const itemName = param(call, 'replicatedProtectedItemName');
   const vm = vmOf(body, fabric, cloud.cloudId);
+  const { relayId } = fabric;
+  assert(relayId !== undefined, 'a relay reported the virtual machine');
   const itemId = itemIdOf(call.vaultId, fabric.fabricName, cloud.cloudId, itemName);
   const target = targetOf(call, body, vm, await storageAccountIdOf(call, body));
   const names = { fabricName: fabric.fabricName, containerName: cloud.cloudId, itemName };
@@ -161,7 +164,7 @@ async function putItem(call: VaultCall, body: EnableBody): Promise<ApiResponse> 
           protectableItemName: vm.vmId,
           vmId: asVmId(vm.vmId),
           vmName: vm.name,
-          relayId: fabric.relayId,
+          relayId,
           policyName: nameIn(body.properties.policyId, 'replicationPolicies') ?? '',
           target,
           source: vm,

@@ -21,7 +21,7 @@ import type { Temporal } from 'temporal-polyfill';
 import type { ApiResponse } from '../http/exchange.js';
 import { azureContainer } from './container-mappings.js';
 import { cloudOf } from './clouds.js';
-import { providerArmId } from './fabrics.js';
+import { friendlyNameOf, isSpokenFor, providerArmId } from './fabrics.js';
 import { parseFilter } from './filter.js';
 import { jobArmId } from './job-wire.js';
 import { notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
@@ -118,8 +118,8 @@ export function itemToWire(
       friendlyName: item.vmName,
       protectedItemType: 'HyperVVirtualMachine',
       protectableItemId: protectableItemArmId(call, item.fabricName, item.containerName, item.protectableItemName),
-      recoveryServicesProviderId: fabric === undefined ? undefined : providerArmId(call, fabric),
-      primaryFabricFriendlyName: fabric?.inventory.vmmServerName,
+      recoveryServicesProviderId: fabric && isSpokenFor(fabric) ? providerArmId(call, fabric) : undefined,
+      primaryFabricFriendlyName: fabric && friendlyNameOf(fabric),
       primaryFabricProvider: 'HyperVReplicaAzure',
       recoveryFabricFriendlyName: azureContainer,
       recoveryFabricId: azureContainer,

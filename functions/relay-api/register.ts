@@ -50,7 +50,7 @@ export async function registerRelay(app: App, request: Request): Promise<z.outpu
   checkPublicKey(request.publicKey);
   const claim = await claimKey(app, request);
   await requireVault(app, claim.vaultId);
-  const fabricName = fabricNameOf(request.inventory.vmmServerId);
+  const fabricName = claim.siteName ?? fabricNameOf(request.inventory.vmmServerId);
   if (!claim.completed) {
     const now = (await app.clock.now()).toString();
     await writeRelay(app, {
@@ -85,6 +85,7 @@ const vaultGone = (vaultId: VaultId): ApiError =>
 
 interface Claim {
   vaultId: VaultId;
+  siteName: string | undefined;
   relayId: RelayId;
   completed: boolean;
 }
@@ -102,7 +103,7 @@ async function claimKey(app: App, request: Request): Promise<Claim> {
         recommendedAction: drawNewKey,
       });
     }
-    const { vaultId, expiresAt, usedBy } = key.value;
+    const { vaultId, siteName, expiresAt, usedBy } = key.value;
     if (usedBy !== undefined) {
       if (usedBy.publicKey !== request.publicKey) {
         throw new ApiError({
@@ -114,7 +115,7 @@ async function claimKey(app: App, request: Request): Promise<Claim> {
           recommendedAction: drawNewKey,
         });
       }
-      return { operations: [], result: { vaultId, relayId: usedBy.relayId, completed: usedBy.completed } };
+      return { operations: [], result: { vaultId, siteName, relayId: usedBy.relayId, completed: usedBy.completed } };
     }
     if (Temporal.Instant.compare(app.systemNow(), Temporal.Instant.from(expiresAt)) >= 0) {
       throw new ApiError({
@@ -127,7 +128,7 @@ async function claimKey(app: App, request: Request): Promise<Claim> {
     const relayId = asRelayId(randomUUID());
     return {
       operations: [replace(key, { ...key.value, usedBy: { publicKey: request.publicKey, relayId, completed: false } })],
-      result: { vaultId, relayId, completed: false },
+      result: { vaultId, siteName, relayId, completed: false },
     };
   });
 }
@@ -164,16 +165,26 @@ async function writeRelay(
  */
 const writeFabric = (
   app: App,
-  { vaultId, relayId, fabricName, request, now }: Claim & { fabricName: string; request: Request; now: string },
+  {
+    vaultId,
+    siteName,
+    relayId,
+    fabricName,
+    request,
+    now,
+  }: Claim & { fabricName: string; request: Request; now: string },
 ): Promise<RelayId[]> =>
   decideAndCommit(app.table, vaultPartition(vaultId), async () => {
     const ref = rows.fabric(vaultId, fabricName);
     const vault = await requireVault(app, vaultId);
     const before = await read(app.table, ref);
-    const spokeThrough = before === undefined ? [] : [...(before.value.replacedRelayIds ?? []), before.value.relayId];
+    if (siteName !== undefined) checkSite(siteName, before?.value, request);
+    const { replacedRelayIds: unfinished = [], relayId: last } = before?.value ?? {};
+    const spokeThrough = [...unfinished, ...(last === undefined ? [] : [last])];
     const replacedRelayIds = [...new Set(spokeThrough)].filter((id) => id !== relayId);
     const fabric: Fabric = {
       fabricName,
+      ...(siteName !== undefined && { isSite: true }),
       relayId,
       ...(replacedRelayIds.length > 0 && { replacedRelayIds }),
       inventory: request.inventory,
@@ -186,6 +197,27 @@ const writeFabric = (
     const write = before === undefined ? insert(ref, fabric) : replace(before, fabric);
     return { operations: [replace(vault, vault.value), write], result: replacedRelayIds };
   });
+
+/** A site has hosts of one management alone: what is protected in it is known by their ids. */
+function checkSite(siteName: string, site: Fabric | undefined, { inventory }: Request): void {
+  if (site === undefined) {
+    throw new ApiError({
+      code: 'US1103',
+      httpStatus: 401,
+      message: `the Hyper-V site ${siteName} that the registration key is of is not there any more`,
+      possibleCauses: 'The site was removed after the key was made.',
+      recommendedAction: 'Make a registration key of a site that is there, and register with it.',
+    });
+  }
+  if (site.relayId === undefined || site.inventory.vmmServerId === inventory.vmmServerId) return;
+  throw new ApiError({
+    code: 'US1109',
+    httpStatus: 409,
+    message: `the Hyper-V site ${siteName} has a relay of other hosts (${site.inventory.vmmServerId})`,
+    possibleCauses: 'The key was meant for another site, or for the relay that this one replaces.',
+    recommendedAction: 'Create a site of its own for these hosts, and register with a key of that one.',
+  });
+}
 
 /** Items of the fabric are the relay's from here on, unless another one was registered for it meanwhile. */
 async function turnItems(app: App, { vaultId, relayId, fabricName }: Claim & { fabricName: string }): Promise<void> {

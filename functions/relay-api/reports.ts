@@ -11,7 +11,7 @@ import { decideAndCommit, list, read, replace, type Stored } from '../../core/re
 import { rows, type Fabric, type RegisteredRelay, type Signed } from '../../core/records/rows.js';
 import type { App, AppInvocation } from '../app.js';
 import { ApiError } from '../http/api-error.js';
-import { fabricNameOf, forgetRelay } from './register.js';
+import { forgetRelay } from './register.js';
 
 /** Reports that are written in one transaction: few, since one item that changed meanwhile spoils it. */
 const reportsOfTransaction = 20;
@@ -69,18 +69,18 @@ export async function storeInventory(
   signed: Signed,
   inventory: SiteInventory,
 ): Promise<void> {
-  if (fabricNameOf(inventory.vmmServerId) !== relay.fabricName) {
-    throw new ApiError({
-      code: 'US1107',
-      httpStatus: 403,
-      target: '$.vmmServerId',
-      message: `the inventory is of VMM server ${inventory.vmmServerId}, which relay ${relay.relayId} was not registered for`,
-      possibleCauses: 'The relay was pointed at another site after it registered.',
-      recommendedAction: 'Register the relay anew for this VMM server.',
-    });
-  }
   const now = (await app.clock.now()).toString();
   await changeFabric(app, relay, (fabric) => {
+    if (inventory.vmmServerId !== fabric.inventory.vmmServerId) {
+      throw new ApiError({
+        code: 'US1107',
+        httpStatus: 403,
+        target: '$.vmmServerId',
+        message: `the inventory is of VMM server ${inventory.vmmServerId}, which relay ${relay.relayId} was not registered for`,
+        possibleCauses: 'The relay was pointed at another site after it registered.',
+        recommendedAction: 'Register the relay anew for this VMM server.',
+      });
+    }
     requireNews(signed, fabric.inventorySigned);
     return { ...fabric, inventory, inventoryAt: now, inventorySigned: signed, lastHeartbeatAt: now };
   });

@@ -268,6 +268,12 @@ export const jobKinds = {
     friendlyName: 'Update virtual machine settings',
     tasks: [{ name: 'UpdateVmProperties', friendlyName: 'Update virtual machine settings' }],
   },
+  /** The task's name is ours. */
+  createSite: {
+    scenarioName: 'CreateSite',
+    friendlyName: 'Create site',
+    tasks: [{ name: 'CreateSite', friendlyName: 'Create site' }],
+  },
   removeFabric: {
     scenarioName: 'DeleteServer',
     friendlyName: 'Delete server',

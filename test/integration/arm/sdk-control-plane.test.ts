@@ -345,6 +345,13 @@ test(
     const fabrics = client.replicationFabrics;
     const providers = client.replicationRecoveryServicesProviders;
     const item = [...scope, relay.fabricName, cloud, 'web-01'] as const;
+    const site = await fabrics.beginCreateAndWait(...scope, 'Berlin', { properties: {} }, fast);
+    assert.equal(site.properties?.customDetails?.instanceType, 'HyperVSite');
+    assert.deepEqual(
+      (await collect(fabrics.list(...scope))).map(({ name }) => name).sort(),
+      ['Berlin', relay.fabricName].sort(),
+    );
+    await fabrics.beginDeleteAndWait(...scope, 'Berlin', fast);
     await fabrics.beginCheckConsistencyAndWait(...scope, relay.fabricName, fast);
     const [check] = (await collect(client.replicationJobs.list(...scope))).filter(
       ({ properties }) => properties?.scenarioName === 'ConfigurationCheck',

@@ -154,8 +154,14 @@ export class Harness {
     await this.arm('PUT', vaultPath, { location: 'local' });
   }
 
-  async drawKey(path = vaultPath): Promise<{ secret: string; endpoint: string; vaultId: string; expiresAt: string }> {
-    const answer = await this.arm('POST', '/understudy/v1/registrationKeys', { vaultId: path });
+  async drawKey(
+    path = vaultPath,
+    siteName?: string,
+  ): Promise<{ secret: string; endpoint: string; vaultId: string; expiresAt: string }> {
+    const answer = await this.arm('POST', '/understudy/v1/registrationKeys', {
+      vaultId: path,
+      siteName,
+    });
     const { registrationKey } = answer.body as { registrationKey: string };
     return JSON.parse(Buffer.from(registrationKey, 'base64url').toString('utf8')) as {
       secret: string;

@@ -27,12 +27,7 @@ const sources = [{ diskId: sampleDisk(0).diskId, blob: sampleDisk(0).replica }];
 const round = { epoch: 2, isFinal: false, startedAt: '2026-01-05T09:00:00Z', exportName: 'x', sources };
 
 /** A call about an item with two disks. */
-const ofItem = (
-  call: string,
-  progress: Partial<ReplicationProgress>,
-  bodyOf: object | ((item: ReplicatedItem) => object),
-  itsFailback?: Failback,
-): Scene => ({
+const ofItem = (call: string, progress: Partial<ReplicationProgress>, body: object, itsFailback?: Failback): Scene => ({
   call: `/items/{id}/${call}`,
   target: async (relay, harness) => {
     const size = { sourceSizeBytes: 4 * mebibyte, digestedThroughBytes: 4 * mebibyte };
@@ -44,7 +39,6 @@ const ofItem = (
       { epoch: 2, ...progress },
     );
     const { itemId, protectionId } = item.first;
-    const body = typeof bodyOf === 'function' ? bodyOf(item) : bodyOf;
     return { path: `/items/${itemId}/${call}`, body: { protectionId, epoch: 2, ...body } };
   },
 });
