@@ -13,7 +13,14 @@ import {
   upsert,
   type Stored,
 } from '../../core/records/access.js';
-import { rows, vaultPartition, type Fabric, type RegisteredRelay, type Vault } from '../../core/records/rows.js';
+import {
+  rows,
+  vaultPartition,
+  type Fabric,
+  type RegisteredRelay,
+  type RegistrationKey,
+  type Vault,
+} from '../../core/records/rows.js';
 import type { App } from '../app.js';
 import { ApiError } from '../http/api-error.js';
 import { secretHash } from './registration-key.js';
@@ -49,7 +56,7 @@ function checkPublicKey(publicKey: string): void {
 export async function registerRelay(app: App, request: Request): Promise<z.output<typeof registerResponse>> {
   checkPublicKey(request.publicKey);
   const claim = await claimKey(app, request);
-  await requireVault(app, claim.vaultId);
+  await requireVault(app, claim);
   const fabricName = claim.siteName ?? fabricNameOf(request.inventory.vmmServerId);
   if (!claim.completed) {
     const now = (await app.clock.now()).toString();
@@ -68,9 +75,10 @@ export async function registerRelay(app: App, request: Request): Promise<z.outpu
   return { relayId: claim.relayId, vaultId: claim.vaultId, fabricName };
 }
 
-async function requireVault(app: App, vaultId: VaultId): Promise<Stored<Vault>> {
+/** The vault that the key was made of; a later one of the same name is another. */
+async function requireVault(app: App, { vaultId, vaultCreatedAt }: Claim): Promise<Stored<Vault>> {
   const vault = await read(app.table, rows.vault(vaultId));
-  if (vault === undefined || vault.value.deleting) throw vaultGone(vaultId);
+  if (vault === undefined || vault.value.deleting || vault.value.createdAt !== vaultCreatedAt) throw vaultGone(vaultId);
   return vault;
 }
 
@@ -83,8 +91,7 @@ const vaultGone = (vaultId: VaultId): ApiError =>
     recommendedAction: 'Make a registration key of a vault that is there, and register with it.',
   });
 
-interface Claim {
-  vaultId: VaultId;
+interface Claim extends Pick<RegistrationKey, 'vaultId' | 'vaultCreatedAt'> {
   siteName: string | undefined;
   relayId: RelayId;
   completed: boolean;
@@ -103,7 +110,8 @@ async function claimKey(app: App, request: Request): Promise<Claim> {
         recommendedAction: drawNewKey,
       });
     }
-    const { vaultId, siteName, expiresAt, usedBy } = key.value;
+    const { vaultId, vaultCreatedAt, siteName, expiresAt, usedBy } = key.value;
+    const of = { vaultId, vaultCreatedAt, siteName };
     if (usedBy !== undefined) {
       if (usedBy.publicKey !== request.publicKey) {
         throw new ApiError({
@@ -115,7 +123,7 @@ async function claimKey(app: App, request: Request): Promise<Claim> {
           recommendedAction: drawNewKey,
         });
       }
-      return { operations: [], result: { vaultId, siteName, relayId: usedBy.relayId, completed: usedBy.completed } };
+      return { operations: [], result: { ...of, relayId: usedBy.relayId, completed: usedBy.completed } };
     }
     if (Temporal.Instant.compare(app.systemNow(), Temporal.Instant.from(expiresAt)) >= 0) {
       throw new ApiError({
@@ -128,7 +136,7 @@ async function claimKey(app: App, request: Request): Promise<Claim> {
     const relayId = asRelayId(randomUUID());
     return {
       operations: [replace(key, { ...key.value, usedBy: { publicKey: request.publicKey, relayId, completed: false } })],
-      result: { vaultId, siteName, relayId, completed: false },
+      result: { ...of, relayId, completed: false },
     };
   });
 }
@@ -165,18 +173,12 @@ async function writeRelay(
  */
 const writeFabric = (
   app: App,
-  {
-    vaultId,
-    siteName,
-    relayId,
-    fabricName,
-    request,
-    now,
-  }: Claim & { fabricName: string; request: Request; now: string },
+  row: Claim & { fabricName: string; request: Request; now: string },
 ): Promise<RelayId[]> =>
-  decideAndCommit(app.table, vaultPartition(vaultId), async () => {
+  decideAndCommit(app.table, vaultPartition(row.vaultId), async () => {
+    const { vaultId, siteName, relayId, fabricName, request, now } = row;
     const ref = rows.fabric(vaultId, fabricName);
-    const vault = await requireVault(app, vaultId);
+    const vault = await requireVault(app, row);
     const before = await read(app.table, ref);
     if (siteName !== undefined) checkSite(siteName, before?.value, request);
     const { replacedRelayIds: unfinished = [], relayId: last } = before?.value ?? {};

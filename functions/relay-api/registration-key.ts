@@ -11,7 +11,7 @@ export const secretHash = (secret: string): string => createHash('sha256').updat
 /** Draws a key for one relay of the vault, or of one Hyper-V site in it. The key is shown this once; the table keeps its hash. */
 export async function drawRegistrationKey(
   app: App,
-  of: Pick<RegistrationKey, 'vaultId' | 'siteName'>,
+  of: Pick<RegistrationKey, 'vaultId' | 'vaultCreatedAt' | 'siteName'>,
   endpoint: string,
 ): Promise<{ registrationKey: string; expiresAt: string }> {
   const secret = randomBytes(32).toString('base64url');

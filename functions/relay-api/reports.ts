@@ -26,11 +26,10 @@ async function changeFabric(app: App, relay: RegisteredRelay, change: (fabric: F
   const ref = rows.fabric(relay.vaultId, relay.fabricName);
   await decideAndCommit(app.table, ref.partition, async () => {
     const fabric = await read(app.table, ref);
-    if (fabric === undefined) {
+    if (fabric?.value.relayId !== relay.relayId) {
       await forgetRelay(app, relay.relayId);
       throw fabricGone(relay);
     }
-    if (fabric.value.relayId !== relay.relayId) return { operations: [], result: undefined };
     return { operations: [replace(fabric, change(fabric.value))], result: undefined };
   });
 }
@@ -57,8 +56,8 @@ const fabricGone = ({ relayId }: RegisteredRelay): ApiError =>
   new ApiError({
     code: 'US1103',
     httpStatus: 401,
-    message: `relay ${relayId} speaks for a VMM server that was removed from the vault`,
-    possibleCauses: 'An operator removed the fabric, or its provider.',
+    message: `relay ${relayId} speaks for nothing in the vault any more`,
+    possibleCauses: 'An operator removed the fabric or its provider, or another relay was registered for it since.',
     recommendedAction: 'Register the relay anew with a fresh registration key, if the site is to be protected again.',
   });
 

@@ -33,8 +33,8 @@ export const registrationKeyOperations = [
     async (call, body) => {
       const vaultId = vaultIdWithin(body.vaultId);
       if (vaultId === undefined) throw notFound('vault', body.vaultId);
-      await vaultOf(call, vaultId);
-      const of = { vaultId, ...(await siteOf(call, vaultId, body.siteName)) };
+      const { createdAt: vaultCreatedAt } = await vaultOf(call, vaultId);
+      const of = { vaultId, vaultCreatedAt, ...(await siteOf(call, vaultId, body.siteName)) };
       return { status: 201, body: await drawRegistrationKey(call.app, of, call.origin) };
     },
   ),

@@ -228,6 +228,34 @@ test('registration keys are forgotten five days after they expired, used ones as
   assert.equal((await relay.call('GET', '/relay/v1/assignments')).status, 200);
 });
 
+test('a registration key dies with its vault: a later one of the same name takes no relay by it', async () => {
+  const harness = new Harness();
+  await harness.putVault();
+  const [unused, used] = [await harness.drawKey(), await harness.drawKey()];
+  const relay = new TestRelay(harness);
+  await relay.register(used.secret);
+  await harness.arm('DELETE', `${vaultPath}/replicationFabrics/${relay.fabricName}`);
+  assert.equal((await remove.act(harness, '')).status, 200);
+  harness.now = harness.now.add({ seconds: 1 });
+  assert.equal((await create.act(harness, '')).status, 201);
+  for (const [who, key] of [
+    [new TestRelay(harness), unused],
+    [relay, used],
+  ] as const) {
+    const answer = await who.register(key.secret);
+    assert.deepEqual([answer.status, (answer.body as Refusal).error.code], [401, 'US1103']);
+  }
+  const later = await harness.registeredRelay();
+  assert.equal(later.fabricName, relay.fabricName);
+  const heartbeat = await relay.call('POST', '/relay/v1/heartbeat', {
+    relayVersion: '1',
+    memoryRssBytes: 1,
+    items: [],
+  });
+  assert.equal((heartbeat.body as Refusal).error.code, 'US1103');
+  assert.equal((await later.call('GET', '/relay/v1/assignments')).status, 200);
+});
+
 test('vaults side by side: what a relay reports, and what is protected, stays in its own vault', async () => {
   const harness = new Harness();
   // The same site in both, so that fabrics, clouds and networks have the same names.
