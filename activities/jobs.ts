@@ -7,6 +7,7 @@ import type { WorkflowFailure } from '../core/domain/workflows/failure.js';
 import type { RowOperation } from '../core/ports/state-table.js';
 import { decideAndCommit, read, replace } from '../core/records/access.js';
 import { owned } from '../core/records/item-change.js';
+import { endedJobRows } from '../core/records/job-end.js';
 import { rows, vaultPartition } from '../core/records/rows.js';
 import type { Activity, ActivityDependencies } from './activity.js';
 import type { activities, JobOutcome } from './contract.js';
@@ -52,7 +53,8 @@ export async function addWarning(
 export const makeConcludeJob =
   ({ table, clock }: Needs): Activity<typeof activities.concludeJob> =>
   async ({ vaultId, jobName, outcome, item: concluded }) => {
-    const now = (await clock.now()).toString();
+    const endedAt = await clock.now();
+    const now = endedAt.toString();
     return decideAndCommit(table, vaultPartition(vaultId), async () => {
       const operations: RowOperation[] = [];
       const job = await read(table, rows.job(vaultId, jobName));
@@ -70,7 +72,7 @@ export const makeConcludeJob =
                 undone ?? failuresOf(outcome),
                 now,
               );
-        if (ended !== job.value) operations.push(replace(job, ended));
+        operations.push(...endedJobRows(vaultId, job, ended, endedAt));
       }
       if (isWorking) {
         const event = undone === undefined ? concluded.event : undoneEvent(item.value, concluded.event);

@@ -30,6 +30,7 @@ import { withNewTest, withTest } from '../core/domain/failover/test-failover.js'
 import { workflowNames, type JobWorkflowInput, type PlanItemStepInput } from '../core/domain/workflows/workflows.js';
 import { StateConflictError, type RowOperation } from '../core/ports/state-table.js';
 import { decideAndCommit, insert, read, replace } from '../core/records/access.js';
+import { endedJobRows } from '../core/records/job-end.js';
 import { rows, vaultPartition } from '../core/records/rows.js';
 import { done, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities, BegunPlanItem, PlanItemInput } from './contract.js';
@@ -258,7 +259,8 @@ export const makeSuspendForOperator =
 export const makeConcludePlan =
   ({ table, clock }: Needs): Activity<typeof activities.concludePlan> =>
   async ({ vaultId, planName, jobName, operation, outcome, comments }) => {
-    const now = (await clock.now()).toString();
+    const endedAt = await clock.now();
+    const now = endedAt.toString();
     await decideAndCommit(table, vaultPartition(vaultId), async () => {
       const [job, plan] = await Promise.all([
         read(table, rows.job(vaultId, jobName)),
@@ -273,7 +275,7 @@ export const makeConcludePlan =
             : operation === 'TestFailover'
               ? suspendJob(job.value, 'testFailover', now)
               : succeedJob(job.value, now);
-        operations.push(replace(job, ended));
+        operations.push(...endedJobRows(vaultId, job, ended, endedAt));
       }
       if (isOwn) operations.push(replace(plan, afterRun(plan.value, { operation, outcome, jobName, now })));
       const testJobName = plan?.value.test?.jobName;

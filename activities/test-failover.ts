@@ -1,3 +1,4 @@
+import type { Temporal } from 'temporal-polyfill';
 import { testNicPlaces } from '../core/domain/failover/nics.js';
 import { sourceUnknown } from '../core/domain/failover/source-vm.js';
 import { runningTest, testVmId, testVmName, withoutTest, withTest } from '../core/domain/failover/test-failover.js';
@@ -10,6 +11,7 @@ import type { JobWorkflowInput } from '../core/domain/workflows/workflows.js';
 import { UnderstudyError } from '../core/domain/errors.js';
 import { read, replace } from '../core/records/access.js';
 import { changeItem, owned } from '../core/records/item-change.js';
+import { endedJobRows } from '../core/records/job-end.js';
 import { rows } from '../core/records/rows.js';
 import { done, superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities } from './contract.js';
@@ -219,13 +221,14 @@ export const makeCleanUpTest =
     // A second run that comes late, perhaps after the next test has begun.
     if (test?.cleanUpJobName !== input.jobName) return done;
     await deleteTest({ table, replicas, compute }, { ...input, jobName: test.jobName });
-    const now = (await clock.now()).toString();
+    const now = await clock.now();
     await endTest(table, input, test.jobName, { kind: 'cleanedUp', now, comments: input.comments });
     return done;
   };
 
 type TestEnd =
-  { kind: 'cleanedUp'; now: string; comments: string } | { kind: 'failed'; now: string; failure: WorkflowFailure };
+  | { kind: 'cleanedUp'; now: Temporal.Instant; comments: string }
+  | { kind: 'failed'; now: Temporal.Instant; failure: WorkflowFailure };
 
 /** The item's note of the test goes together with the end of its job. */
 export async function endTest(
@@ -234,19 +237,20 @@ export async function endTest(
   testJobName: JobWorkflowInput['jobName'],
   end: TestEnd,
 ): Promise<void> {
+  const endedAt = end.now.toString();
   await changeItem(table, key, async (item) => {
     if (item.testFailover?.jobName !== testJobName) return { kind: 'unchanged' };
     const job = await read(table, rows.job(key.vaultId, testJobName));
     const ended =
       job &&
       (end.kind === 'cleanedUp'
-        ? { ...succeedJob(job.value, end.now), comments: end.comments }
-        : endJob(job.value, 'Failed', [end.failure], end.now));
+        ? { ...succeedJob(job.value, endedAt), comments: end.comments }
+        : endJob(job.value, 'Failed', [end.failure], endedAt));
     const free = withoutTest(item);
     return {
       kind: 'changed',
-      item: end.kind === 'cleanedUp' ? { ...free, lastSuccessfulTestFailoverAt: end.now } : free,
-      operations: job && ended ? [replace(job, ended)] : [],
+      item: end.kind === 'cleanedUp' ? { ...free, lastSuccessfulTestFailoverAt: endedAt } : free,
+      operations: job && ended ? endedJobRows(key.vaultId, job, ended, end.now) : [],
     };
   });
 }

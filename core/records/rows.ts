@@ -51,9 +51,9 @@ const part = (name: string): string => encodeURIComponent(name.toLowerCase()).re
 const ascending = (value: number): string => String(value).padStart(16, '0');
 const descending = (value: number): string => String(Number.MAX_SAFE_INTEGER - value).padStart(16, '0');
 
-/** Names of events sort newest first; `unique` keeps those of one instant apart and in order. */
+/** Names of events sort newest first, as their rows do; `unique` keeps those of one instant apart and in order. */
 export const eventNameOf = (at: Temporal.Instant, unique: string): string =>
-  `${descending(at.epochMilliseconds)}-${unique}`;
+  `${descending(at.epochMilliseconds)}-${unique.toLowerCase()}`;
 
 /** Leading digits of an event's name that stand for 10^8 ms: a little more than a day. */
 const eventDayDigits = 8;
@@ -114,6 +114,8 @@ export interface Fabric {
   heartbeatSigned?: Signed;
   /** Business time of the relay's last signed request; written at most once a heartbeat. */
   lastHeartbeatAt: string;
+  /** An event told that its relay is silent, and none yet that it is heard of again. */
+  silenceTold?: true;
   relayVersion: string;
   registeredAt: string;
   /** Of its VM networks, at most one each: they are read wherever the inventory is. */

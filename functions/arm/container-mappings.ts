@@ -4,6 +4,7 @@ import type {
   RemoveProtectionContainerMappingInputProperties,
   UpdateProtectionContainerMappingInputProperties,
 } from '@azure/arm-recoveryservices-siterecovery';
+import type { Temporal } from 'temporal-polyfill';
 import { z } from 'zod';
 import { jobKinds } from '../../core/domain/jobs/job.js';
 import { list, read, remove, upsert, type Stored } from '../../core/records/access.js';
@@ -12,7 +13,7 @@ import type { ApiResponse } from '../http/exchange.js';
 import { armIdOf, nameIn } from './arm-id.js';
 import { badReference } from './cloud-resources.js';
 import { cloudOf, containerArmId } from './clouds.js';
-import { fabricsOf } from './fabrics.js';
+import { fabricsOf, siteErrors } from './fabrics.js';
 import {
   collection,
   notFound,
@@ -60,7 +61,10 @@ function mappingToWire(
   call: VaultCall,
   mapping: ContainerMapping,
   fabric: Fabric | undefined,
+  now: Temporal.Instant,
 ): Wire<ProtectionContainerMapping> {
+  // Its policy cannot be deleted while it stands: it is as well as its site.
+  const healthErrorDetails = fabric === undefined ? [] : siteErrors(fabric, now);
   const cloud = fabric?.inventory.clouds.find(({ cloudId }) => cloudId === mapping.containerName);
   return {
     id: mappingArmId(call, mapping),
@@ -70,8 +74,8 @@ function mappingToWire(
       targetProtectionContainerId: azureContainer,
       targetProtectionContainerFriendlyName: azureContainer,
       targetFabricFriendlyName: azureContainer,
-      health: 'Normal',
-      healthErrorDetails: [],
+      health: healthErrorDetails.length === 0 ? 'Normal' : 'Critical',
+      healthErrorDetails,
       policyId: policyArmId(call, mapping.policyName),
       policyFriendlyName: mapping.policyName,
       state: 'Paired',
@@ -82,13 +86,14 @@ function mappingToWire(
 }
 
 async function mappingsToWire(call: VaultCall, keep: (mapping: ContainerMapping) => boolean) {
+  const now = await call.app.clock.now();
   const fabrics = await fabricsOf(call);
   const mappings = await list(call.app.table, rows.mappings(call.vaultId));
   return mappings
     .filter(({ value }) => keep(value))
     .map(({ value }) => {
       const fabric = fabrics.find(({ fabricName }) => fabricName === value.fabricName);
-      return mappingToWire(call, value, fabric);
+      return mappingToWire(call, value, fabric, now);
     });
 }
 
@@ -189,7 +194,7 @@ export const containerMappingOperations = [
     { summary: 'One mapping', response: 'ProtectionContainerMapping' },
     async (call) => {
       const { fabric } = await cloudOf(call);
-      return ok(mappingToWire(call, (await mappingOf(call)).value, fabric));
+      return ok(mappingToWire(call, (await mappingOf(call)).value, fabric, await call.app.clock.now()));
     },
   ),
   vaultOperationWithBody(

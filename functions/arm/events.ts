@@ -1,4 +1,4 @@
-import type { Event } from '@azure/arm-recoveryservices-siterecovery';
+import type { Event, HealthError, JobStatusEventDetails } from '@azure/arm-recoveryservices-siterecovery';
 import { Temporal } from 'temporal-polyfill';
 import { levelChangedCode, type ReplicationEvent } from '../../core/domain/health/health-events.js';
 import { list, read } from '../../core/records/access.js';
@@ -7,53 +7,60 @@ import { azureContainer } from './container-mappings.js';
 import { fabricArmId } from './fabrics.js';
 import { instantOf, parseFilter, type FilterTerm } from './filter.js';
 import { notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
+import { healthErrorToWire } from './health-error.js';
+import { jobArmId } from './job-wire.js';
 import { answerPage } from './paging.js';
 import type { Wire } from './wire.js';
 
 /** The newest that a list looks at: a filter that fits few must not read the whole month. */
 const eventsListedMax = 5000;
 const eventsPerPage = 100;
-const eventType = 'VmHealth';
+const typeOf = ({ eventType }: ReplicationEvent): string => eventType ?? 'VmHealth';
 
-const eventToWire = (call: VaultCall, event: ReplicationEvent): Wire<Event> => ({
-  id: call.armId(`/replicationEvents/${event.eventName}`),
-  name: event.eventName,
-  type: 'Microsoft.RecoveryServices/vaults/replicationEvents',
-  properties: {
-    eventCode: event.code,
-    description: event.description,
-    eventType,
-    affectedObjectFriendlyName: event.vmName,
-    affectedObjectCorrelationId: event.itemId,
-    severity: event.severity,
-    timeOfOccurrence: event.at,
-    fabricId: fabricArmId(call, event.fabricName),
-    providerSpecificDetails: {
-      instanceType: 'HyperVReplicaAzure',
-      fabricName: event.fabricName,
-      containerName: event.containerName,
-      remoteContainerName: azureContainer,
+/** A job’s failure and a change of the level are told by what the event itself says. */
+const errorsOf = (event: ReplicationEvent): Wire<HealthError>[] =>
+  event.code === levelChangedCode || event.kind === 'cleared'
+    ? []
+    : [
+        healthErrorToWire(
+          { ...event, level: event.severity, summary: event.description },
+          event.eventType === 'ServerHealth'
+            ? { entityId: event.itemId, errorType: 'ServerHealth', errorCategory: 'FabricInfrastructure' }
+            : { entityId: event.itemId, errorType: event.eventType ?? 'VirtualMachineHealth' },
+        ),
+      ];
+
+const eventToWire = (call: VaultCall, event: ReplicationEvent): Wire<Event> => {
+  const job: Wire<JobStatusEventDetails> | undefined = event.job && {
+    instanceType: 'JobStatus',
+    jobId: jobArmId(call, event.job.jobName),
+    jobFriendlyName: event.job.friendlyName,
+    jobStatus: 'Failed',
+  };
+  return {
+    id: call.armId(`/replicationEvents/${event.eventName}`),
+    name: event.eventName,
+    type: 'Microsoft.RecoveryServices/vaults/replicationEvents',
+    properties: {
+      eventCode: event.code,
+      description: event.description,
+      eventType: typeOf(event),
+      affectedObjectFriendlyName: event.vmName,
+      affectedObjectCorrelationId: event.itemId,
+      severity: event.severity,
+      timeOfOccurrence: event.at,
+      ...(event.fabricName === '' ? {} : { fabricId: fabricArmId(call, event.fabricName) }),
+      providerSpecificDetails: {
+        instanceType: 'HyperVReplicaAzure',
+        fabricName: event.fabricName,
+        containerName: event.containerName,
+        remoteContainerName: azureContainer,
+      },
+      ...(job && { eventSpecificDetails: job }),
+      healthErrors: errorsOf(event),
     },
-    healthErrors:
-      event.code === levelChangedCode
-        ? []
-        : [
-            {
-              errorSource: 'Understudy',
-              errorType: 'VirtualMachineHealth',
-              errorLevel: event.severity === 'Critical' ? 'Error' : event.severity,
-              errorCategory: 'Replication',
-              errorCode: event.code,
-              summaryMessage: event.description,
-              errorMessage: event.message,
-              possibleCauses: event.possibleCauses,
-              recommendedAction: event.recommendedAction,
-              creationTimeUtc: event.at,
-              entityId: event.itemId,
-            },
-          ],
-  },
-});
+  };
+};
 
 const filterNames = [
   'eventCode',
@@ -76,7 +83,7 @@ function keeps(event: ReplicationEvent, term: FilterTerm): boolean {
     case 'severity':
       return same(event.severity);
     case 'eventType':
-      return same(eventType);
+      return same(typeOf(event));
     case 'fabricName':
       return same(event.fabricName);
     case 'affectedObjectFriendlyName':
@@ -96,7 +103,8 @@ export const eventOperations = [
     'GET',
     '~/replicationEvents',
     {
-      summary: 'Changes of health, newest first: each reason that came or went, each change of the level',
+      summary:
+        'What happened, newest first: reasons of health that came or went, changes of the level, silent relays, failed jobs',
       response: 'EventCollection',
       query: ['$filter', '$take', '$skipToken'],
     },

@@ -1,8 +1,15 @@
-import type { Fabric as SdkFabric, RecoveryServicesProvider } from '@azure/arm-recoveryservices-siterecovery';
+import type {
+  Fabric as SdkFabric,
+  HealthError,
+  RecoveryServicesProvider,
+} from '@azure/arm-recoveryservices-siterecovery';
 import { Temporal } from 'temporal-polyfill';
 import type { RelayId } from '../../core/domain/ids.js';
+import type { HealthReason } from '../../core/domain/health/health-reason.js';
+import { relaySilent } from '../../core/domain/health/site-health.js';
 import { list, read, type Stored } from '../../core/records/access.js';
 import { rows, type Fabric } from '../../core/records/rows.js';
+import { healthErrorToWire } from './health-error.js';
 import { collection, notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
 import type { Wire } from './wire.js';
 
@@ -57,8 +64,20 @@ export const fabricTypeOf = ({ isSite }: Fabric): 'HyperVSite' | 'VMM' => (isSit
 export const friendlyNameOf = ({ isSite, fabricName, inventory }: Fabric): string =>
   isSite ? fabricName : inventory.vmmServerName;
 
+/** What ails a site, and with it its relay and its clouds. */
+export const siteReasons = (fabric: Fabric, now: Temporal.Instant): HealthReason[] =>
+  isConnected(fabric, now) ? [] : [relaySilent({ ...fabric, name: friendlyNameOf(fabric) })];
+
+export const siteErrors = (fabric: Fabric, now: Temporal.Instant): Wire<HealthError>[] =>
+  siteReasons(fabric, now).map((reason) =>
+    healthErrorToWire(reason, {
+      entityId: fabric.fabricName,
+      errorType: 'ServerHealth',
+      errorCategory: 'FabricInfrastructure',
+    }),
+  );
+
 function fabricToWire(call: VaultCall, fabric: Fabric, now: Temporal.Instant): Wire<SdkFabric> {
-  const connected = isConnected(fabric, now);
   return {
     id: fabricArmId(call, fabric.fabricName),
     name: fabric.fabricName,
@@ -75,23 +94,8 @@ function fabricToWire(call: VaultCall, fabric: Fabric, now: Temporal.Instant): W
             hyperVHosts: fabric.inventory.hosts.map(({ hostId: id, name }) => ({ id, name })),
           }
         : { instanceType: 'VMM' },
-      health: connected ? 'Normal' : 'Critical',
-      healthErrorDetails: connected
-        ? []
-        : [
-            {
-              errorSource: 'Relay',
-              errorType: 'Connectivity',
-              errorLevel: 'Error',
-              errorCode: 'US1112',
-              summaryMessage: 'The relay is silent',
-              errorMessage: `the relay of ${fabric.inventory.vmmServerName} was last heard of at ${fabric.lastHeartbeatAt}`,
-              possibleCauses: 'The relay is stopped, or its way out to Understudy is cut.',
-              recommendedAction:
-                'Look at the relay on the VMM server; it goes on by itself when it reaches Understudy again.',
-              creationTimeUtc: fabric.lastHeartbeatAt,
-            },
-          ],
+      health: isConnected(fabric, now) ? 'Normal' : 'Critical',
+      healthErrorDetails: siteErrors(fabric, now),
     },
   };
 }
@@ -120,7 +124,7 @@ async function providerToWire(
       connectionStatus: isConnected(fabric, now) ? 'Connected' : 'Disconnected',
       protectedItemCount: items.filter(({ value }) => value.fabricName === fabric.fabricName).length,
       allowedScenarios: ['HyperVReplicaAzure'],
-      healthErrorDetails: [],
+      healthErrorDetails: siteErrors(fabric, now),
       draIdentifier: fabric.relayId,
       machineName: relay?.value.machineName ?? '',
       authenticationIdentityDetails: identity,

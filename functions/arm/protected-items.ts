@@ -3,7 +3,6 @@ import { lastKnownVm } from '../../core/domain/failover/source-vm.js';
 import { nicPlans, primaryNic } from '../../core/domain/failover/nics.js';
 import { targetNetworkId } from '../../core/domain/failover/target-network.js';
 import { failoverHealth } from '../../core/domain/health/failover-health.js';
-import type { HealthReason } from '../../core/domain/health/health-reason.js';
 import { rpoSeconds } from '../../core/domain/health/rpo.js';
 import { jobKinds } from '../../core/domain/jobs/job.js';
 import {
@@ -23,6 +22,7 @@ import { azureContainer } from './container-mappings.js';
 import { cloudOf } from './clouds.js';
 import { friendlyNameOf, isSpokenFor, providerArmId } from './fabrics.js';
 import { parseFilter } from './filter.js';
+import { healthErrorToWire } from './health-error.js';
 import { jobArmId } from './job-wire.js';
 import { notFound, ok, param, vaultOperation, type VaultCall } from './operation.js';
 import { answerPage } from './paging.js';
@@ -41,19 +41,6 @@ function scenarioToWire(call: VaultCall, { activeJob, replication: { resync } }:
     startTime: running?.startedAt ?? '1753-01-01T01:01:01Z',
   };
 }
-
-const healthErrorToWire = (reason: HealthReason) => ({
-  errorSource: 'Understudy',
-  errorType: 'VirtualMachineHealth',
-  errorLevel: reason.level === 'Critical' ? 'Error' : 'Warning',
-  errorCategory: 'Replication',
-  errorCode: reason.code,
-  summaryMessage: reason.summary,
-  errorMessage: reason.message,
-  possibleCauses: reason.possibleCauses,
-  recommendedAction: reason.recommendedAction,
-  creationTimeUtc: reason.at,
-});
 
 /** Whole per cent of the base that arrived, as text: so the wire has it. */
 function initialReplicationPercent(item: ProtectedItem): string {
@@ -133,7 +120,9 @@ export function itemToWire(
       allowedOperations: allowedOperations(item),
       replicationHealth: health.level,
       failoverHealth: failoverHealth(item, { vm }),
-      healthErrors: health.reasons.map(healthErrorToWire),
+      healthErrors: health.reasons.map((reason) =>
+        healthErrorToWire(reason, { entityId: item.itemId, errorType: 'VirtualMachineHealth' }),
+      ),
       policyId: policyArmId(call, item.policyName),
       policyFriendlyName: item.policyName,
       lastSuccessfulFailoverTime: item.lastSuccessfulFailoverAt,

@@ -8,7 +8,7 @@ import { jobKinds } from '../../core/domain/jobs/job.js';
 import { list } from '../../core/records/access.js';
 import { healthOf, surroundingsInVault } from '../../core/records/item-surroundings.js';
 import { rows } from '../../core/records/rows.js';
-import { fabricsOf, isConnected } from './fabrics.js';
+import { fabricsOf, siteReasons } from './fabrics.js';
 import { ok, vaultOperation, type VaultCall } from './operation.js';
 import { changeRows } from './row-operation.js';
 import type { Wire } from './wire.js';
@@ -22,26 +22,35 @@ function counted(
   return { resourceCount: found.length, categorizedResourceCounts: counts };
 }
 
-/** One entry for each code, with the items that have it. */
-function issuesOf(found: readonly { itemId: string; reasons: readonly HealthReason[] }[]): Wire<HealthErrorSummary>[] {
-  const byCode = new Map<string, { reason: HealthReason; itemIds: string[] }>();
-  for (const { itemId, reasons } of found) {
+/** One entry for each code, with what has it. */
+function issuesOf(
+  kind: Pick<Wire<HealthErrorSummary>, 'category' | 'affectedResourceType' | 'affectedResourceSubtype'>,
+  found: readonly { id: string; reasons: readonly HealthReason[] }[],
+): Wire<HealthErrorSummary>[] {
+  const byCode = new Map<string, { reason: HealthReason; ids: string[] }>();
+  for (const { id, reasons } of found) {
     for (const reason of reasons) {
-      const issue = byCode.get(reason.code) ?? { reason, itemIds: [] };
-      issue.itemIds.push(itemId);
+      const issue = byCode.get(reason.code) ?? { reason, ids: [] };
+      issue.ids.push(id);
       byCode.set(reason.code, issue);
     }
   }
-  return [...byCode.values()].map(({ reason, itemIds }) => ({
+  return [...byCode.values()].map(({ reason, ids }) => ({
+    ...kind,
     summaryCode: reason.code,
-    category: 'Replication',
     severity: reason.level === 'Critical' ? 'Error' : 'Warning',
     summaryMessage: reason.summary,
-    affectedResourceType: 'ReplicationProtectedItem',
-    affectedResourceSubtype: 'HyperVReplicaAzure',
-    affectedResourceCorrelationIds: itemIds,
+    affectedResourceCorrelationIds: ids,
   }));
 }
+
+const itemIssues = {
+  category: 'Replication',
+  affectedResourceType: 'ReplicationProtectedItem',
+  affectedResourceSubtype: 'HyperVReplicaAzure',
+} as const;
+const fabricIssues = { category: 'FabricInfrastructure', affectedResourceType: 'ReplicationFabric' } as const;
+const containerIssues = { category: 'FabricInfrastructure', affectedResourceType: 'ProtectionContainer' } as const;
 
 async function healthToWire(call: VaultCall): Promise<Wire<VaultHealthDetails>> {
   const [items, fabrics, surroundingsOf, now] = await Promise.all([
@@ -51,23 +60,24 @@ async function healthToWire(call: VaultCall): Promise<Wire<VaultHealthDetails>> 
     call.app.clock.now(),
   ]);
   const found = items.map(({ value: item }) => ({
-    itemId: item.itemId,
+    id: item.itemId,
     ...healthOf(item, surroundingsOf(item), now),
   }));
-  const fabricLevels = fabrics.map((fabric) => (isConnected(fabric, now) ? 'Normal' : 'Critical'));
+  const sites = fabrics.map((fabric) => ({ id: fabric.fabricName, fabric, reasons: siteReasons(fabric, now) }));
   // A cloud is as well as the relay that speaks for it.
-  const containerLevels = fabrics.flatMap(({ inventory }, index) =>
-    inventory.clouds.map(() => fabricLevels[index] ?? 'None'),
+  const clouds = sites.flatMap(({ fabric, reasons }) =>
+    fabric.inventory.clouds.map(({ cloudId }) => ({ id: cloudId, reasons })),
   );
+  const levelOf = ({ reasons }: { reasons: HealthReason[] }) => (reasons.length > 0 ? 'Critical' : 'Normal');
   return {
     id: call.armId('/replicationVaultHealth/default'),
     name: 'default',
     type: 'Microsoft.RecoveryServices/vaults/replicationVaultHealth',
     properties: {
       vaultErrors: [],
-      protectedItemsHealth: { ...counted(found.map(({ level }) => level)), issues: issuesOf(found) },
-      fabricsHealth: { ...counted(fabricLevels), issues: [] },
-      containersHealth: { ...counted(containerLevels), issues: [] },
+      protectedItemsHealth: { ...counted(found.map(({ level }) => level)), issues: issuesOf(itemIssues, found) },
+      fabricsHealth: { ...counted(sites.map(levelOf)), issues: issuesOf(fabricIssues, sites) },
+      containersHealth: { ...counted(clouds.map(levelOf)), issues: issuesOf(containerIssues, clouds) },
     },
   };
 }

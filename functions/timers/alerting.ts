@@ -16,7 +16,6 @@ import type { VaultId } from '../../core/domain/ids.js';
 import { decideAndCommit, insert, list, read, replace } from '../../core/records/access.js';
 import { eventNameOf, rows, type Vault } from '../../core/records/rows.js';
 import type { AppInvocation } from '../app.js';
-import { isConnected } from '../arm/fabrics.js';
 import { whileVaultStands } from '../arm/operation.js';
 import { maskedAddress } from '../webhook-address.js';
 
@@ -85,31 +84,12 @@ const channelsOf = ({ emailAddresses, webhookUrls }: AlertSettings): string[] =>
 /** What came since the last look is noted together with that it was looked at. The first look only says from when on. */
 async function look(app: AppInvocation, vaultId: VaultId, channels: string[]): Promise<void> {
   const now = await app.clock.now();
-  const [events, jobs, fabrics] = await Promise.all([
-    list(app.table, rows.events(vaultId), eventsLookedAtMax),
-    list(app.table, rows.jobs(vaultId)),
-    list(app.table, rows.fabrics(vaultId)),
-  ]);
-  const found = {
-    events: events.map(({ value }) => value),
-    jobs: jobs.map(({ value }) => value),
-    sites: fabrics.map(({ value: fabric }) => ({
-      fabricName: fabric.fabricName,
-      name: fabric.inventory.vmmServerName,
-      lastHeartbeatAt: fabric.lastHeartbeatAt,
-      isConnected: isConnected(fabric, now),
-    })),
-  };
-  const first: AlertState = {
-    eventsThrough: eventNameOf(now, ''),
-    jobsThrough: now.toString(),
-    silentFabrics: [],
-    pending: [],
-  };
+  const events = (await list(app.table, rows.events(vaultId), eventsLookedAtMax)).map(({ value }) => value);
+  const first: AlertState = { eventsThrough: eventNameOf(now, ''), pending: [] };
   const batch = { batchId: randomUUID(), channels, madeAt: now.toString() };
   await changeState(app, vaultId, (current) => {
     if (current === undefined) return first;
-    const { alerts, state } = findAlerts(current, found, now);
+    const { alerts, state } = findAlerts(current, events, now);
     return alerts.length === 0 ? state : withBatch(state, { ...batch, alerts });
   });
 }

@@ -88,7 +88,7 @@ async function endTestAfterFailover(app: AppInvocation, vaultId: VaultId, item: 
   if (testFailover === undefined) return;
   const key = { vaultId, itemId, protectionId, jobName: testFailover.jobName };
   await deleteTest(app, key);
-  const now = (await app.clock.now()).toString();
+  const now = await app.clock.now();
   await endTest(app.table, key, testFailover.jobName, { kind: 'failed', now, failure: endedByFailover(item.vmName) });
 }
 

@@ -5,12 +5,14 @@ import { SMTPServer } from 'smtp-server';
 import { eventNameOf, rows, vaultPartition } from '../../core/records/rows.js';
 import { insert, list, read, replace } from '../../core/records/access.js';
 import { asJobName, asVaultId } from '../../core/domain/ids.js';
+import { makeConcludeJob } from '../../activities/jobs.js';
 import type { Job } from '../../core/domain/jobs/job.js';
 import type { StateTable } from '../../core/ports/state-table.js';
 import { sendAlerts } from '../../functions/timers/alerting.js';
 import { openMailer } from '../../providers/smtp/mailer.js';
 import { watch } from '../../functions/timers/watch.js';
 import { Harness, vaultPath, type TestRelay } from '../support/api/harness.js';
+import { sampleJob } from '../support/sample-job.js';
 import { ReplicatedItem } from '../support/api/replicated-items.js';
 
 const vaultId = asVaultId(vaultPath);
@@ -108,42 +110,50 @@ const minuteLater = async (harness: Harness, minutes = 1): Promise<void> => {
   await sendAlerts(harness.app);
 };
 
+/** Silent: the watch finds it, and what it tells settles. */
+async function falls(harness: Harness): Promise<void> {
+  harness.now = harness.now.add({ minutes: 10 });
+  for (let look = 0; look < 2; look++) await watch(harness.app);
+  harness.now = harness.now.add({ minutes: 1 });
+}
+
 test('what became critical, failed or fell silent is mailed once, to all', async () => {
   await withMailServer(0, async (letters, url) => {
     const harness = await watched(url);
     await happens(harness, 'US3058');
-    const failed: Job = {
-      jobName: asJobName('0190a000-0000-7000-8000-000000000001'),
+    const failing: Job = {
+      ...sampleJob(asJobName('0190a000-0000-7000-8000-000000000001'), harness.now.toString()),
       scenarioName: 'PlannedFailover',
       friendlyName: 'Planned failover',
-      state: 'Failed',
-      tasks: [],
-      errors: [
-        {
-          code: 'US4015',
-          message: 'the relay is silent',
-          possibleCauses: '',
-          recommendedAction: 'Bring it back.',
-          at: harness.now.toString(),
-        },
-      ],
-      createdAt: harness.now.toString(),
-      endedAt: harness.now.add({ seconds: 1 }).toString(),
-      targetResourceId: '',
       targetObjectName: 'web-01',
-      intent: { orchestrator: 'plannedFailover', input: {} },
     };
-    const part = { ...failed, jobName: asJobName('0190a000-0000-7000-8000-000000000002'), planJobName: failed.jobName };
+    const part = {
+      ...failing,
+      jobName: asJobName('0190a000-0000-7000-8000-000000000002'),
+      planJobName: failing.jobName,
+      targetObjectName: 'app-01',
+    };
     await harness.table.transact(vaultPartition(vaultId), [
-      insert(rows.job(vaultId, failed.jobName), failed),
+      insert(rows.job(vaultId, failing.jobName), failing),
       insert(rows.job(vaultId, part.jobName), part),
     ]);
+    const failure = {
+      code: 'US4015',
+      message: 'the relay is silent',
+      possibleCauses: '',
+      recommendedAction: 'Bring it back.',
+      retry: 'never' as const,
+    };
+    for (const { jobName } of [failing, part]) {
+      const outcome = { kind: 'failed' as const, failures: [failure] };
+      for (let run = 0; run < 2; run++) await makeConcludeJob(harness.app)({ vaultId, jobName, outcome });
+    }
     await minuteLater(harness);
     await minuteLater(harness);
     assert.equal(letters.length, 1);
     const [letter] = letters;
     assert.deepEqual([letter?.from, letter?.to], ['understudy@example.net', ['ops@example.net', 'boss@example.net']]);
-    assert.match(letter?.text ?? '', /Subject: Understudy, vault local: sql-01, web-01/);
+    assert.match(letter?.text ?? '', /Subject: Understudy, vault local: sql-01, web-01\r\n/);
     for (const found of [
       /RPO of sql-01 is 2 hours/,
       /Planned failover failed: the relay is silent/,
@@ -151,12 +161,13 @@ test('what became critical, failed or fell silent is mailed once, to all', async
     ]) {
       assert.match(letter?.text ?? '', found);
     }
-    harness.now = harness.now.add({ minutes: 10 });
+    await falls(harness);
     for (let look = 0; look < 2; look++) await sendAlerts(harness.app);
     assert.equal(letters.length, 2);
     assert.match(letters[1]?.text ?? '', /the relay of vmm-01 was last heard of/);
     await minuteLater(harness);
-    harness.now = harness.now.add({ minutes: 10 });
+    await watch(harness.app);
+    await falls(harness);
     await sendAlerts(harness.app);
     assert.equal(letters.length, 3, 'a second silence is told again');
   });

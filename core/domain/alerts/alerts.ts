@@ -1,6 +1,5 @@
 import { Temporal } from 'temporal-polyfill';
 import type { ReplicationEvent } from '../health/health-events.js';
-import type { Job } from '../jobs/job.js';
 import { nextAttemptAt } from '../retry/retry-schedule.js';
 
 /** What somebody is written to about. */
@@ -33,18 +32,7 @@ export interface AlertBatch {
 export interface AlertState {
   /** Name of the newest event that was looked at; names sort newest first. */
   eventsThrough: string;
-  /** Jobs that ended until then were looked at. */
-  jobsThrough: string;
-  silentFabrics: string[];
   pending: AlertBatch[];
-}
-
-/** A site as far as alerts go. */
-export interface SiteContact {
-  fabricName: string;
-  name: string;
-  lastHeartbeatAt: string;
-  isConnected: boolean;
 }
 
 const alertsPerBatchMax = 100;
@@ -53,63 +41,32 @@ const textMaxChars = 1000;
 const pendingMaxBytes = 450_000;
 const keptHours = 24;
 
-/** Scenarios whose failure must not wait until somebody looks. */
-const alerting: ReadonlySet<string> = new Set([
-  'PlannedFailover',
-  'UnplannedFailover',
-  'CommitFailover',
-  'ReverseReplicate',
-  'ReprotectReplicationGroup',
-]);
-
 /** What was written with a time may be committed a little later: only what is older than this is looked at. */
 const settledSeconds = 30;
 
 /** Alerts of what has come since the last look, oldest first, and what was looked at with that. `events`: newest first. */
 export function findAlerts(
   state: AlertState,
-  found: { events: readonly ReplicationEvent[]; jobs: readonly Job[]; sites: readonly SiteContact[] },
+  events: readonly ReplicationEvent[],
   now: Temporal.Instant,
 ): { alerts: Alert[]; state: AlertState } {
   const until = now.subtract({ seconds: settledSeconds });
-  const isSettled = (at: string): boolean => compare(at, until) <= 0;
-  const fresh = found.events.filter(({ eventName, at }) => eventName < state.eventsThrough && isSettled(at));
-  const since = Temporal.Instant.from(state.jobsThrough);
-  const ended = found.jobs.filter(
-    ({ endedAt }) => endedAt !== undefined && compare(endedAt, since) > 0 && isSettled(endedAt),
+  const fresh = events.filter(
+    ({ eventName, at }) =>
+      eventName < state.eventsThrough && Temporal.Instant.compare(Temporal.Instant.from(at), until) <= 0,
   );
-  const silent = found.sites.filter(({ isConnected }) => !isConnected);
-  const alerts = [
-    ...fresh.filter(isAlertingEvent).map(eventAlert),
-    ...ended.filter(isAlerting).map(jobAlert),
-    ...silent
-      .filter(({ fabricName }) => !state.silentFabrics.includes(fabricName))
-      .map((site) => siteAlert(site, now.toString())),
-  ].sort((one, other) => compare(one.at, Temporal.Instant.from(other.at)));
   return {
-    alerts,
-    state: {
-      ...state,
-      eventsThrough: fresh[0]?.eventName ?? state.eventsThrough,
-      jobsThrough: ended.reduce(
-        (latest, { endedAt = latest }) => (compare(endedAt, Temporal.Instant.from(latest)) > 0 ? endedAt : latest),
-        state.jobsThrough,
-      ),
-      silentFabrics: silent.map(({ fabricName }) => fabricName),
-    },
+    alerts: fresh.filter(isAlerting).map(eventAlert).reverse(),
+    state: { ...state, eventsThrough: fresh[0]?.eventName ?? state.eventsThrough },
   };
 }
 
-const compare = (at: string, other: Temporal.Instant): number =>
-  Temporal.Instant.compare(Temporal.Instant.from(at), other);
-
-/** What became critical; and that an RPO is above its threshold, which is a warning among the reasons of health. */
-const isAlertingEvent = ({ severity, kind, code }: ReplicationEvent): boolean =>
+/**
+ * What became critical: an item, a site whose relay is silent, a failover that failed; and that an RPO is above its threshold, which
+ * is a warning among the reasons of an item's health.
+ */
+const isAlerting = ({ severity, kind, code }: ReplicationEvent): boolean =>
   severity === 'Critical' || (kind === 'raised' && code === 'US3058');
-
-/** A part of a plan's run is told by the plan's job. */
-const isAlerting = ({ state, scenarioName, planJobName }: Job): boolean =>
-  state === 'Failed' && alerting.has(scenarioName) && planJobName === undefined;
 
 const eventAlert = ({ code, vmName, message, recommendedAction, at }: ReplicationEvent): Alert => ({
   code,
@@ -117,22 +74,6 @@ const eventAlert = ({ code, vmName, message, recommendedAction, at }: Replicatio
   message,
   recommendedAction,
   at,
-});
-
-const jobAlert = ({ friendlyName, targetObjectName, errors, endedAt = '', jobName }: Job): Alert => ({
-  code: errors[0]?.code ?? 'JobFailed',
-  about: targetObjectName,
-  message: `${friendlyName} failed: ${errors[0]?.message ?? 'see the job'} (job ${jobName})`,
-  recommendedAction: errors[0]?.recommendedAction ?? 'See the job for its tasks and errors.',
-  at: endedAt,
-});
-
-const siteAlert = ({ name, lastHeartbeatAt }: SiteContact, now: string): Alert => ({
-  code: 'US1112',
-  about: name,
-  message: `the relay of ${name} was last heard of at ${lastHeartbeatAt}`,
-  recommendedAction: 'Look at the relay and its way to Azure; if the site is lost, fail over.',
-  at: now,
 });
 
 /**

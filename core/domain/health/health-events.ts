@@ -1,12 +1,18 @@
 import type { ProtectedItem } from '../protected-item/protected-item.js';
 import type { Health, HealthLevel, HealthReason, ToldHealth } from './health-reason.js';
 
-/** A change of an item's health, as it is kept and told. */
+/** A change of an item's or a site's health, or a job that failed, as it is kept and told. */
 export interface ReplicationEvent {
   /** Sorts newest first. */
   eventName: string;
   kind: 'raised' | 'cleared' | 'levelChanged';
+  /** Absent: the health of a virtual machine. */
+  eventType?: 'ServerHealth' | 'JobFailure';
+  /** The one that failed. */
+  job?: { jobName: string; friendlyName: string };
+  /** A site's is its fabric's name. */
   itemId: string;
+  /** What it is about, as operators call it. */
   vmName: string;
   fabricName: string;
   containerName: string;

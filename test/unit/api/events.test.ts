@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { insert, list } from '../../../core/records/access.js';
-import { eventNameOf, rows } from '../../../core/records/rows.js';
+import { makeConcludeJob } from '../../../activities/jobs.js';
+import { asJobName } from '../../../core/domain/ids.js';
+import { insert, list, replace } from '../../../core/records/access.js';
+import { eventNameOf, rows, vaultPartition } from '../../../core/records/rows.js';
 import { sweep } from '../../../functions/timers/sweep.js';
 import { watch } from '../../../functions/timers/watch.js';
 import { Harness, sampleInventory, vaultPath } from '../../support/api/harness.js';
+import { sampleJob } from '../../support/sample-job.js';
 import { ReplicatedItem, vaultId } from '../../support/api/replicated-items.js';
 
 interface EventWire {
@@ -182,4 +185,85 @@ test('what is asked for and reported is told at once, however soon it goes again
       'raised US3055 Critical',
     ],
   );
+});
+
+test('a relay that falls silent, and is heard of again, is told once each way; until then all that hangs on it is critical', async () => {
+  const { harness, relay, listed } = await world();
+  const ofServer = async () =>
+    (await listed(`&$filter=${encodeURIComponent("eventType eq 'ServerHealth'")}`)).value.map(({ properties }) => [
+      properties.eventCode,
+      properties.severity,
+      properties.affectedObjectFriendlyName,
+      properties.healthErrors.map(({ errorCategory }) => errorCategory),
+    ]);
+  await harness.arm('PUT', `${vaultPath}/replicationPolicies/default`, {
+    properties: { providerSpecificInput: { instanceType: 'HyperVReplicaAzure' } },
+  });
+  const [cloud] = sampleInventory().clouds;
+  const container = `${vaultPath}/replicationFabrics/${relay.fabricName}/replicationProtectionContainers/${cloud?.cloudId}`;
+  const mapping = `${container}/replicationProtectionContainerMappings/default`;
+  const put = { properties: { policyId: `${vaultPath}/replicationPolicies/default` } };
+  assert.equal((await harness.arm('PUT', mapping, put)).status, 202);
+  const healths = async () => {
+    type Counts = Record<
+      string,
+      { categorizedResourceCounts: { Critical: number }; issues: { summaryCode: string }[] }
+    >;
+    const vault = (await harness.arm('GET', `${vaultPath}/replicationVaultHealth`)).body as { properties: Counts };
+    const ofMapping = (await harness.arm('GET', mapping)).body as { properties: { health: string } };
+    const { fabricsHealth, containersHealth } = vault.properties;
+    return [
+      ...[fabricsHealth, containersHealth].map((found) => found?.issues.map(({ summaryCode }) => summaryCode).join()),
+      ofMapping.properties.health,
+    ];
+  };
+  await watch(harness.app);
+  assert.deepEqual([await ofServer(), await healths()], [[], ['', '', 'Normal']]);
+  harness.now = harness.now.add({ minutes: 4 });
+  for (let look = 0; look < 2; look++) await watch(harness.app);
+  const silent = ['US1112', 'Critical', 'vmm-01', ['FabricInfrastructure']];
+  assert.deepEqual([await ofServer(), await healths()], [[silent], ['US1112', 'US1112', 'Critical']]);
+  for (const stored of await list(harness.table, rows.fabrics(vaultId))) {
+    const heard = { ...stored.value, lastHeartbeatAt: harness.now.toString() };
+    await harness.table.transact(stored.ref.partition, [replace(stored, heard)]);
+  }
+  harness.now = harness.now.add({ seconds: 1 });
+  for (let look = 0; look < 2; look++) await watch(harness.app);
+  assert.deepEqual(
+    [await ofServer(), await healths()],
+    [
+      [['US1112', 'OK', 'vmm-01', []], silent],
+      ['', '', 'Normal'],
+    ],
+  );
+});
+
+test('a job that fails is told with the job, once however often its end is written', async () => {
+  const { harness, item, listed } = await world();
+  const jobName = asJobName('0190a000-0000-7000-8000-000000000001');
+  const job = {
+    ...sampleJob(jobName, harness.now.toString()),
+    targetObjectName: 'sql-01',
+    targetResourceId: item.armId,
+  };
+  await harness.table.transact(vaultPartition(vaultId), [insert(rows.job(vaultId, jobName), job)]);
+  const failures = [
+    { code: 'US4008', message: 'gone', possibleCauses: 'c', recommendedAction: 'r', retry: 'never' as const },
+  ];
+  for (let run = 0; run < 2; run++) {
+    await makeConcludeJob(harness.app)({ vaultId, jobName, outcome: { kind: 'failed', failures } });
+  }
+  const { value } = await listed(`&$filter=${encodeURIComponent("eventType eq 'JobFailure'")}`);
+  assert.equal(value.length, 1);
+  const [event] = value;
+  assert(event);
+  const { eventCode, severity, eventSpecificDetails, affectedObjectFriendlyName, fabricId } = event.properties;
+  assert.deepEqual([eventCode, severity, affectedObjectFriendlyName], ['US4008', 'Warning', 'sql-01']);
+  assert.ok(item.armId.startsWith(String(fabricId)));
+  assert.deepEqual(eventSpecificDetails, {
+    instanceType: 'JobStatus',
+    jobId: `${vaultPath}/replicationJobs/${jobName}`,
+    jobFriendlyName: 'Test failover',
+    jobStatus: 'Failed',
+  });
 });
