@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { PlanAction, PlanGroup } from '../core/domain/recovery-plan/recovery-plan.js';
 
-/** As {@link maskedAddress} writes them; no address that is called looks like that. */
-const masked = /^https?:\/\/[^/]+\/\*\*\*#[0-9a-f]{12}$/;
+/** As {@link maskedAddress} writes them, also where a client lost the digest; no address that is called looks like that. */
+const masked = /^https?:\/\/[^/]+\/\*\*\*(#.*)?$/i;
 
 /**
  * An address as readers see it: where it is, and a digest that stands for all of it. Path and query are what lets a caller in

@@ -13,7 +13,7 @@ import {
 } from '../../core/domain/alerts/alerts.js';
 import type { AlertSettings } from '../../core/domain/alerts/alert-settings.js';
 import type { VaultId } from '../../core/domain/ids.js';
-import { decideAndCommit, insert, list, read, replace } from '../../core/records/access.js';
+import { decideAndCommit, insert, list, read, remove, replace } from '../../core/records/access.js';
 import { eventNameOf, rows, type Vault } from '../../core/records/rows.js';
 import type { AppInvocation } from '../app.js';
 import { whileVaultStands } from '../arm/operation.js';
@@ -23,14 +23,18 @@ import { maskedAddress } from '../webhook-address.js';
 const eventsLookedAtMax = 500;
 const mailChannel = 'mail';
 const webhookTimeoutSeconds = 10;
-const vaultsAtOnce = 4;
-const sendsAtOnce = 8;
+const looksAtOnce = 4;
+const mailsAtOnce = 4;
+/** More than one vault has, so that none whose addresses are all dead takes every place. */
+const postsAtOnce = 16;
 /** The timer comes round each minute: what has not begun by then is the next run's. */
 const sendsBeginWithinSeconds = 40;
 
-/** One run: how many sends go on at the same time, and until when they begin. */
+/** One run: how much of each kind goes on at the same time, and until when sends begin. */
 interface Run {
-  limit: LimitFunction;
+  looks: LimitFunction;
+  mails: LimitFunction;
+  posts: LimitFunction;
   endsAt: Temporal.Instant;
 }
 
@@ -40,12 +44,16 @@ interface Run {
  * not lost. A channel that is slow or refuses holds up no other, and neither does a look that fails.
  */
 export async function sendAlerts(app: AppInvocation): Promise<void> {
-  const run = { limit: pLimit(sendsAtOnce), endsAt: app.systemNow().add({ seconds: sendsBeginWithinSeconds }) };
-  const vaults = pLimit(vaultsAtOnce);
+  const run: Run = {
+    looks: pLimit(looksAtOnce),
+    mails: pLimit(mailsAtOnce),
+    posts: pLimit(postsAtOnce),
+    endsAt: app.systemNow().add({ seconds: sendsBeginWithinSeconds }),
+  };
   const indexes = await list(app.table, rows.vaultIndexes());
   await Promise.all(
     indexes.map(({ value }) =>
-      vaults(() => attempt(app, value.vaultId, 'could not be seen to', () => alertVault(app, value.vaultId, run))),
+      attempt(app, value.vaultId, 'could not be seen to', () => alertVault(app, value.vaultId, run)),
     ),
   );
 }
@@ -58,22 +66,52 @@ async function attempt(app: AppInvocation, vaultId: VaultId, what: string, act: 
   }
 }
 
+/** What one vault has to send in a run. */
+interface Sending {
+  vault: Vault;
+  settings: AlertSettings;
+  /** Oldest first. */
+  batches: AlertBatch[];
+  run: Run;
+  /** Batches that somebody did not take. */
+  failed: Set<string>;
+}
+
 async function alertVault(app: AppInvocation, vaultId: VaultId, run: Run): Promise<void> {
-  const settings = (await read(app.table, rows.alertSettings(vaultId)))?.value;
-  const channels = settings === undefined ? [] : channelsOf(settings);
-  if (settings === undefined || channels.length === 0) return;
-  const vault = await read(app.table, rows.vault(vaultId));
-  if (vault === undefined || vault.value.deleting) return;
-  await attempt(app, vaultId, 'could not be looked for', () => look(app, vaultId, channels));
   const now = await app.clock.now();
-  const pending = (await read(app.table, rows.alertState(vaultId)))?.value.pending ?? [];
-  await Promise.all(
-    pending
-      .filter((batch) => isDue(batch, now))
-      .map((batch) =>
-        attempt(app, vaultId, 'could not be sent', () => send(app, { vault: vault.value, settings, run }, batch, now)),
-      ),
+  const sending = await run.looks(() => toSend(app, vaultId, run, now));
+  if (sending === undefined) return;
+  const { batches, failed } = sending;
+  const channels = new Set(batches.flatMap((batch) => batch.channels));
+  await Promise.all([...channels].map((channel) => sendInTurn(app, sending, channel)));
+  if (failed.size === 0) return;
+  await changeState(
+    app,
+    vaultId,
+    (state) => state && [...failed].reduce((left, batchId) => afterAttempt(left, batchId, now), state),
   );
+}
+
+/** Looks for what is new, and resolves with all that is due. A vault that writes to nobody begins anew when it does. */
+async function toSend(
+  app: AppInvocation,
+  vaultId: VaultId,
+  run: Run,
+  now: Temporal.Instant,
+): Promise<Sending | undefined> {
+  const settings = (await read(app.table, rows.alertSettings(vaultId)))?.value;
+  if (settings === undefined) return undefined;
+  const channels = channelsOf(settings);
+  if (channels.length === 0) {
+    await changeState(app, vaultId, () => undefined);
+    return undefined;
+  }
+  const vault = await read(app.table, rows.vault(vaultId));
+  if (vault === undefined || vault.value.deleting) return undefined;
+  await attempt(app, vaultId, 'could not be looked for', () => look(app, vaultId, channels, now));
+  const pending = (await read(app.table, rows.alertState(vaultId)))?.value.pending ?? [];
+  const batches = pending.filter((batch) => isDue(batch, now));
+  return { vault: vault.value, settings, batches, run, failed: new Set() };
 }
 
 const channelsOf = ({ emailAddresses, webhookUrls }: AlertSettings): string[] => [
@@ -82,8 +120,7 @@ const channelsOf = ({ emailAddresses, webhookUrls }: AlertSettings): string[] =>
 ];
 
 /** What came since the last look is noted together with that it was looked at. The first look only says from when on. */
-async function look(app: AppInvocation, vaultId: VaultId, channels: string[]): Promise<void> {
-  const now = await app.clock.now();
+async function look(app: AppInvocation, vaultId: VaultId, channels: string[], now: Temporal.Instant): Promise<void> {
   const events = (await list(app.table, rows.events(vaultId), eventsLookedAtMax)).map(({ value }) => value);
   const first: AlertState = { eventsThrough: eventNameOf(now, ''), pending: [] };
   const batch = { batchId: randomUUID(), channels, madeAt: now.toString() };
@@ -94,6 +131,7 @@ async function look(app: AppInvocation, vaultId: VaultId, channels: string[]): P
   });
 }
 
+/** A state that is changed to undefined is forgotten. */
 async function changeState(
   app: AppInvocation,
   vaultId: VaultId,
@@ -104,7 +142,8 @@ async function changeState(
     const stored = await read(app.table, ref);
     const changed = change(stored?.value);
     const isSame = JSON.stringify(changed) === JSON.stringify(stored?.value);
-    if (changed === undefined || isSame) return { operations: [], result: undefined };
+    if (isSame) return { operations: [], result: undefined };
+    if (changed === undefined) return { operations: stored ? [remove(stored)] : [], result: undefined };
     const operations = stored
       ? [replace(stored, changed)]
       : [insert(ref, changed), await whileVaultStands(app.table, vaultId)];
@@ -112,38 +151,33 @@ async function changeState(
   });
 }
 
-interface Sending {
-  vault: Vault;
-  settings: AlertSettings;
-  run: Run;
+/**
+ * A channel's batches, one after the other. One that fails is left alone for the rest of the run, whose time it would use up: what
+ * else it should get stays due, as does what has not begun in time.
+ */
+async function sendInTurn(app: AppInvocation, sending: Sending, channel: string): Promise<void> {
+  const { batches, run } = sending;
+  const limit = channel === mailChannel ? run.mails : run.posts;
+  for (const batch of batches) {
+    if (batch.channels.includes(channel) && !(await limit(() => isTaken(app, sending, channel, batch)))) return;
+  }
 }
 
-/** To each channel by itself; what has not begun in time is left as it is, and due at once. */
-async function send(app: AppInvocation, sending: Sending, batch: AlertBatch, now: Temporal.Instant): Promise<void> {
-  const { vault, run } = sending;
-  let failedCount = 0;
-  await Promise.all(
-    batch.channels.map((channel) =>
-      run.limit(async () => {
-        if (app.systemNow().epochMilliseconds >= run.endsAt.epochMilliseconds) return;
-        try {
-          const leftToMail = await sendTo(app, sending, channel, batch);
-          await changeState(
-            app,
-            vault.vaultId,
-            (state) => state && afterSending(state, batch.batchId, channel, leftToMail),
-          );
-          failedCount += leftToMail.length;
-        } catch (error) {
-          failedCount += 1;
-          const to = channel === mailChannel ? 'by mail' : `to ${maskedAddress(channel)}`;
-          app.log(`${batch.alerts.length} alerts of vault ${vault.name} could not be sent ${to}; tried again`, error);
-        }
-      }),
-    ),
-  );
-  if (failedCount === 0) return;
-  await changeState(app, vault.vaultId, (state) => state && afterAttempt(state, batch.batchId, now));
+async function isTaken(app: AppInvocation, sending: Sending, channel: string, batch: AlertBatch): Promise<boolean> {
+  const { vault, run, failed } = sending;
+  const { batchId, alerts } = batch;
+  if (app.systemNow().epochMilliseconds >= run.endsAt.epochMilliseconds) return false;
+  try {
+    const leftToMail = await sendTo(app, sending, channel, batch);
+    await changeState(app, vault.vaultId, (state) => state && afterSending(state, batchId, channel, leftToMail));
+    if (leftToMail.length > 0) failed.add(batchId);
+    return true;
+  } catch (error) {
+    failed.add(batchId);
+    const to = channel === mailChannel ? 'by mail' : `to ${maskedAddress(channel)}`;
+    app.log(`${alerts.length} alerts of vault ${vault.name} could not be sent ${to}; tried again`, error);
+    return false;
+  }
 }
 
 /** Resolves with the addresses that are to be mailed to once more. A channel that is not set any more is passed over. */

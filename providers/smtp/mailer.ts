@@ -8,7 +8,9 @@ export interface SmtpServer {
   from: string;
 }
 
-const timeoutMs = 30_000;
+/** Of reaching a server, which one that is there does at once; and of waiting for its answers. */
+const connectTimeoutMs = 10_000;
+const answerTimeoutMs = 30_000;
 const loopback = new Set(['127.0.0.1', 'localhost', '[::1]']);
 
 export function openMailer({ url, from }: SmtpServer): Mailer {
@@ -17,9 +19,10 @@ export function openMailer({ url, from }: SmtpServer): Mailer {
     {
       url,
       requireTLS: !loopback.has(hostname),
-      connectionTimeout: timeoutMs,
-      greetingTimeout: timeoutMs,
-      socketTimeout: timeoutMs,
+      dnsTimeout: connectTimeoutMs,
+      connectionTimeout: connectTimeoutMs,
+      greetingTimeout: connectTimeoutMs,
+      socketTimeout: answerTimeoutMs,
     },
     // An alert is no marketing: nobody's auto-reply should answer it.
     { from, headers: { 'Auto-Submitted': 'auto-generated' } },
@@ -46,10 +49,16 @@ export function openMailer({ url, from }: SmtpServer): Mailer {
 const notSent = (hostname: string, error: unknown): UnderstudyError =>
   new UnderstudyError({
     code: 'US6080',
-    message: `US6080 mail could not be handed to ${hostname}: ${error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error)}`,
+    message: `US6080 mail could not be handed to ${hostname}${refusedOf(error)}: ${error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error)}`,
     possibleCauses: 'The mail server is down, refuses the sender or an address, or its password was changed.',
     recommendedAction:
       'It is tried again for a day. See UNDERSTUDY_SMTP_URL and UNDERSTUDY_MAIL_FROM, and the server’s log.',
     retry: 'later',
     httpStatus: 502,
   });
+
+/** Where it refused everybody; an operator would look in vain for whom. */
+const refusedOf = (error: unknown): string =>
+  error instanceof Error && 'rejected' in error && Array.isArray(error.rejected)
+    ? ` for ${error.rejected.join(', ')}`
+    : '';

@@ -37,6 +37,8 @@ export interface AlertState {
 
 const alertsPerBatchMax = 100;
 const textMaxChars = 1000;
+/** Texts of other scripts, and what JSON escapes, take several bytes a character. */
+const batchMaxBytes = 300_000;
 /** Of all that is on its way: half of what a row holds. */
 const pendingMaxBytes = 450_000;
 const keptHours = 24;
@@ -89,6 +91,7 @@ export function withBatch(
     message: shortened(alert.message),
     recommendedAction: shortened(alert.recommendedAction),
   }));
+  while (alerts.length > 1 && jsonBytes(alerts) > batchMaxBytes) alerts.shift();
   const leftOutCount = batch.alerts.length - alerts.length;
   const pending = [...state.pending, { ...batch, alerts, leftOutCount, attempts: 0, nextAttemptAt: batch.madeAt }];
   while (pending.length > 1 && jsonBytes(pending) > pendingMaxBytes) pending.shift();
