@@ -7,7 +7,9 @@ import { maskedAddress, unmaskedAddress } from '../webhook-address.js';
 import { vaultIdOfQuery } from './item-reference.js';
 
 const webhooksMax = 5;
-const body = z.strictObject({ urls: z.array(z.url()).max(webhooksMax) });
+/** Each batch of alerts names its addresses, and all batches are one row. */
+const urlMaxChars = 2048;
+const body = z.strictObject({ urls: z.array(z.url().max(urlMaxChars)).max(webhooksMax) });
 
 const path = '/understudy/v1/alertWebhooks';
 const shape = '{ urls }';

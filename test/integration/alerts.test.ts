@@ -177,6 +177,8 @@ test('alerts are posted to webhooks, each by itself', async () => {
   assert.deepEqual((await harness.arm('PUT', path, { urls: shown })).body, { urls: shown }, 'what was read stays');
   assert.equal((await harness.arm('PUT', path, { urls: ['https://example.net/***#000000000000'] })).status, 400);
   assert.equal((await harness.arm('PUT', path, { urls: ['https://example.net/***'] })).status, 400, 'digest lost');
+  const long = `https://example.net/${'a'.repeat(2048)}`;
+  assert.equal((await harness.arm('PUT', path, { urls: [long] })).status, 400, 'no row outgrows its bound');
   assert.equal((await harness.arm('PUT', path, { urls: ['https://u:p@example.net/'] })).status, 400);
   await sendAlerts(harness.app);
   await happens(harness, 'US3058');
