@@ -74,6 +74,9 @@ export const replace = <T>(stored: Stored<T>, value: T): RowOperation => ({
   value: encoded(stored.ref, value),
   etag: stored.etag,
 });
+/** As it was read, or where it was not there: whoever else wrote it meanwhile is not overwritten. */
+export const put = <T>(ref: RowRef<T>, stored: Stored<T> | undefined, value: T): RowOperation =>
+  stored === undefined ? insert(ref, value) : replace(stored, value);
 export const remove = <T>(stored: Stored<T>): RowOperation => ({
   kind: 'delete',
   rowKey: stored.ref.rowKey,

@@ -7,8 +7,8 @@ import type {
 import type { Temporal } from 'temporal-polyfill';
 import { z } from 'zod';
 import { jobKinds } from '../../core/domain/jobs/job.js';
-import { list, read, remove, upsert, type Stored } from '../../core/records/access.js';
-import { rows, type ContainerMapping, type Fabric } from '../../core/records/rows.js';
+import { list, put, read, remove, replace, type Stored } from '../../core/records/access.js';
+import { rows, type ContainerMapping, type Fabric, type StoredPolicy } from '../../core/records/rows.js';
 import type { ApiResponse } from '../http/exchange.js';
 import { armIdOf, nameIn } from './arm-id.js';
 import { badReference } from './cloud-resources.js';
@@ -23,7 +23,7 @@ import {
   vaultOperationWithBody,
   type VaultCall,
 } from './operation.js';
-import { findPolicy, policyArmId } from './policies.js';
+import { policyArmId } from './policies.js';
 import { changeRows } from './row-operation.js';
 import { refuseUsed } from './used.js';
 import type { ShapeOf, Wire } from './wire.js';
@@ -101,10 +101,12 @@ async function putMapping(call: VaultCall, body: z.output<typeof mappingBody>): 
   const { fabric, cloud } = await cloudOf(call);
   const mappingName = param(call, 'mappingName');
   const policyName = nameIn(body.properties.policyId, 'replicationPolicies') ?? '';
-  const policy = await findPolicy(call, policyName);
-  if (policy === undefined) {
+  const policyOf = async (): Promise<Stored<StoredPolicy>> => {
+    const policy = await read(call.app.table, rows.policy(call.vaultId, policyName));
+    if (policy !== undefined) return policy;
     throw badReference('$.properties.policyId', 'policy', body.properties.policyId, 'Create the policy first.');
-  }
+  };
+  await policyOf();
   const names = { fabricName: fabric.fabricName, containerName: cloud.cloudId };
   const row = rows.mapping(call.vaultId, names.fabricName, names.containerName, mappingName);
   return changeRows(call, {
@@ -112,14 +114,15 @@ async function putMapping(call: VaultCall, body: z.output<typeof mappingBody>): 
     targetResourceId: mappingArmId(call, { ...names, mappingName, policyName, createdAt: '' }),
     targetObjectName: mappingName,
     decide: async (now) => {
-      const existing = await read(call.app.table, row);
+      const [existing, policy] = await Promise.all([read(call.app.table, row), policyOf()]);
       const mapping: ContainerMapping = {
         ...names,
         mappingName: existing?.value.mappingName ?? mappingName,
-        policyName: policy.name,
+        policyName: policy.value.name,
         createdAt: existing?.value.createdAt ?? now,
       };
-      return [upsert(row, mapping)];
+      // With the policy's row, though it stays as it is: it is not deleted meanwhile.
+      return [put(row, existing, mapping), replace(policy, policy.value)];
     },
   });
 }

@@ -11,7 +11,7 @@ import {
   defaultReplicationIntervalSeconds,
   replicationIntervalsSeconds,
 } from '../../core/domain/policy/replication-policy.js';
-import { list, read, remove, upsert } from '../../core/records/access.js';
+import { list, put, read, remove } from '../../core/records/access.js';
 import { rows, type StoredPolicy } from '../../core/records/rows.js';
 import { ApiError } from '../http/api-error.js';
 import type { ApiResponse } from '../http/exchange.js';
@@ -120,14 +120,16 @@ async function savePolicy(call: VaultCall, input: PolicyInput, place: string, ed
     targetResourceId: policyArmId(call, name),
     targetObjectName: name,
     decide: async (now) => {
-      const existing = await findPolicy(call, name);
+      const ref = rows.policy(call.vaultId, name);
+      const found = await read(call.app.table, ref);
+      const existing = found?.value;
       const isEdited = existing !== undefined && existing.replicationIntervalSeconds !== replicationIntervalSeconds;
       const intervalEditedAt = isEdited ? now : existing?.intervalEditedAt;
       const policy: StoredPolicy = {
         ...policyFrom(existing?.name ?? name, input, edits ? existing : undefined, existing?.createdAt ?? now),
         ...(intervalEditedAt === undefined ? {} : { intervalEditedAt }),
       };
-      return [upsert(rows.policy(call.vaultId, name), policy)];
+      return [put(ref, found, policy)];
     },
   });
 }

@@ -20,7 +20,7 @@ import {
 } from '../../core/domain/recovery-plan/recovery-plan.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import type { RowOperation } from '../../core/ports/state-table.js';
-import { list, read, remove, upsert, type Stored } from '../../core/records/access.js';
+import { list, put, read, remove, replace, type Stored } from '../../core/records/access.js';
 import { itemIdOf, rows } from '../../core/records/rows.js';
 import { ApiError } from '../http/api-error.js';
 import { maskedAddress, withStoredAddresses } from '../webhook-address.js';
@@ -358,7 +358,7 @@ export const recoveryPlanOperations = [
         if (found) refuseBusy(found.value);
         const { planName: name = planName, createdAt = now } = found?.value ?? {};
         const groups = addressedGroups(sent, found?.value.groups ?? []);
-        return [upsert(ref, { ...found?.value, planName: name, createdAt, fabricName, groups })];
+        return [put(ref, found, { ...found?.value, planName: name, createdAt, fabricName, groups })];
       });
     },
   ),
@@ -378,7 +378,7 @@ export const recoveryPlanOperations = [
       return savePlan(call, jobKinds.savePlan, async () => {
         const found = await planOf(call);
         refuseBusy(found.value);
-        return [upsert(found.ref, { ...found.value, groups: addressedGroups(sent, found.value.groups) })];
+        return [replace(found, { ...found.value, groups: addressedGroups(sent, found.value.groups) })];
       });
     },
   ),

@@ -222,7 +222,10 @@ function checkSite(siteName: string, site: Fabric | undefined, { inventory }: Re
 }
 
 /** Items of the fabric are the relay's from here on, unless another one was registered for it meanwhile. */
-async function turnItems(app: App, { vaultId, relayId, fabricName }: Claim & { fabricName: string }): Promise<void> {
+export async function turnItems(
+  app: App,
+  { vaultId, relayId, fabricName }: Pick<Claim, 'vaultId' | 'relayId'> & { fabricName: string },
+): Promise<void> {
   for (const { ref, value } of await list(app.table, rows.items(vaultId))) {
     if (value.fabricName !== fabricName || value.relayId === relayId) continue;
     await decideAndCommit(app.table, ref.partition, async () => {

@@ -1,10 +1,12 @@
 import type { VaultId } from '../../core/domain/ids.js';
 import { contactEvent } from '../../core/domain/health/site-health.js';
+import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import { decideAndCommit, insert, list, read, replace } from '../../core/records/access.js';
-import { surroundingsInVault } from '../../core/records/item-surroundings.js';
+import { surroundingsInVault, type ItemSurroundings } from '../../core/records/item-surroundings.js';
 import { eventNameOf, rows, type Fabric } from '../../core/records/rows.js';
 import type { AppInvocation } from '../app.js';
 import { friendlyNameOf, isConnected } from '../arm/fabrics.js';
+import { turnItems } from '../relay-api/register.js';
 import { eventsOf, tellEvents } from '../tell-health.js';
 
 /**
@@ -29,12 +31,29 @@ async function watchVault(app: AppInvocation, vaultId: VaultId): Promise<void> {
   const now = await app.clock.now();
   for (const { value: item } of items) {
     const surroundings = surroundingsOf(item);
+    await attempt(app, `the relay of ${item.vmName}`, () => turnToRelay(app, vaultId, item, surroundings));
     if (eventsOf(item, surroundings, now).events.length === 0) continue;
-    try {
-      await tellEvents(app, vaultId, item, surroundings, now);
-    } catch (error) {
-      app.log(`the change of health of ${item.vmName} could not be written; tried again in a minute`, error);
-    }
+    const what = `the change of health of ${item.vmName}`;
+    await attempt(app, what, () => tellEvents(app, vaultId, item, surroundings, now));
+  }
+}
+
+/** An item that was enabled at the moment when another relay took its site over is that relay's: else nobody would send it. */
+async function turnToRelay(
+  app: AppInvocation,
+  vaultId: VaultId,
+  { fabricName, relayId }: ProtectedItem,
+  { fabric }: ItemSurroundings,
+): Promise<void> {
+  if (fabric?.relayId === undefined || fabric.relayId === relayId) return;
+  await turnItems(app, { vaultId, fabricName, relayId: fabric.relayId });
+}
+
+async function attempt(app: AppInvocation, what: string, act: () => Promise<void>): Promise<void> {
+  try {
+    await act();
+  } catch (error) {
+    app.log(`${what} could not be written; tried again in a minute`, error);
   }
 }
 
@@ -44,8 +63,9 @@ async function watchSites(app: AppInvocation, vaultId: VaultId): Promise<void> {
   const isTold = (fabric: Fabric): boolean => isConnected(fabric, now) === (fabric.silenceTold !== true);
   for (const { ref, value } of await list(app.table, rows.fabrics(vaultId))) {
     if (isTold(value)) continue;
-    try {
-      await decideAndCommit(app.table, ref.partition, async () => {
+    const what = `what became of the relay of ${friendlyNameOf(value)}`;
+    await attempt(app, what, () =>
+      decideAndCommit(app.table, ref.partition, async () => {
         const stored = await read(app.table, ref);
         if (stored === undefined || isTold(stored.value)) return { operations: [], result: undefined };
         const connected = isConnected(stored.value, now);
@@ -60,12 +80,7 @@ async function watchSites(app: AppInvocation, vaultId: VaultId): Promise<void> {
           ],
           result: undefined,
         };
-      });
-    } catch (error) {
-      app.log(
-        `what became of the relay of ${friendlyNameOf(value)} could not be written; tried again in a minute`,
-        error,
-      );
-    }
+      }),
+    );
   }
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { makeConcludeJob } from '../../../activities/jobs.js';
-import { asJobName } from '../../../core/domain/ids.js';
+import { asJobName, asRelayId } from '../../../core/domain/ids.js';
 import { insert, list, replace } from '../../../core/records/access.js';
 import { eventNameOf, rows, vaultPartition } from '../../../core/records/rows.js';
 import { sweep } from '../../../functions/timers/sweep.js';
@@ -266,4 +266,15 @@ test('a job that fails is told with the job, once however often its end is writt
     jobFriendlyName: 'Test failover',
     jobStatus: 'Failed',
   });
+});
+
+test('an item that was enabled while another relay took its site over is that relay’s within a minute', async () => {
+  const { harness, item, relay } = await world();
+  const [fabric] = await list(harness.table, rows.fabrics(vaultId));
+  assert(fabric);
+  const taken = { ...fabric.value, relayId: asRelayId('another') };
+  await harness.table.transact(fabric.ref.partition, [replace(fabric, taken)]);
+  assert.equal((await item.now()).relayId, relay.relayId);
+  await watch(harness.app);
+  assert.equal((await item.now()).relayId, 'another');
 });

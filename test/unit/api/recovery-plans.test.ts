@@ -6,6 +6,8 @@ import type { PlanRunInput } from '../../../core/domain/recovery-plan/plan-run.j
 import { workflowNames } from '../../../core/domain/workflows/workflows.js';
 import { read, replace } from '../../../core/records/access.js';
 import { rows } from '../../../core/records/rows.js';
+import type { StateTable } from '../../../core/ports/state-table.js';
+import { asJobName } from '../../../core/domain/ids.js';
 import type { ApiResponse } from '../../../functions/http/exchange.js';
 import { openWebhooks } from '../../../providers/webhooks/webhooks.js';
 import { Harness, vaultPath } from '../../support/api/harness.js';
@@ -241,3 +243,24 @@ test('nothing that lets a caller in is shown of a plan that an earlier version s
     assert.deepEqual(await addresses(), [webhookUrl]);
   }
 });
+
+for (const way of ['put', 'patch'] as const) {
+  test(`a plan that begins to run while it is saved is not saved over its run (${way})`, async () => {
+    const { harness, [way]: save, put, groups, addresses } = await world();
+    await put(groups(runbook('https://example.net/one')));
+    const planRow = rows.plan(vaultId, 'payroll');
+    const transact: StateTable['transact'] = async (partition, operations) => {
+      const stored = await read(harness.sharedTable, planRow);
+      const isSaved = operations.some(({ rowKey }) => rowKey === planRow.rowKey);
+      if (isSaved && stored && stored.value.activeJob === undefined) {
+        const activeJob = { jobName: asJobName('run'), scenarioName: 'TestFailover', startedAt: 'now' };
+        await harness.sharedTable.transact(partition, [replace(stored, { ...stored.value, activeJob })]);
+      }
+      return harness.table.transact(partition, operations);
+    };
+    Object.assign(harness.app, { table: { ...harness.table, transact } });
+    assert.equal((await save(groups(runbook('https://example.net/two')))).status, 409);
+    assert.equal((await read(harness.table, planRow))?.value.activeJob?.jobName, 'run');
+    assert.deepEqual(await addresses(), ['https://example.net/one']);
+  });
+}
