@@ -1,12 +1,18 @@
 import { createHash, createPublicKey, randomUUID } from 'node:crypto';
 import { Temporal } from 'temporal-polyfill';
+import { v7 as timeOrderedUuid } from 'uuid';
 import type { z } from 'zod';
-import { asRelayId, type RelayId, type VaultId } from '../../core/domain/ids.js';
+import { asJobName, asRelayId, type RelayId, type VaultId } from '../../core/domain/ids.js';
+import { jobKinds, type Job } from '../../core/domain/jobs/job.js';
+import { plannedTasks, succeedJob } from '../../core/domain/jobs/transitions.js';
 import type { registerRequest, registerResponse } from '../../core/domain/relay-protocol/wire.js';
+import { workflowNames } from '../../core/domain/workflows/workflows.js';
+import type { RowOperation } from '../../core/ports/state-table.js';
 import {
   decideAndCommit,
   insert,
   list,
+  put,
   read,
   remove,
   replace,
@@ -196,9 +202,35 @@ const writeFabric = (
       registeredAt: now,
       networkMappings: before?.value.networkMappings ?? [],
     };
-    const write = before === undefined ? insert(ref, fabric) : replace(before, fabric);
-    return { operations: [replace(vault, vault.value), write], result: replacedRelayIds };
+    const operations = [replace(vault, vault.value), put(ref, before, fabric)];
+    // Not where this relay's registration broke off after it, and is repeated.
+    if (last !== relayId) operations.push(registeredJob(vault.value, fabric, relayId, now));
+    return { operations, result: replacedRelayIds };
   });
+
+/** For the record of who registered what when: no workflow stands behind it. */
+function registeredJob(
+  { vaultId, armId }: Vault,
+  { fabricName, inventory }: Fabric,
+  relayId: RelayId,
+  now: string,
+): RowOperation {
+  const jobName = asJobName(timeOrderedUuid({ msecs: Temporal.Instant.from(now).epochMilliseconds }));
+  const kind = jobKinds.registerProvider;
+  const begun: Job = {
+    jobName,
+    scenarioName: kind.scenarioName,
+    friendlyName: kind.friendlyName,
+    state: 'NotStarted',
+    tasks: plannedTasks(jobName, kind),
+    errors: [],
+    createdAt: now,
+    targetResourceId: `${armId}/replicationFabrics/${fabricName}/replicationRecoveryServicesProviders/${relayId}`,
+    targetObjectName: inventory.vmmServerName,
+    intent: { orchestrator: workflowNames.runOperation, input: {} },
+  };
+  return insert(rows.job(vaultId, jobName), succeedJob(begun, now));
+}
 
 /** A site has hosts of one management alone: what is protected in it is known by their ids. */
 function checkSite(siteName: string, site: Fabric | undefined, { inventory }: Request): void {

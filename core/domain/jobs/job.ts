@@ -268,6 +268,12 @@ export const jobKinds = {
     friendlyName: 'Update virtual machine settings',
     tasks: [{ name: 'UpdateVmProperties', friendlyName: 'Update virtual machine settings' }],
   },
+  /** The task's name is ours. Its work is done in the registration itself: it has succeeded from the start. */
+  registerProvider: {
+    scenarioName: 'RegisterDra',
+    friendlyName: 'Register the Azure Site Recovery Provider',
+    tasks: [{ name: 'RegisterDra', friendlyName: 'Register the Azure Site Recovery Provider' }],
+  },
   /** The task's name is ours. */
   createSite: {
     scenarioName: 'CreateSite',

@@ -211,6 +211,7 @@ test('the official SDK protects a VM, fails it over and commits', { timeout: 240
       ['EnableDr', 'Succeeded'],
       ['AssociateProtectionProfile', 'Succeeded'],
       ['AddProtectionProfile', 'Succeeded'],
+      ['RegisterDra', 'Succeeded'],
     ],
   );
   // Leftovers are dropped some at a call: its second run rightly finds fewer. And what is read may have come true in between.

@@ -10,6 +10,10 @@ import { assignmentDigest } from '../../../functions/relay-api/assignments.js';
 import { RelayRouter } from '../../../functions/relay-api/relay-router.js';
 import { relayProtocolVersion, textToSign } from '../../../core/domain/relay-protocol/wire.js';
 import type { SiteInventory } from '../../../core/domain/site/inventory.js';
+import { asVaultId } from '../../../core/domain/ids.js';
+import type { Job } from '../../../core/domain/jobs/job.js';
+import { list } from '../../../core/records/access.js';
+import { rows } from '../../../core/records/rows.js';
 import { UnderstudyError } from '../../../core/domain/errors.js';
 import type { CloudCompute } from '../../../core/ports/cloud-compute.js';
 import type { ReplicaStore } from '../../../core/ports/replica-store.js';
@@ -148,6 +152,12 @@ export class Harness {
     const text = (map: Map<unknown, unknown>): string =>
       JSON.stringify([...map].map(([key, value]) => [key, value instanceof Map ? text(value) : value]));
     return JSON.stringify(Object.values(this.sharedTable).map((value) => (value instanceof Map ? text(value) : '')));
+  }
+
+  /** Jobs of the vault but for those of registrations, with which each begins; oldest first. */
+  async jobs(): Promise<Job[]> {
+    const jobs = await list(this.table, rows.jobs(asVaultId(vaultPath)));
+    return jobs.map(({ value }) => value).filter(({ scenarioName }) => scenarioName !== 'RegisterDra');
   }
 
   async putVault(): Promise<void> {

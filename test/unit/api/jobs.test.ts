@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { asJobName } from '../../../core/domain/ids.js';
 import type { Job } from '../../../core/domain/jobs/job.js';
-import { insert } from '../../../core/records/access.js';
+import { insert, list, remove } from '../../../core/records/access.js';
 import { rows, vaultPartition } from '../../../core/records/rows.js';
 import { Harness, vaultPath } from '../../support/api/harness.js';
 import { ReplicatedItem, vaultId } from '../../support/api/replicated-items.js';
@@ -18,6 +18,8 @@ interface Page {
 async function world(count: number, changes: (number: number) => Partial<Job> = () => ({})) {
   const harness = new Harness();
   const relay = await harness.registeredRelay();
+  const { partition } = rows.jobs(vaultId);
+  await harness.table.transact(partition, (await list(harness.table, rows.jobs(vaultId))).map(remove));
   for (let number = 1; number <= count; number++) {
     const job: Job = { ...sampleJob(nameOf(number), harness.now.toString()), ...changes(number) };
     await harness.table.transact(vaultPartition(vaultId), [insert(rows.job(vaultId, job.jobName), job)]);

@@ -156,9 +156,9 @@ test('enabling protection writes item and job in one transaction and starts one 
   assert.equal(item?.state, 'EnablingProtection');
   assert.equal(item.activeJob?.jobName, instanceId);
   assert.equal(item.target.vmName, 'sql-01-dr');
-  const jobs = await list<Job>(harness.table, rows.jobs(vaultId));
+  const jobs = await harness.jobs();
   assert.deepEqual(
-    jobs.map(({ value }) => [value.jobName, value.state, value.scenarioName]),
+    jobs.map(({ jobName, state, scenarioName }) => [jobName, state, scenarioName]),
     [[instanceId, 'NotStarted', 'EnableDr']],
   );
 
@@ -183,7 +183,7 @@ test('a second PUT while the first runs, and a second item of the same VM, are r
   assert.equal(other.status, 409);
   assert.equal(errorOf(other).details[0]?.code, 'US1020');
   assert.equal(harness.started.length, 1);
-  assert.equal((await list(harness.table, rows.jobs(vaultId))).length, 1);
+  assert.equal((await harness.jobs()).length, 1);
   assert.equal((await list(harness.table, rows.items(vaultId))).length, 1);
 });
 
@@ -324,6 +324,7 @@ test('an operation tells its progress, then its result: the resource it was call
 test('jobs are listed newest first and filtered by state', async () => {
   const harness = new Harness();
   const relay = await harness.registeredRelay();
+  harness.now = harness.now.add({ minutes: 1 });
   await harness.arm('PUT', itemPathOf(relay), enableBody(relay));
   harness.now = harness.now.add({ minutes: 1 });
   await harness.arm('PUT', itemPathOf(relay, 'web-01'), enableBody(relay, sampleInventory().vms[1]?.vmId));
@@ -336,7 +337,7 @@ test('jobs are listed newest first and filtered by state', async () => {
       ({ properties }) => properties.targetObjectName,
     );
   };
-  assert.deepEqual(await jobs(''), ['web-01', 'sql-01']);
+  assert.deepEqual(await jobs(''), ['web-01', 'sql-01', 'vmm-01']);
   assert.deepEqual(await jobs("JobStatus eq 'Failed'"), []);
-  assert.deepEqual(await jobs("StartTime eq '2026-01-05T10:00:30Z' and EndTime eq '2026-01-05T11:00:00Z'"), ['web-01']);
+  assert.deepEqual(await jobs("StartTime eq '2026-01-05T10:01:30Z' and EndTime eq '2026-01-05T11:00:00Z'"), ['web-01']);
 });

@@ -2,8 +2,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { asJobName } from '../../../core/domain/ids.js';
 import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
-import { list } from '../../../core/records/access.js';
-import { rows } from '../../../core/records/rows.js';
 import type { ApiResponse } from '../../../functions/http/exchange.js';
 import { scheduleResyncs } from '../../../functions/timers/schedule-resyncs.js';
 import { Harness, vaultPath } from '../../support/api/harness.js';
@@ -28,9 +26,9 @@ test('a request marks the item and writes the job in one transaction, and leaves
   const { harness, item, repair } = await world({}, { resyncRequired: { ...mark, failedAttempts: 2 } });
   const answer = await repair();
   assert.equal(answer.status, 202, JSON.stringify(answer.body));
-  const [job] = await list(harness.table, rows.jobs(vaultId));
+  const [job] = await harness.jobs();
   assert(job);
-  const { jobName, scenarioName, state, targetResourceId, tasks } = job.value;
+  const { jobName, scenarioName, state, targetResourceId, tasks } = job;
   assert.deepEqual([scenarioName, state, targetResourceId], ['Resynchronize', 'NotStarted', item.armId]);
   assert(tasks.length > 0);
   const { itemId, protectionId } = item.first;
@@ -84,7 +82,7 @@ for (const [why, changes, progress, code] of refusals) {
     assert.equal(codeOf(answer), code);
     assert.deepEqual(await item.now(), item.first);
     assert.equal(harness.started.length, 0);
-    assert.equal((await list(harness.table, rows.jobs(vaultId))).length, 0);
+    assert.deepEqual(await harness.jobs(), []);
   });
 }
 

@@ -5,7 +5,7 @@ import { sampleJob } from '../../support/sample-job.js';
 import { asJobName, asVaultId } from '../../../core/domain/ids.js';
 import type { Job } from '../../../core/domain/jobs/job.js';
 import type { ProtectedItem } from '../../../core/domain/protected-item/protected-item.js';
-import { insert, list, read, replace } from '../../../core/records/access.js';
+import { insert, read, replace } from '../../../core/records/access.js';
 import { itemIdOf, rows, vaultPartition } from '../../../core/records/rows.js';
 import { startWhatRowsAskFor } from '../../../functions/activity-registration.js';
 import { sweep } from '../../../functions/timers/sweep.js';
@@ -249,7 +249,7 @@ test('jobs that ended a month ago are forgotten, but for those that something st
   for (const job of [...jobs, ...many]) {
     await harness.table.transact(vaultPartition(vaultId), [insert(rows.job(vaultId, job.jobName), job)]);
   }
-  const left = async () => (await list(harness.table, rows.jobs(vaultId))).map(({ value }) => value.jobName);
+  const left = async () => (await harness.jobs()).map(({ jobName }) => jobName);
   await sweep(harness.app);
   assert.equal((await left()).length, 55, 'a hundred in one run');
   await sweep(harness.app);

@@ -268,6 +268,8 @@ test('vaults side by side: what a relay reports, and what is protected, stays in
     await harness.arm('PUT', path, { location: 'local' });
     const relay = new TestRelay(harness);
     await relay.register((await harness.drawKey(path)).secret);
+    const [registration] = await list(harness.table, rows.jobs(asVaultId(path)));
+    assert.equal(registration?.value.scenarioName, 'RegisterDra');
     const { vms, clouds } = relay.inventory;
     const vm = vms.find(({ name }) => name === vmName);
     const container = `${path}/replicationFabrics/${relay.fabricName}/replicationProtectionContainers/${clouds[0]?.cloudId}`;
@@ -292,7 +294,10 @@ test('vaults side by side: what a relay reports, and what is protected, stays in
       vmName,
       path,
       relay,
-      jobIds: harness.started.slice(startedBefore).map(({ instanceId }) => instanceId),
+      jobIds: [
+        registration.value.jobName as string,
+        ...harness.started.slice(startedBefore).map(({ instanceId }) => instanceId),
+      ],
     });
   }
   const [first, second] = sides;
