@@ -31,6 +31,9 @@ const taskDetails = ({ inconsistentVms }: Job): Wire<TaskTypeDetails> => {
 
 export const jobArmId = (call: VaultCall, jobName: string): string => call.armId(`/replicationJobs/${jobName}`);
 
+/** Codes of the site and its relay (US5…), and of storage and Azure (US6…): what the provider said, beside what the service makes of it. */
+const ofProvider = /^US[56]\d{3}$/;
+
 const errorToWire = (job: Job, error: JobError) => ({
   serviceErrorDetails: {
     code: error.code,
@@ -39,6 +42,15 @@ const errorToWire = (job: Job, error: JobError) => ({
     recommendedAction: error.recommendedAction,
     activityId: job.jobName,
   },
+  ...(ofProvider.test(error.code) && {
+    providerErrorDetails: {
+      errorCode: Number(error.code.slice(2)),
+      errorMessage: error.message,
+      errorId: error.code,
+      possibleCauses: error.possibleCauses,
+      recommendedAction: error.recommendedAction,
+    },
+  }),
   // What a job survived.
   errorLevel: job.state === 'Succeeded' ? 'Warning' : 'Error',
   creationTime: error.at,

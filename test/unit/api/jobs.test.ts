@@ -80,6 +80,20 @@ test('an export has the jobs of the fabric that is asked for', async () => {
   );
 });
 
+test('what the relay or Azure said stands beside what the service makes of it', async () => {
+  const error = { message: 'm', possibleCauses: 'c', recommendedAction: 'r', at: '2026-01-05T10:00:00Z' };
+  const { get } = await world(1, () => ({
+    state: 'Failed',
+    errors: ['US4011', 'US5110', 'US6055'].map((code) => ({ code, ...error })),
+  }));
+  const job = (await get(`${vaultPath}/replicationJobs/${nameOf(1)}`)) as unknown as Page['value'][number];
+  const errors = job.properties.errors as { providerErrorDetails?: { errorCode: number; errorId: string } }[];
+  assert.deepEqual(
+    errors.map(({ providerErrorDetails: found }) => found && [found.errorCode, found.errorId]),
+    [undefined, [5110, 'US5110'], [6055, 'US6055']],
+  );
+});
+
 test('what a job survived is told beside its success, and its details are those of its scenario', async () => {
   const networkId = '/subscriptions/s/virtualNetworks/test';
   const { get } = await world(3, (number) => ({
