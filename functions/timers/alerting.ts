@@ -12,6 +12,7 @@ import {
   type AlertState,
 } from '../../core/domain/alerts/alerts.js';
 import type { AlertSettings } from '../../core/domain/alerts/alert-settings.js';
+import type { ReplicationEvent } from '../../core/domain/health/health-events.js';
 import type { VaultId } from '../../core/domain/ids.js';
 import { decideAndCommit, insert, list, read, remove, replace } from '../../core/records/access.js';
 import { eventNameOf, rows, type Vault } from '../../core/records/rows.js';
@@ -19,8 +20,9 @@ import type { AppInvocation } from '../app.js';
 import { whileVaultStands } from '../arm/operation.js';
 import { maskedAddress } from '../webhook-address.js';
 
-/** Events that one look takes; a storm of more is told by its newest. */
-const eventsLookedAtMax = 500;
+/** Events that a look takes, and where all of these are new: a site of hundreds of machines may turn critical at once. */
+const eventsLookedAt = 500;
+const eventsLookedAtMax = 5000;
 const mailChannel = 'mail';
 const webhookTimeoutSeconds = 10;
 const looksAtOnce = 4;
@@ -121,7 +123,7 @@ const channelsOf = ({ emailAddresses, webhookUrls }: AlertSettings): string[] =>
 
 /** What came since the last look is noted together with that it was looked at. The first look only says from when on. */
 async function look(app: AppInvocation, vaultId: VaultId, channels: string[], now: Temporal.Instant): Promise<void> {
-  const events = (await list(app.table, rows.events(vaultId), eventsLookedAtMax)).map(({ value }) => value);
+  const events = await newEvents(app, vaultId);
   const first: AlertState = { eventsThrough: eventNameOf(now, ''), pending: [] };
   const batch = { batchId: randomUUID(), channels, madeAt: now.toString() };
   await changeState(app, vaultId, (current) => {
@@ -129,6 +131,16 @@ async function look(app: AppInvocation, vaultId: VaultId, channels: string[], no
     const { alerts, state } = findAlerts(current, events, now);
     return alerts.length === 0 ? state : withBatch(state, { ...batch, alerts });
   });
+}
+
+/** Newest first; among them all that came since the last look. */
+async function newEvents(app: AppInvocation, vaultId: VaultId): Promise<ReplicationEvent[]> {
+  const through = (await read(app.table, rows.alertState(vaultId)))?.value.eventsThrough ?? '';
+  const newest = async (limit: number) =>
+    (await list(app.table, rows.events(vaultId), limit)).map(({ value }) => value);
+  const events = await newest(eventsLookedAt);
+  const oldest = events[eventsLookedAt - 1];
+  return oldest !== undefined && oldest.eventName < through ? newest(eventsLookedAtMax) : events;
 }
 
 /** A state that is changed to undefined is forgotten. */

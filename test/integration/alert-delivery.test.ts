@@ -66,12 +66,12 @@ test('who took a mail is not mailed again; who is refused for now is, and who is
 test('of a storm the newest are told and the others counted; no row outgrows its bound', async () => {
   await withMailServer(0, async (letters, url) => {
     const harness = await watched(url);
-    for (let event = 0; event < 450; event++) await happens(harness, `US3058-${event}`, 'long '.repeat(2000));
+    for (let event = 0; event < 1200; event++) await happens(harness, `US3058-${event}`, 'long '.repeat(2000));
     await minuteLater(harness);
     assert.equal(letters.length, 1);
-    assert.match(letters[0]?.text ?? '', /And 350 more: see/);
-    assert.doesNotMatch(letters[0]?.text ?? '', /US3058-349\b/);
-    assert.match(letters[0]?.text ?? '', /US3058-350\b/);
+    assert.match(letters[0]?.text ?? '', /And 1100 more: see/);
+    assert.doesNotMatch(letters[0]?.text ?? '', /US3058-1099\b/);
+    assert.match(letters[0]?.text ?? '', /US3058-1100\b/);
   });
   await withMailServer(1000, async (_letters, url) => {
     const harness = await watched(url);
