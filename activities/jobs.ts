@@ -53,9 +53,9 @@ export async function addWarning(
 export const makeConcludeJob =
   ({ table, clock }: Needs): Activity<typeof activities.concludeJob> =>
   async ({ vaultId, jobName, outcome, item: concluded }) => {
-    const endedAt = await clock.now();
-    const now = endedAt.toString();
     return decideAndCommit(table, vaultPartition(vaultId), async () => {
+      const endedAt = await clock.now();
+      const now = endedAt.toString();
       const operations: RowOperation[] = [];
       const job = await read(table, rows.job(vaultId, jobName));
       const item = concluded && (await read(table, rows.item(vaultId, concluded.itemId)));

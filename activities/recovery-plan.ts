@@ -259,9 +259,9 @@ export const makeSuspendForOperator =
 export const makeConcludePlan =
   ({ table, clock }: Needs): Activity<typeof activities.concludePlan> =>
   async ({ vaultId, planName, jobName, operation, outcome, comments }) => {
-    const endedAt = await clock.now();
-    const now = endedAt.toString();
     await decideAndCommit(table, vaultPartition(vaultId), async () => {
+      const endedAt = await clock.now();
+      const now = endedAt.toString();
       const [job, plan] = await Promise.all([
         read(table, rows.job(vaultId, jobName)),
         read(table, rows.plan(vaultId, planName)),

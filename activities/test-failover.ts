@@ -1,4 +1,3 @@
-import type { Temporal } from 'temporal-polyfill';
 import { testNicPlaces } from '../core/domain/failover/nics.js';
 import { sourceUnknown } from '../core/domain/failover/source-vm.js';
 import { runningTest, testVmId, testVmName, withoutTest, withTest } from '../core/domain/failover/test-failover.js';
@@ -122,11 +121,14 @@ export const makeStartTestVm =
   async (input) => {
     const item = await testing({ table }, input);
     const test = item?.testFailover;
-    if (!item || !test?.point || !test.source) return superseded;
+    if (!item || !test?.point) return superseded;
+    // A drill that an earlier version began did not keep it.
+    const source = test.source ?? (await readFailoverSource(table, input.vaultId, item)).source;
+    if (!source) throw sourceUnknown(item);
     if (!replicas.capabilities.copiesFromSnapshotsAreIndependent) {
       for (const { blob } of test.disks) await replicas.raiseFence(blob, sealedFence);
     }
-    const { networkId, source, point, disks } = test;
+    const { networkId, point, disks } = test;
     const subnets = networkId === undefined ? [] : (await cloudInventory.network(networkId)).subnets;
     const vmArmId = testVmId(item);
     await compute.createVm(
@@ -221,26 +223,24 @@ export const makeCleanUpTest =
     // A second run that comes late, perhaps after the next test has begun.
     if (test?.cleanUpJobName !== input.jobName) return done;
     await deleteTest({ table, replicas, compute }, { ...input, jobName: test.jobName });
-    const now = await clock.now();
-    await endTest(table, input, test.jobName, { kind: 'cleanedUp', now, comments: input.comments });
+    await endTest({ table, clock }, input, test.jobName, { kind: 'cleanedUp', comments: input.comments });
     return done;
   };
 
-type TestEnd =
-  | { kind: 'cleanedUp'; now: Temporal.Instant; comments: string }
-  | { kind: 'failed'; now: Temporal.Instant; failure: WorkflowFailure };
+type TestEnd = { kind: 'cleanedUp'; comments: string } | { kind: 'failed'; failure: WorkflowFailure };
 
 /** The item's note of the test goes together with the end of its job. */
 export async function endTest(
-  table: ActivityDependencies['table'],
+  { table, clock }: Needs & Pick<ActivityDependencies, 'clock'>,
   key: JobWorkflowInput,
   testJobName: JobWorkflowInput['jobName'],
   end: TestEnd,
 ): Promise<void> {
-  const endedAt = end.now.toString();
   await changeItem(table, key, async (item) => {
     if (item.testFailover?.jobName !== testJobName) return { kind: 'unchanged' };
     const job = await read(table, rows.job(key.vaultId, testJobName));
+    const now = await clock.now();
+    const endedAt = now.toString();
     const ended =
       job &&
       (end.kind === 'cleanedUp'
@@ -250,7 +250,7 @@ export async function endTest(
     return {
       kind: 'changed',
       item: end.kind === 'cleanedUp' ? { ...free, lastSuccessfulTestFailoverAt: endedAt } : free,
-      operations: job && ended ? endedJobRows(key.vaultId, job, ended, end.now) : [],
+      operations: job && ended ? endedJobRows(key.vaultId, job, ended, now) : [],
     };
   });
 }

@@ -31,7 +31,7 @@ async function tell(app: App, vaultId: VaultId, itemId: ItemId): Promise<void> {
     const item = (await read(app.table, rows.item(vaultId, itemId)))?.value;
     if (item === undefined) return;
     const surroundings = await surroundingsOfItem(app.table, vaultId, item);
-    await tellEvents(app, vaultId, item, surroundings, await app.clock.now());
+    await tellEvents(app, vaultId, item, surroundings);
   } catch (error) {
     app.log(`the health of item ${itemId} could not be told now; the next look will tell it`, error);
   }
@@ -46,9 +46,10 @@ export async function tellEvents(
   vaultId: VaultId,
   { itemId, protectionId }: ProtectedItem,
   surroundings: ItemSurroundings,
-  now: Temporal.Instant,
 ): Promise<void> {
-  await changeItem(app.table, { vaultId, itemId, protectionId }, (item) => {
+  await changeItem(app.table, { vaultId, itemId, protectionId }, async (item) => {
+    // At each attempt: who looks for what is new takes it that what is written is not much older than its time says.
+    const now = await app.clock.now();
     const { told, events } = eventsOf(item, surroundings, now);
     if (events.length === 0) return { kind: 'unchanged' };
     const operations = events.map((event, index) => {

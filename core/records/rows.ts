@@ -272,7 +272,8 @@ export interface PendingCommand {
 export interface RegistrationKey {
   vaultId: VaultId;
   /** Tells the vault from a later one of the same name. */
-  vaultCreatedAt: string;
+  /** Absent in keys that an earlier version made. */
+  vaultCreatedAt: string | undefined;
   /** The Hyper-V site that its relay registers into; absent: the fabric is the VMM server that the relay speaks for. */
   siteName?: string;
   /** System time: registration keys are a matter of security. */

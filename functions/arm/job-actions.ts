@@ -13,6 +13,7 @@ import {
 import { withNewTest, withTest } from '../../core/domain/failover/test-failover.js';
 import { begun } from '../../core/domain/protected-item/begin-operation.js';
 import { unreplicated } from '../../core/domain/protected-item/unreplicated.js';
+import type { RecoveryPlan } from '../../core/domain/recovery-plan/recovery-plan.js';
 import type { PlanRunInput } from '../../core/domain/recovery-plan/plan-run.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import type { ProtectionOperation } from '../../core/domain/protected-item/state-table.js';
@@ -137,10 +138,14 @@ async function cleanedUp(
 ): Promise<ApiResponse | undefined> {
   const drill = await jobOf(call, param(call, 'jobName'));
   if (!isWaitingDrill(drill)) return undefined;
+  requireAction(drill, action);
   const { itemId } = drill;
   if (itemId === undefined) {
     const { planName } = drill.intent.input as PlanRunInput;
-    await submitPlanRun(call, planName, 'TestFailoverCleanup', { comments });
+    const ofThisDrill = (plan: RecoveryPlan): void => {
+      if (plan.test?.jobName !== drill.jobName) throw actionRefused(drill, action, []);
+    };
+    await submitPlanRun(call, planName, 'TestFailoverCleanup', { comments }, { requirePlan: ofThisDrill });
     return ok(jobToWire(call, drill));
   }
   await submitJob(call.app, {
@@ -182,7 +187,7 @@ async function restart(call: VaultCall): Promise<ApiResponse> {
       jobName: _job,
       ...choices
     } = old.intent.input as PlanRunInput;
-    const job = await submitPlanRun(call, planName, operation, choices, { restartOf: old.jobName });
+    const job = await submitPlanRun(call, planName, operation, choices, { details: { restartOf: old.jobName } });
     return ok(jobToWire(call, job));
   }
   return ok(jobToWire(call, await restartOfItem(call, old)));

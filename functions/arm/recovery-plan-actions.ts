@@ -11,6 +11,7 @@ import {
   allowedPlanOperations,
   withinTimeoutLimits,
   type PlanOperation,
+  type RecoveryPlan,
 } from '../../core/domain/recovery-plan/recovery-plan.js';
 import { workflowNames, type RecoveryPointChoice } from '../../core/domain/workflows/workflows.js';
 import { replace } from '../../core/records/access.js';
@@ -93,7 +94,7 @@ export async function submitPlanRun(
   planName: string,
   operation: PlanOperation,
   choices: RunChoices,
-  details?: JobDetails,
+  { details, requirePlan }: { details?: JobDetails; requirePlan?: (plan: RecoveryPlan) => void } = {},
 ): Promise<Job> {
   const kind = planJobKind(operation);
   return submitJob(call.app, {
@@ -105,6 +106,7 @@ export async function submitPlanRun(
     decide: async (jobName, now) => {
       const plan = await planOf(call, planName);
       const allowed = allowedPlanOperations(plan.value, await itemsOfPlan(call, plan.value.groups));
+      requirePlan?.(plan.value);
       if (!allowed.includes(operation)) throw refused(plan.value.planName, operation, allowed);
       const activeJob = { jobName, scenarioName: kind.scenarioName, startedAt: now };
       const { fabricName, groups } = plan.value;

@@ -84,7 +84,9 @@ export async function registerRelay(app: App, request: Request): Promise<z.outpu
 /** The vault that the key was made of; a later one of the same name is another. */
 async function requireVault(app: App, { vaultId, vaultCreatedAt }: Claim): Promise<Stored<Vault>> {
   const vault = await read(app.table, rows.vault(vaultId));
-  if (vault === undefined || vault.value.deleting || vault.value.createdAt !== vaultCreatedAt) throw vaultGone(vaultId);
+  // Keys that an earlier version made do not tell when their vault was made.
+  const isOther = vaultCreatedAt !== undefined && vault?.value.createdAt !== vaultCreatedAt;
+  if (vault === undefined || vault.value.deleting || isOther) throw vaultGone(vaultId);
   return vault;
 }
 

@@ -88,8 +88,7 @@ async function endTestAfterFailover(app: AppInvocation, vaultId: VaultId, item: 
   if (testFailover === undefined) return;
   const key = { vaultId, itemId, protectionId, jobName: testFailover.jobName };
   await deleteTest(app, key);
-  const now = await app.clock.now();
-  await endTest(app.table, key, testFailover.jobName, { kind: 'failed', now, failure: endedByFailover(item.vmName) });
+  await endTest(app, key, testFailover.jobName, { kind: 'failed', failure: endedByFailover(item.vmName) });
 }
 
 const endedByFailover = (vmName: string): WorkflowFailure => ({

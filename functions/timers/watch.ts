@@ -1,3 +1,4 @@
+import type { Temporal } from 'temporal-polyfill';
 import type { VaultId } from '../../core/domain/ids.js';
 import { contactEvent } from '../../core/domain/health/site-health.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
@@ -28,25 +29,31 @@ async function watchVault(app: AppInvocation, vaultId: VaultId): Promise<void> {
   const items = await list(app.table, rows.items(vaultId));
   if (items.length === 0) return;
   const surroundingsOf = await surroundingsInVault(app.table, vaultId);
+  const all = items.map(({ value: item }) => ({ item, surroundings: surroundingsOf(item) }));
+  await turnToRelays(app, vaultId, all);
   const now = await app.clock.now();
-  for (const { value: item } of items) {
-    const surroundings = surroundingsOf(item);
-    await attempt(app, `the relay of ${item.vmName}`, () => turnToRelay(app, vaultId, item, surroundings));
+  for (const { item, surroundings } of all) {
     if (eventsOf(item, surroundings, now).events.length === 0) continue;
     const what = `the change of health of ${item.vmName}`;
-    await attempt(app, what, () => tellEvents(app, vaultId, item, surroundings, now));
+    await attempt(app, what, () => tellEvents(app, vaultId, item, surroundings));
   }
 }
 
 /** An item that was enabled at the moment when another relay took its site over is that relay's: else nobody would send it. */
-async function turnToRelay(
+async function turnToRelays(
   app: AppInvocation,
   vaultId: VaultId,
-  { fabricName, relayId }: ProtectedItem,
-  { fabric }: ItemSurroundings,
+  items: readonly { item: ProtectedItem; surroundings: ItemSurroundings }[],
 ): Promise<void> {
-  if (fabric?.relayId === undefined || fabric.relayId === relayId) return;
-  await turnItems(app, { vaultId, fabricName, relayId: fabric.relayId });
+  const late = new Map<string, Fabric>();
+  for (const { item, surroundings } of items) {
+    const { fabric } = surroundings;
+    if (fabric?.relayId !== undefined && fabric.relayId !== item.relayId) late.set(fabric.fabricName, fabric);
+  }
+  for (const [fabricName, { relayId }] of late) {
+    if (relayId === undefined) continue;
+    await attempt(app, `whose relay sends ${fabricName}`, () => turnItems(app, { vaultId, fabricName, relayId }));
+  }
 }
 
 async function attempt(app: AppInvocation, what: string, act: () => Promise<void>): Promise<void> {
@@ -59,15 +66,16 @@ async function attempt(app: AppInvocation, what: string, act: () => Promise<void
 
 /** A relay that fell silent, or is heard of again, is told once each way: that it was told stands in the site's row. */
 async function watchSites(app: AppInvocation, vaultId: VaultId): Promise<void> {
-  const now = await app.clock.now();
-  const isTold = (fabric: Fabric): boolean => isConnected(fabric, now) === (fabric.silenceTold !== true);
+  const isTold = (fabric: Fabric, now: Temporal.Instant): boolean =>
+    isConnected(fabric, now) === (fabric.silenceTold !== true);
   for (const { ref, value } of await list(app.table, rows.fabrics(vaultId))) {
-    if (isTold(value)) continue;
+    if (isTold(value, await app.clock.now())) continue;
     const what = `what became of the relay of ${friendlyNameOf(value)}`;
     await attempt(app, what, () =>
       decideAndCommit(app.table, ref.partition, async () => {
         const stored = await read(app.table, ref);
-        if (stored === undefined || isTold(stored.value)) return { operations: [], result: undefined };
+        const now = await app.clock.now();
+        if (stored === undefined || isTold(stored.value, now)) return { operations: [], result: undefined };
         const connected = isConnected(stored.value, now);
         const { silenceTold: _, ...fabric } = stored.value;
         const site = { ...fabric, name: friendlyNameOf(fabric) };

@@ -63,15 +63,15 @@ test('who took a mail is not mailed again; who is refused for now is, and who is
   );
 });
 
-test('of a storm the newest are told and the others counted; no row outgrows its bound', async () => {
+test('of a storm the first are told and the others counted; no row outgrows its bound', async () => {
   await withMailServer(0, async (letters, url) => {
     const harness = await watched(url);
     for (let event = 0; event < 1200; event++) await happens(harness, `US3058-${event}`, 'long '.repeat(2000));
     await minuteLater(harness);
     assert.equal(letters.length, 1);
     assert.match(letters[0]?.text ?? '', /And 1100 more: see/);
-    assert.doesNotMatch(letters[0]?.text ?? '', /US3058-1099\b/);
-    assert.match(letters[0]?.text ?? '', /US3058-1100\b/);
+    assert.doesNotMatch(letters[0]?.text ?? '', /US3058-100\b/);
+    assert.match(letters[0]?.text ?? '', /US3058-99\b/);
   });
   await withMailServer(1000, async (_letters, url) => {
     const harness = await watched(url);
@@ -82,7 +82,7 @@ test('of a storm the newest are told and the others counted; no row outgrows its
     }
     const state = await read(harness.table, rows.alertState(vaultId));
     assert.ok(JSON.stringify(state?.value).length < 500_000);
-    assert.match(JSON.stringify(state?.value.pending.at(-1)), /US3058-3-119/, 'the newest are kept');
+    assert.match(JSON.stringify(state?.value.pending.at(-1)), /US3058-3-0/, 'the newest are kept');
   });
 });
 
@@ -112,7 +112,7 @@ test('texts that take many bytes leave room for others', () => {
     recommendedAction: text,
     at: '2026-01-05T10:00:00Z',
   };
-  const none = { eventsThrough: '', jobsThrough: '2026-01-05T10:00:00Z', silentFabrics: [], pending: [] };
+  const none = { eventsThrough: '', pending: [] };
   const storm = {
     batchId: 'b',
     channels: ['mail'],

@@ -43,10 +43,16 @@ const batchMaxBytes = 300_000;
 const pendingMaxBytes = 450_000;
 const keptHours = 24;
 
-/** What was written with a time may be committed a little later: only what is older than this is looked at. */
-const settledSeconds = 30;
+/**
+ * Only what is older than this is looked at: what was written with a time may be committed a little later, and what the next look of
+ * the watch takes back (every relay is silent just after Understudy itself was out) is no alert.
+ */
+const settledSeconds = 90;
 
-/** Alerts of what has come since the last look, oldest first, and what was looked at with that. `events`: newest first. */
+/**
+ * Alerts of what has come since the last look, and what was looked at with that: first sites and jobs, which are few and tell why,
+ * then machines; each oldest first. `events`: newest first.
+ */
 export function findAlerts(
   state: AlertState,
   events: readonly ReplicationEvent[],
@@ -57,8 +63,14 @@ export function findAlerts(
     ({ eventName, at }) =>
       eventName < state.eventsThrough && Temporal.Instant.compare(Temporal.Instant.from(at), until) <= 0,
   );
+  const isOver = clearedLaterIn(events);
+  const isExplained = explainedBy(fresh);
+  const told = fresh.filter((event) => isAlerting(event) && !isOver(event) && !isExplained(event)).reverse();
+  const [wide, ofMachines] = [true, false].map((isWide) =>
+    told.filter(({ eventType }) => (eventType !== undefined) === isWide),
+  );
   return {
-    alerts: fresh.filter(isAlerting).map(eventAlert).reverse(),
+    alerts: [...(wide ?? []), ...(ofMachines ?? [])].map(eventAlert),
     state: { ...state, eventsThrough: fresh[0]?.eventName ?? state.eventsThrough },
   };
 }
@@ -70,6 +82,27 @@ export function findAlerts(
 const isAlerting = ({ severity, kind, code }: ReplicationEvent): boolean =>
   severity === 'Critical' || (kind === 'raised' && code === 'US3058');
 
+type Judge = (event: ReplicationEvent) => boolean;
+
+/** What was raised and is cleared again. */
+function clearedLaterIn(events: readonly ReplicationEvent[]): Judge {
+  const keyOf = ({ itemId, code }: ReplicationEvent): string => `${itemId} ${code}`;
+  const newest = new Map<string, string>();
+  for (const event of events) {
+    const key = keyOf(event);
+    if (event.kind === 'cleared' && !newest.has(key)) newest.set(key, event.eventName);
+  }
+  return (event) => event.kind === 'raised' && (newest.get(keyOf(event)) ?? event.eventName) < event.eventName;
+}
+
+/** That a machine became critical says less than the reason that was raised with it. */
+function explainedBy(events: readonly ReplicationEvent[]): Judge {
+  const keyOf = ({ itemId, at }: ReplicationEvent): string => `${itemId} ${at}`;
+  const reasons = events.filter(({ kind, severity }) => kind === 'raised' && severity === 'Critical');
+  const explained = new Set(reasons.map(keyOf));
+  return (event) => event.kind === 'levelChanged' && explained.has(keyOf(event));
+}
+
 const eventAlert = ({ code, vmName, message, recommendedAction, at }: ReplicationEvent): Alert => ({
   code,
   about: vmName,
@@ -79,19 +112,19 @@ const eventAlert = ({ code, vmName, message, recommendedAction, at }: Replicatio
 });
 
 /**
- * With the alerts on their way. Of a storm the newest are told and the others counted; beyond a bound the oldest batches are given
+ * With the alerts on their way. Of a storm the first are told and the others counted; beyond a bound the oldest batches are given
  * up, which only a mail server that is gone comes to.
  */
 export function withBatch(
   state: AlertState,
   batch: Pick<AlertBatch, 'batchId' | 'alerts' | 'channels' | 'madeAt'>,
 ): AlertState {
-  const alerts = batch.alerts.slice(-alertsPerBatchMax).map((alert) => ({
+  const alerts = batch.alerts.slice(0, alertsPerBatchMax).map((alert) => ({
     ...alert,
     message: shortened(alert.message),
     recommendedAction: shortened(alert.recommendedAction),
   }));
-  while (alerts.length > 1 && jsonBytes(alerts) > batchMaxBytes) alerts.shift();
+  while (alerts.length > 1 && jsonBytes(alerts) > batchMaxBytes) alerts.pop();
   const leftOutCount = batch.alerts.length - alerts.length;
   const pending = [...state.pending, { ...batch, alerts, leftOutCount, attempts: 0, nextAttemptAt: batch.madeAt }];
   while (pending.length > 1 && jsonBytes(pending) > pendingMaxBytes) pending.shift();

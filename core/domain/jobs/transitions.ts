@@ -77,10 +77,12 @@ export function allowedJobActions(job: Job): ('Cancel' | 'Resume' | 'Restart')[]
   if (job.state === 'Failed' || job.state === 'Cancelled') return isRestartable(job) ? ['Restart'] : [];
   if (hasEnded(job) || job.cancelRequestedAt !== undefined) return [];
   const isCancellable = isWaitingDrill(job) || looksForCancel(job);
-  return [...(isCancellable ? (['Cancel'] as const) : []), ...(job.state === 'Suspended' ? (['Resume'] as const) : [])];
+  // A Resume that was meant for a manual action of the drill, and is repeated, must not have the drill cleaned up.
+  const isResumable = job.state === 'Suspended' && !(isWaitingDrill(job) && job.waiter !== undefined);
+  return [...(isCancellable ? (['Cancel'] as const) : []), ...(isResumable ? (['Resume'] as const) : [])];
 }
 
-/** A test failover whose VM is up: whether it is cancelled or resumed, its clean-up ends it. */
+/** A test failover whose VM is up: whether it is cancelled or resumed, its clean-up ends it. A plan’s had manual actions where it has a `waiter`. */
 export const isWaitingDrill = (job: Job): boolean => job.state === 'Suspended' && job.suspendedFor === 'testFailover';
 
 /** A part of a recovery plan's run is done again by running the plan. */

@@ -4,6 +4,7 @@ import { makeConcludeJob } from '../../../activities/jobs.js';
 import { asJobName, asRelayId } from '../../../core/domain/ids.js';
 import { insert, list, replace } from '../../../core/records/access.js';
 import { eventNameOf, rows, vaultPartition } from '../../../core/records/rows.js';
+import type { StateTable } from '../../../core/ports/state-table.js';
 import { sweep } from '../../../functions/timers/sweep.js';
 import { watch } from '../../../functions/timers/watch.js';
 import { Harness, sampleInventory, vaultPath } from '../../support/api/harness.js';
@@ -268,13 +269,21 @@ test('a job that fails is told with the job, once however often its end is writt
   });
 });
 
-test('an item that was enabled while another relay took its site over is that relay’s within a minute', async () => {
+test('items that were enabled while another relay took their site over are that relay’s within a minute, by one list', async () => {
   const { harness, item, relay } = await world();
+  await ReplicatedItem.put(harness, relay, { itemName: 'web-01' });
   const [fabric] = await list(harness.table, rows.fabrics(vaultId));
   assert(fabric);
   const taken = { ...fabric.value, relayId: asRelayId('another') };
   await harness.table.transact(fabric.ref.partition, [replace(fabric, taken)]);
   assert.equal((await item.now()).relayId, relay.relayId);
-  await watch(harness.app);
+  let lists = 0;
+  const query: StateTable['query'] = async (partition, range) => {
+    if (range.prefix === 'item!') lists++;
+    return harness.table.query(partition, range);
+  };
+  await watch({ ...harness.app, table: { ...harness.table, query } });
+  assert.equal(lists, 2, 'one to look at them all, one to turn them');
+  for (const { value } of await list(harness.table, rows.items(vaultId))) assert.equal(value.relayId, 'another');
   assert.equal((await item.now()).relayId, 'another');
 });

@@ -102,6 +102,31 @@ test('a test failover that is up is ended by its job too: resume and cancel both
   }
 });
 
+test('a Resume that was meant for a manual action, and is repeated, does not have a plan’s drill cleaned up', async () => {
+  const { harness, put, ask, shown } = await world();
+  const input = { planName: 'plan' };
+  const [ref, plan] = [rows.plan(vaultId, 'plan'), { planName: 'plan', fabricName: 'f', createdAt: 'now', groups: [] }];
+  await harness.table.transact(vaultPartition(vaultId), [insert(ref, { ...plan, test: { jobName: nameOf(2) } })]);
+  for (const [number, waiter] of [
+    [1, undefined],
+    [2, 'the-manual-action'],
+  ] as const) {
+    await put(number, 'recoveryPlan', {
+      ...{
+        state: 'Suspended' as const,
+        suspendedFor: 'testFailover' as const,
+        intent: { orchestrator: 'recoveryPlan', input },
+      },
+      ...(waiter !== undefined && { waiter }),
+    });
+  }
+  assert.deepEqual((await shown(2)).properties.allowedActions, ['Cancel']);
+  assert.equal((await ask(2, 'resume')).status, 409);
+  // Of an earlier drill than the one that is up.
+  assert.equal((await ask(1, 'cancel')).status, 409);
+  assert.equal(harness.started.length, 0);
+});
+
 test('a test failover that failed is begun anew with its network and its point', async () => {
   const { harness, item, put, ask } = await world();
   const { itemId, protectionId } = item.first;

@@ -3,7 +3,7 @@ import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { itemIdOf, rows, vaultPartition } from '../../../core/records/rows.js';
-import { insert, read, replace } from '../../../core/records/access.js';
+import { insert, list, read, replace } from '../../../core/records/access.js';
 import { asVaultId } from '../../../core/domain/ids.js';
 import type { NetworkMapping } from '../../../core/domain/failover/target-network.js';
 import type { AssignmentsResponse } from '../../../core/domain/relay-protocol/wire.js';
@@ -60,6 +60,19 @@ test('a relay registers once: its fabric and provider appear, and a repeat gives
     value: { name: string }[];
   };
   assert.equal(providers.value[0]?.name, relay.relayId);
+});
+
+test('a key that does not tell when its vault was made registers all the same', async () => {
+  const harness = new Harness();
+  await harness.putVault();
+  const { secret } = await harness.drawKey();
+  const [key] = await list(harness.table, rows.registrationKeys());
+  assert(key);
+  const { vaultCreatedAt: _, ...earlier } = key.value;
+  await harness.table.transact(key.ref.partition, [replace(key, earlier as typeof key.value)]);
+  const relay = new TestRelay(harness);
+  const first = await relay.register(secret);
+  assert.equal(first.status, 200, JSON.stringify(first.body));
 });
 
 test('a used key is refused for another relay, and nothing of that relay stays behind', async () => {
