@@ -86,7 +86,7 @@ const refusedForGood = /^(?:ScopeLocked|PropertyChangeNotAllowed|RequestDisallow
 const addressCodes = /^PrivateIPAddress(?:InUse|IsAllocated|NotInSubnet|NotInAnySubnet|InReservedRange)$/;
 const quotaCodes = /Quota|CountLimit|LimitReached|LimitExceeded/i;
 const capacityCodes =
-  /^(?:AllocationFailed|ZonalAllocationFailed|OverconstrainedAllocationRequest|OverconstrainedZonalAllocationRequest)$/;
+  /^(?:SkuNotAvailable|AllocationFailed|ZonalAllocationFailed|OverconstrainedAllocationRequest|OverconstrainedZonalAllocationRequest)$/;
 
 const isBusy = ({ statusCode, code }: ArmAnswer): boolean =>
   busyCodes.test(code ?? '') ||
@@ -133,7 +133,8 @@ function kindOf(answer: ArmAnswer): {
     return {
       code: 'US6063',
       retry: 'later',
-      possibleCauses: 'The region has no room for a virtual machine of this size now.',
+      possibleCauses:
+        'The region, or the zone, has no room for a virtual machine of this size now, or not for this subscription.',
       recommendedAction: 'Try again later, or choose another size for the item.',
       httpStatus: 503,
     };

@@ -18,6 +18,13 @@ type VmDisk = CloudVmSpecification['disks'][number];
 const osTypeOf = ({ osType }: CloudVmSpecification): 'Linux' | 'Windows' =>
   osType.toLowerCase() === 'linux' ? 'Linux' : 'Windows';
 
+/** A disk is attached to a machine of its own zone alone. */
+const zonesOf = ({ availabilityZone }: CloudVmSpecification): { zones?: string[] } =>
+  availabilityZone === undefined ? {} : { zones: [availabilityZone] };
+
+/** Site Recovery's words of Azure Hybrid Benefit, by those of virtual machines. Others are taken as they are. */
+const licenseTypes: Readonly<Record<string, string>> = { WindowsServer: 'Windows_Server' };
+
 /** The blob is copied by Azure: what the machine writes later does not reach it. */
 export function diskRequest(
   { specification, place, location }: VmRequest,
@@ -29,6 +36,7 @@ export function diskRequest(
   return {
     location,
     tags: tagsOf(specification, place, specification.diskTags),
+    ...zonesOf(specification),
     sku: { name: account.kind === 'premium' ? 'Premium_LRS' : 'Standard_LRS' },
     creationData: {
       createOption: 'Import',
@@ -78,6 +86,7 @@ export function publicAddressRequest({ specification, place, location }: VmReque
 
 /** Of disks that are there, without an OS profile: the guest has its accounts and names already. */
 export function vmRequest({ specification, place, location }: VmRequest): VirtualMachine {
+  const { licenseType } = specification;
   const managedDisk = (disk: VmDisk) => ({
     id: resourceId(place, 'Microsoft.Compute/disks', diskName(place, disk)),
   });
@@ -86,9 +95,9 @@ export function vmRequest({ specification, place, location }: VmRequest): Virtua
   return {
     location,
     tags: tagsOf(specification, place),
-    ...(specification.availabilityZone !== undefined && { zones: [specification.availabilityZone] }),
+    ...zonesOf(specification),
     ...(specification.availabilitySetId !== undefined && { availabilitySet: { id: specification.availabilitySetId } }),
-    ...(specification.licenseType !== undefined && { licenseType: specification.licenseType }),
+    ...(licenseType !== undefined && { licenseType: licenseTypes[licenseType] ?? licenseType }),
     hardwareProfile: { vmSize: specification.size },
     storageProfile: {
       osDisk: { createOption: 'Attach', osType: osTypeOf(specification), managedDisk: managedDisk(osDisk) },

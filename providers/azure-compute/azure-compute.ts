@@ -13,7 +13,7 @@ import { Patience, defaultWaitLimits, type WaitLimits } from './patience.js';
 import { anotherVm, diskUnusable, noNetwork, noSuchVm, regionUnknown } from './refusals.js';
 import { belongsTo, digestOf, recordIn, releasedTags, sha256, type VmRecord } from './specification-tags.js';
 import { VmMaker } from './vm-maker.js';
-import { diskName, placeOf, snapshotName, type VmPlace } from './vm-place.js';
+import { diskName, placeOf, resourceId, snapshotName, type VmPlace } from './vm-place.js';
 
 /**
  * VMs in Azure. `createVm` makes all that a VM consists of but the VM resource, since Azure starts a VM as it is made; the
@@ -111,7 +111,7 @@ class AzureCompute implements CloudCompute {
     const { place, parts } = call;
     const found = await this.find(call);
     if (!found) return;
-    await this.remove(call, parts.vm);
+    if (found.vm) await this.remove(call, parts.vm, (vm) => isOf(vm, place));
     // The OS disk last: while other disks are there, something tells which ones.
     const disks = [...found.record.specification.disks].sort((a, b) => Number(a.isOsDisk) - Number(b.isOsDisk));
     for (const disk of disks) {
@@ -178,10 +178,12 @@ class AzureCompute implements CloudCompute {
    */
   private async find(call: Call): Promise<Found | undefined> {
     const { place, parts } = call;
-    const vm = await this.own(call, parts.vm);
+    const standing = await this.read(call, parts.vm);
+    const vm = isOf(standing, place) ? standing : undefined;
     const nic = await this.own(call, parts.networkInterface(0));
     const record =
-      recordIn((vm ?? nic)?.tags, place) ??
+      recordIn(vm?.tags, place) ??
+      recordIn(nic?.tags, place) ??
       recordIn((await this.read(call, parts.disk(diskName(place, 'os'))))?.tags, place) ??
       recordIn((await this.read(call, parts.publicAddress))?.tags, place);
     return record && { vm, nic, record };
@@ -247,10 +249,14 @@ class AzureCompute implements CloudCompute {
     await ensure(parts.vm, vmRequest({ specification, place, location }), place, patience);
   }
 
-  private async remove<R extends ArmResource>(call: Call, part: Part<R>): Promise<void> {
+  private async remove<R extends ArmResource>(
+    call: Call,
+    part: Part<R>,
+    isOurs = (resource: R | undefined): boolean => belongsTo(resource?.tags, call.place),
+  ): Promise<void> {
     await call.patience.insist(`deleting ${part.title}`, async () => {
       const resource = await part.get();
-      if (!belongsTo(resource?.tags, call.place)) return;
+      if (!isOurs(resource)) return;
       if (resource?.provisioningState === 'Deleting') throw unfinished(`deleting ${part.title}`, 'it is being deleted');
       await part.delete();
     });
@@ -307,6 +313,14 @@ function addressOf(nic: NetworkInterface | undefined): { subnetName?: string; pr
     ...(subnetName !== undefined && { subnetName }),
     ...(privateIpAddress !== undefined && { privateIpAddress }),
   };
+}
+
+/** By its tags; or by what it runs on, where someone has put other tags in their place: what runs must not be taken for gone. */
+function isOf(vm: VirtualMachine | undefined, place: VmPlace): boolean {
+  const osDisk = resourceId(place, 'Microsoft.Compute/disks', diskName(place, 'os'));
+  return (
+    belongsTo(vm?.tags, place) || vm?.storageProfile?.osDisk?.managedDisk?.id?.toLowerCase() === osDisk.toLowerCase()
+  );
 }
 
 const powerCode = (vm: VirtualMachine | undefined): string | undefined =>

@@ -58,3 +58,12 @@ export function regionUnknown(storageAccountId: string): UnderstudyError {
     details: { storageAccountId },
   });
 }
+
+export const noVmId = (vmArmId: string): UnderstudyError =>
+  new UnderstudyError({
+    code: 'US6068',
+    message: `US6068 ${vmArmId} is not the id of a virtual machine`,
+    possibleCauses: 'The resource group or the name of the item’s virtual machine is not what Azure takes.',
+    recommendedAction: 'Set the item’s resource group by its id, /subscriptions/…/resourceGroups/…, and its name.',
+    httpStatus: 400,
+  });

@@ -1,3 +1,5 @@
+import { noVmId } from './refusals.js';
+
 /**
  * Where a virtual machine's resources are and what they are called: all in its resource group and named after it, so that a
  * run that repeats another finds what that one made. A VM's name has at most 64 characters, a resource's 80.
@@ -15,7 +17,7 @@ const vmIdPattern =
 export function placeOf(vmArmId: string): VmPlace {
   const [, subscriptionId, resourceGroup, vmName] = vmIdPattern.exec(vmArmId) ?? [];
   if (subscriptionId === undefined || resourceGroup === undefined || vmName === undefined) {
-    throw new Error(`${vmArmId} is not the id of a virtual machine`);
+    throw noVmId(vmArmId);
   }
   return { vmArmId, subscriptionId, resourceGroup, vmName };
 }

@@ -160,6 +160,7 @@ export const classificationByCode: Readonly<Record<string, Classification>> = {
   US6064: unrecoverable('configuration', 'app'),
   US6065: recoverable('unforeseen', 'app'),
   US6066: unrecoverable('configuration', 'app'),
+  US6068: unrecoverable('configuration', 'app'),
   US6067: unrecoverable('configuration', 'app'),
   US6080: recoverable('network', 'app'),
 };

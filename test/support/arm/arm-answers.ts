@@ -9,6 +9,7 @@ interface Wire<Properties> {
   type: string;
   location: string;
   tags?: Record<string, string>;
+  zones?: string[];
   sku?: { name?: string };
   managedBy?: string;
   properties: Properties;

@@ -251,7 +251,24 @@ export class ArmResources {
     if ((securityProfile !== undefined) !== isSecond) {
       throw new ArmRefusal(400, 'BadRequest', 'The security profile does not fit the generation of the OS disk.');
     }
+    const { licenseType } = wanted.properties;
+    if (
+      licenseType !== undefined &&
+      !['Windows_Server', 'Windows_Client', 'RHEL_BYOS', 'SLES_BYOS'].includes(licenseType)
+    )
+      throw new ArmRefusal(
+        400,
+        'InvalidParameter',
+        `The value '${licenseType}' of parameter 'licenseType' is not allowed.`,
+      );
     for (const disk of disks) {
+      if (String(disk.zones) !== String(wanted.zones)) {
+        throw new ArmRefusal(
+          400,
+          'BadRequest',
+          `Disk ${disk.name} cannot be attached to the VM because it is not in zone '${String(wanted.zones)}'.`,
+        );
+      }
       if (disk.properties.provisioningState !== 'Succeeded' || ![undefined, wanted.id].includes(disk.managedBy)) {
         throw new ArmRefusal(409, 'Conflict', `Disk ${disk.name} is in use.`);
       }

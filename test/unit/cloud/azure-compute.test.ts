@@ -129,6 +129,45 @@ test('a VM has its interfaces in their order, and every kind of resource its own
   assert.deepEqual(azure.left(), []);
 });
 
+test('a VM in a zone has its disks there, and one with Azure Hybrid Benefit the licence by Azure’s word', async () => {
+  const azure = await openAzure();
+  const { compute } = azure.compute();
+  const specification = await azure.specification({ availabilityZone: '2', licenseType: 'WindowsServer' });
+  await compute.createVm(specification);
+  assert.equal((await compute.startVm(specification.vmArmId)).powerState, 'running');
+  const vm = azure.resources.get('virtualMachines', specification.vmArmId);
+  assert.deepEqual([vm?.zones, vm?.properties.licenseType], [['2'], 'Windows_Server']);
+  assert.deepEqual(azure.resources.get('disks', `${group}/Microsoft.Compute/disks/vm-data-1`)?.zones, ['2']);
+});
+
+test('a VM whose tags someone replaced is stopped and deleted all the same: what runs is not taken for gone', async () => {
+  const azure = await openAzure();
+  const { compute } = azure.compute();
+  const { vmArmId } = await compute.createVm(await azure.specification());
+  await compute.startVm(vmArmId);
+  const vm = azure.resources.get('virtualMachines', vmArmId);
+  assert(vm);
+  vm.tags = { owner: 'someone else' };
+  assert.equal((await compute.getVm(vmArmId))?.powerState, 'running');
+  assert.equal((await compute.stopVm(vmArmId)).powerState, 'stopped');
+  await compute.deleteVm(vmArmId, { deleteDisks: true });
+  assert.deepEqual(azure.left(), []);
+});
+
+test('a size that the region does not sell to the subscription is said to be so', async () => {
+  const azure = await openAzure();
+  const { compute } = azure.compute();
+  const { vmArmId } = await compute.createVm(await azure.specification());
+  const refusal = new ArmRefusal(409, 'SkuNotAvailable', 'The requested VM size Standard_D2s_v5 is not available.');
+  azure.server.refuse(/PUT virtualMachines/, refusal);
+  await assert.rejects(compute.startVm(vmArmId), errorWithCode('US6063'));
+});
+
+test('an id that no virtual machine can have is refused by name', async () => {
+  const azure = await openAzure();
+  await assert.rejects(azure.compute().compute.getVm('rg-dr/providers/vm'), errorWithCode('US6068'));
+});
+
 test('a VM of generation 2 has a security profile and no secure boot', async () => {
   const azure = await openAzure();
   const { compute } = azure.compute();
