@@ -31,7 +31,10 @@ export const makeCheckFailover =
     table,
     clock,
     cloudInventory,
-  }: Pick<ActivityDependencies, 'table' | 'clock' | 'cloudInventory'>): Activity<typeof activities.checkFailover> =>
+    compute,
+  }: Pick<ActivityDependencies, 'table' | 'clock' | 'cloudInventory' | 'compute'>): Activity<
+    typeof activities.checkFailover
+  > =>
   async (input) => {
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
     const refused = refusals(owned(stored, input) ? stored.value : undefined, input);
@@ -44,7 +47,7 @@ export const makeCheckFailover =
       failures.push(failureOf(error));
     }
     const failoverSource = await readFailoverSource(table, input.vaultId, stored.value);
-    failures.push(...(await targetFailures(cloudInventory, stored.value, failoverSource)));
+    failures.push(...(await targetFailures({ cloudInventory, compute }, stored.value, failoverSource)));
     await warnOfSource({ table, clock }, input, stored.value, failoverSource.source);
     return failures.length === 0 ? { kind: 'met' } : { kind: 'failed', failures };
   };

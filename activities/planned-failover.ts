@@ -21,7 +21,10 @@ export const makeCheckPlannedFailover =
     table,
     clock,
     cloudInventory,
-  }: Needs & Pick<ActivityDependencies, 'cloudInventory'>): Activity<typeof activities.checkPlannedFailover> =>
+    compute,
+  }: Needs & Pick<ActivityDependencies, 'cloudInventory' | 'compute'>): Activity<
+    typeof activities.checkPlannedFailover
+  > =>
   async (input) => {
     const stored = await read(table, rows.item(input.vaultId, input.itemId));
     const refused = refusals(owned(stored, input) ? stored.value : undefined, input);
@@ -31,7 +34,7 @@ export const makeCheckPlannedFailover =
     const failures = [
       ...hindrances(item),
       ...((await hasContact({ table, clock }, input.vaultId, item)) ? [] : [noContact(item)]),
-      ...(await targetFailures(cloudInventory, item, failoverSource)),
+      ...(await targetFailures({ cloudInventory, compute }, item, failoverSource)),
     ];
     await warnOfSource({ table, clock }, input, item, failoverSource.source);
     return failures.length === 0 ? { kind: 'met' } : { kind: 'failed', failures };

@@ -13,7 +13,7 @@ type PlacesOf = (item: ProtectedItem, source: SiteVm, subnets: CloudNetwork['sub
 
 /** What the failover's VM would lack, in Azure or of what is known about it: before its disks are copied. */
 export async function targetFailures(
-  cloudInventory: ActivityDependencies['cloudInventory'],
+  { cloudInventory, compute }: Pick<ActivityDependencies, 'cloudInventory' | 'compute'>,
   item: ProtectedItem,
   { source, networkId }: { source: SiteVm | undefined; networkId: string | undefined },
   placesOf: PlacesOf = nicPlaces,
@@ -26,6 +26,7 @@ export async function targetFailures(
   return [
     ...(account ? [] : [missing('US4005', 'storage account', storageAccountId)]),
     ...(networkId === undefined || network ? [] : [missing('US4006', 'network', networkId)]),
+    ...(networkId === undefined && !compute.capabilities.runsWithoutNetwork ? [unconnected(item)] : []),
     ...(source ? tooSmall(item, source) : [failureOf(sourceUnknown(item))]),
     ...(source && network ? misplaced(placesOf(item, source, network.subnets), network) : []),
   ];
@@ -36,6 +37,16 @@ const missing = (code: string, what: string, id: string): WorkflowFailure => ({
   message: `${what} ${id} was not found`,
   possibleCauses: `The ${what} was deleted after protection was enabled.`,
   recommendedAction: `Create the ${what} again under the same name, then fail over again.`,
+  retry: 'never',
+});
+
+const unconnected = ({ vmName }: ProtectedItem): WorkflowFailure => ({
+  code: 'US6066',
+  message: `${vmName} would be in no network in Azure, and Azure runs no virtual machine without one`,
+  possibleCauses:
+    'Neither the item nor the operation names a network, and the VM’s network at the site is not mapped to one.',
+  recommendedAction:
+    'Map the VM network, or name a network for the item, or in a test failover for the test; then fail over again.',
   retry: 'never',
 });
 

@@ -36,13 +36,16 @@ export const makeCheckTestFailover =
     table,
     clock,
     cloudInventory,
-  }: Needs & Pick<ActivityDependencies, 'clock' | 'cloudInventory'>): Activity<typeof activities.checkTestFailover> =>
+    compute,
+  }: Needs & Pick<ActivityDependencies, 'clock' | 'cloudInventory' | 'compute'>): Activity<
+    typeof activities.checkTestFailover
+  > =>
   async (input) => {
     const item = await testing({ table }, input);
     if (!item) return { kind: 'failed', failures: [gone(input.itemId)] };
     const { source } = await readFailoverSource(table, input.vaultId, item);
     const failures = await targetFailures(
-      cloudInventory,
+      { cloudInventory, compute },
       item,
       { source, networkId: item.testFailover?.networkId },
       testNicPlaces,
@@ -131,16 +134,16 @@ export const makeStartTestVm =
     const { networkId, point, disks } = test;
     const subnets = networkId === undefined ? [] : (await cloudInventory.network(networkId)).subnets;
     const vmArmId = testVmId(item);
-    await compute.createVm(
-      specificationFrom(item, source, {
-        vmArmId,
-        name: testVmName(item),
-        ...(networkId === undefined ? { nics: [] } : { networkId, nics: testNicPlaces(item, source, subnets) }),
-        disks,
-        jobName: input.jobName,
-        recoveryPointId: point.recoveryPointId,
-      }),
-    );
+    // All of an availability set are in one network: a test elsewhere must not hold the set that a real failover needs.
+    const { availabilitySetId: _, ...specification } = specificationFrom(item, source, {
+      vmArmId,
+      name: testVmName(item),
+      ...(networkId === undefined ? { nics: [] } : { networkId, nics: testNicPlaces(item, source, subnets) }),
+      disks,
+      jobName: input.jobName,
+      recoveryPointId: point.recoveryPointId,
+    });
+    await compute.createVm(specification);
     await compute.startVm(vmArmId);
     // Taken back meanwhile: what was deleted then did not include this.
     if (await testing({ table }, input)) return done;

@@ -3,6 +3,7 @@ import type { ReplicaBlob } from '../domain/protected-item/protected-item.js';
 
 /** VMs that run in the cloud after a failover. Every method is idempotent by `vmArmId`. */
 export interface CloudCompute {
+  readonly capabilities: { runsWithoutNetwork: boolean };
   /** Creates the VM from disks that are already its own copies. A repeat with the same specification returns the same VM; another one under the same id is refused with US4010. */
   createVm(specification: CloudVmSpecification): Promise<CloudVm>;
   startVm(vmArmId: string): Promise<CloudVm>;

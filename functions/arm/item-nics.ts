@@ -139,7 +139,9 @@ export async function checkPlaces(call: VaultCall, item: ProtectedItem, fabric: 
         `It has: ${subnetNames}.`,
       );
     }
-    const subnet = subnetNamed(subnetName ?? vm?.nics.find((nic) => nic.nicId === nicId)?.subnetName, network.subnets);
+    const settled = role === 'primary' ? item.target.subnetName : undefined;
+    const atSource = vm?.nics.find((nic) => nic.nicId === nicId)?.subnetName;
+    const subnet = subnetNamed(subnetName ?? settled ?? atSource, network.subnets);
     if (staticIpAddress === undefined || subnet === undefined) continue;
     if (!isUsableAddress(subnet.addressPrefix, staticIpAddress)) {
       throw invalid(

@@ -3,9 +3,10 @@ import type {
   UpdateReplicationProtectedItemInputProperties,
 } from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
-import { namesakeOf, targetKey } from '../../core/domain/failover/namesake.js';
+import { namesakeOf, targetKeys } from '../../core/domain/failover/namesake.js';
 import { sizeCounts } from '../../core/domain/failover/nics.js';
 import { sizeShortfalls, vmSizes } from '../../core/domain/failover/placement.js';
+import { targetNetworkId, type NetworkMapping } from '../../core/domain/failover/target-network.js';
 import { lastKnownVm } from '../../core/domain/failover/source-vm.js';
 import { jobKinds } from '../../core/domain/jobs/job.js';
 import { limits } from '../../core/domain/prerequisites/limits.js';
@@ -24,12 +25,13 @@ import { protectedItemArmId } from './protectable-items.js';
 import { itemOf, itemPath } from './protected-items.js';
 import { changeRows } from './row-operation.js';
 import {
-  armId,
   armIdOrNone,
+  availabilitySetIdOrNone,
   choicesOf,
   enableRdpOnTargetOption,
   invalid,
   licenseType,
+  resourceGroupId,
   targetDetails,
   textOf,
   vmSize,
@@ -51,13 +53,13 @@ const updateBody = z.object({
     enableRdpOnTargetOption,
     vmNics: z.array(nicBody).nullish(),
     licenseType,
-    recoveryAvailabilitySetId: armIdOrNone,
+    recoveryAvailabilitySetId: availabilitySetIdOrNone,
     providerSpecificDetails: z
       .object({
         ...targetDetails,
         instanceType: z.literal('HyperVReplicaAzure'),
-        recoveryAzureV2ResourceGroupId: armId.nullish(),
-        recoveryAzureV1ResourceGroupId: armId.nullish(),
+        recoveryAzureV2ResourceGroupId: resourceGroupId,
+        recoveryAzureV1ResourceGroupId: resourceGroupId,
         diskIdToDiskEncryptionMap: unsupported('disks are encrypted by keys of the platform'),
         vmDisks: unsupported('disks are named after their virtual machine'),
       } satisfies ShapeOf<HyperVReplicaAzureUpdateReplicationProtectedItemInput>)
@@ -66,7 +68,12 @@ const updateBody = z.object({
 });
 type UpdateBody = z.output<typeof updateBody>['properties'];
 
-function targetFrom(item: ProtectedItem, body: UpdateBody, vm: SiteVm | undefined): ProtectedItem['target'] {
+function targetFrom(
+  item: ProtectedItem,
+  body: UpdateBody,
+  vm: SiteVm | undefined,
+  mappings: readonly NetworkMapping[],
+): ProtectedItem['target'] {
   const { target: before } = item;
   // Without what an empty text takes away.
   const {
@@ -79,8 +86,12 @@ function targetFrom(item: ProtectedItem, body: UpdateBody, vm: SiteVm | undefine
     ...rest
   } = before;
   const details = body.providerSpecificDetails ?? undefined;
-  const networkId = textOf(body.selectedRecoveryAzureNetworkId, before.networkId);
   const nics = nicsFrom(body, item, vm);
+  const named = textOf(body.selectedRecoveryAzureNetworkId, before.networkId);
+  // Clients send back the network that GET shows: the mapped one goes on to be that of the mapping.
+  const mapped = targetNetworkId({ target: { ...rest, ...(nics && { nics }) } }, vm, mappings);
+  const isMapped = before.networkId === undefined && named?.toLowerCase() === mapped?.toLowerCase();
+  const networkId = isMapped ? undefined : named;
   const target: ProtectedItem['target'] = {
     ...rest,
     vmName: body.recoveryAzureVMName ?? before.vmName,
@@ -98,6 +109,7 @@ function targetFrom(item: ProtectedItem, body: UpdateBody, vm: SiteVm | undefine
         licenseType: body.licenseType,
       },
       before,
+      before.osType,
     ),
     ...(nics === undefined ? {} : { nics }),
   };
@@ -120,7 +132,7 @@ async function updateItem(call: VaultCall, body: UpdateBody): Promise<ApiRespons
   const { value: item } = await itemOf(call);
   const fabric = await fabricOf(call);
   const vm = lastKnownVm(item, fabric.inventory);
-  await checkPlaces(call, { ...item, target: targetFrom(item, body, vm) }, fabric);
+  await checkPlaces(call, { ...item, target: targetFrom(item, body, vm, fabric.networkMappings) }, fabric);
   return changeRows(call, {
     kind: jobKinds.updateItem,
     targetResourceId: protectedItemArmId(call, item),
@@ -129,10 +141,12 @@ async function updateItem(call: VaultCall, body: UpdateBody): Promise<ApiRespons
     decide: async () => {
       const stored = await itemOf(call);
       refuseBusyItem(stored.value);
-      const changed = { ...stored.value, target: targetFrom(stored.value, body, vm) };
+      const changed = { ...stored.value, target: targetFrom(stored.value, body, vm, fabric.networkMappings) };
       return [
         replace(stored, changed),
-        ...(targetKey(changed.target) === targetKey(stored.value.target) ? [] : await claimName(call, changed)),
+        ...(String(targetKeys(changed.target)) === String(targetKeys(stored.value.target))
+          ? []
+          : await claimName(call, changed)),
       ];
     },
   });
@@ -152,7 +166,7 @@ async function claimName(call: VaultCall, item: ProtectedItem): Promise<RowOpera
     armCode: 'Conflict',
     httpStatus: 409,
     target: '$.properties.recoveryAzureVMName',
-    message: `the virtual machine ${item.target.vmName} of that resource group is that of ${namesake.itemName} already`,
+    message: `the virtual machine ${item.target.vmName} of that resource group, or that of its test, is that of ${namesake.itemName} already`,
     possibleCauses: 'Two sources have the same name, or the name was given twice.',
     recommendedAction: 'Give another name, or another resource group.',
   });

@@ -33,7 +33,7 @@ import { param, vaultOperation, vaultOperationWithBody, type VaultCall } from '.
 import { findPolicy } from './policies.js';
 import { protectedItemArmId } from './protectable-items.js';
 import { itemOf, itemPath } from './protected-items.js';
-import { choicesOf, enableDetails, targetDetails, vmSize } from './target-input.js';
+import { choicesOf, enableDetails, resourceGroupId, targetDetails, vmSize } from './target-input.js';
 import type { ShapeOf } from './wire.js';
 
 const enableBody = z.object({
@@ -47,8 +47,8 @@ const enableBody = z.object({
       targetAzureVmName: z.string().nullish(),
       vmName: z.string().nullish(),
       osType: z.string().nullish(),
-      targetAzureV2ResourceGroupId: z.string().nullish(),
-      targetAzureV1ResourceGroupId: z.string().nullish(),
+      targetAzureV2ResourceGroupId: resourceGroupId,
+      targetAzureV1ResourceGroupId: resourceGroupId,
       targetAzureNetworkId: z.string().nullish(),
       targetAzureSubnetId: z.string().nullish(),
       targetVmSize: vmSize,
@@ -76,15 +76,16 @@ function vmOf(body: EnableBody, fabric: Fabric, cloudId: string): SiteVm {
 function targetOf(call: VaultCall, body: EnableBody, vm: SiteVm, storageAccountId: string): ProtectedItem['target'] {
   const input = body.properties.providerSpecificDetails;
   const subnetName = input.targetAzureSubnetId ? lastSegment(input.targetAzureSubnetId) : undefined;
-  const resourceGroupId =
+  const groupId =
     input.targetAzureV2ResourceGroupId ??
     input.targetAzureV1ResourceGroupId ??
     call.vault.armId.split('/').slice(0, 5).join('/');
+  const osType = input.osType ?? vm.osType;
   return {
     storageAccountId,
     vmName: input.targetAzureVmName ?? input.vmName ?? vm.name,
-    resourceGroupId,
-    osType: input.osType ?? vm.osType,
+    resourceGroupId: groupId,
+    osType,
     nics: discoveredNics(vm, subnetName),
     ...(input.logStorageAccountId ? { logStorageAccountId: input.logStorageAccountId } : {}),
     ...(input.targetAzureNetworkId ? { networkId: input.targetAzureNetworkId } : {}),
@@ -97,6 +98,7 @@ function targetOf(call: VaultCall, body: EnableBody, vm: SiteVm, storageAccountI
         availabilityZone: input.targetAvailabilityZone,
       },
       {},
+      osType,
     ),
   };
 }

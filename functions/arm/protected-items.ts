@@ -63,7 +63,7 @@ function nicsToWire(item: ProtectedItem, fabric: Fabric | undefined): Wire<VMNic
         isPrimary: role === 'primary',
         subnetName: nic.subnetName,
         staticIPAddress: nic.ipAddress,
-        recoverySubnetName: chosen?.subnetName ?? (role === 'primary' ? item.target.subnetName : undefined),
+        recoverySubnetName: chosen?.subnetName ?? (chosen?.role === 'primary' ? item.target.subnetName : undefined),
         recoveryStaticIPAddress: chosen?.staticIpAddress,
         tfoSubnetName: chosen?.test?.subnetName,
         tfoStaticIPAddress: chosen?.test?.staticIpAddress,

@@ -12,7 +12,15 @@ import type { ShapeOf } from './wire.js';
 /** What is asked of the virtual machine of a failover, when protection is enabled and later. */
 type Target = ProtectedItem['target'];
 
-export const armId = z.string().startsWith('/subscriptions/');
+const armId = z.string().startsWith('/subscriptions/');
+/** Azure's rule for names of resource groups; resources are made by this id, and found again by it. */
+export const resourceGroupId = z
+  .string()
+  .regex(
+    /^\/subscriptions\/[^/]+\/resourceGroups\/[-\p{L}\p{N}_.()]{0,89}[-\p{L}\p{N}_()]$/iu,
+    'the id of a resource group: /subscriptions/…/resourceGroups/…',
+  )
+  .nullish();
 /** Empty: the smallest that fits. */
 export const vmSize = z
   .string()
@@ -23,6 +31,13 @@ export const vmSize = z
 export const licenseType = z.enum(['NotSpecified', 'NoLicenseType', 'WindowsServer']).nullish();
 /** Empty takes the item's own choice away. */
 export const armIdOrNone = z.union([armId, z.literal('')]).nullish();
+export const availabilitySetIdOrNone = z
+  .string()
+  .regex(
+    /^$|^\/subscriptions\/[^/]+\/resourceGroups\/[^/]+\/providers\/Microsoft\.Compute\/availabilitySets\/[^/]+$/i,
+    'the id of an availability set: /subscriptions/…/providers/Microsoft.Compute/availabilitySets/…',
+  )
+  .nullish();
 /** Remote Desktop is opened by the guest's own settings and the subnet's rules, which a copy of a disk keeps. */
 export const enableRdpOnTargetOption = unsupported(
   'nothing is opened in the guest; allow Remote Desktop at the source, and in the subnet',
@@ -31,7 +46,7 @@ export const enableRdpOnTargetOption = unsupported(
 
 /** Azure takes 50 tags a resource; the rest are those by which Understudy knows its own, with the whole specification in them. */
 const tagCountMax = 15;
-const tagTextMax = 3000;
+const tagTextMaxBytes = 3000;
 /** Azure's own rules, and ours: by tags of that beginning resources are known as Understudy's. */
 const tagName = z
   .string()
@@ -69,7 +84,7 @@ export const targetDetails = {
 
 /** Of PUT alone. */
 export const enableDetails = {
-  targetAvailabilitySetId: armIdOrNone,
+  targetAvailabilitySetId: availabilitySetIdOrNone,
   licenseType,
   enableRdpOnTargetOption,
   useManagedDisksForReplication: unsupported('replica disks are page blobs of the storage account'),
@@ -111,6 +126,7 @@ export function textOf(given: string | null | undefined, before: string | undefi
 export function choicesOf(
   given: Given,
   before: Partial<Target>,
+  osType: string,
 ): Pick<Target, 'vmSize' | 'availabilitySetId' | 'availabilityZone' | 'licenseType' | 'tags' | 'nicTags' | 'diskTags'> {
   const availabilitySetId = textOf(given.availabilitySetId, before.availabilitySetId);
   const availabilityZone = textOf(given.availabilityZone, before.availabilityZone);
@@ -126,6 +142,9 @@ export function choicesOf(
   const nicTags = given.targetNicTags ?? before.nicTags;
   const diskTags = given.targetManagedDiskTags ?? before.diskTags;
   checkTagText([vmTags, nicTags, diskTags]);
+  if (given.licenseType === 'WindowsServer' && osType.toLowerCase() !== 'windows') {
+    throw invalid('$.properties', `licenseType WindowsServer is for Windows; its system is ${osType}`, 'Leave it out.');
+  }
   const hasLicence = (given.licenseType ?? before.licenseType) === 'WindowsServer';
   return {
     ...(size === undefined ? {} : { vmSize: size }),
@@ -139,11 +158,13 @@ export function choicesOf(
 }
 
 function checkTagText(sets: readonly (Record<string, string> | undefined)[]): void {
-  const length = sets.flatMap((set) => Object.entries(set ?? {})).reduce((sum, pair) => sum + pair.join('').length, 0);
-  if (length <= tagTextMax) return;
+  const length = sets
+    .flatMap((set) => Object.entries(set ?? {}))
+    .reduce((sum, pair) => sum + Buffer.byteLength(pair.join('')), 0);
+  if (length <= tagTextMaxBytes) return;
   throw invalid(
     '$.properties.providerSpecificDetails.targetVmTags',
-    `tags of virtual machine, interfaces and disks have ${length} characters together; at most ${tagTextMax} are taken`,
+    `tags of virtual machine, interfaces and disks have ${length} bytes together; at most ${tagTextMaxBytes} are taken`,
     'Leave some out, or shorten them.',
   );
 }

@@ -1,5 +1,5 @@
 import { inconsistencyOf, type InconsistentVm, type MissingInAzure } from '../../core/domain/health/consistency.js';
-import { namesakeOf, targetKey } from '../../core/domain/failover/namesake.js';
+import { namesakeOf, targetKeys } from '../../core/domain/failover/namesake.js';
 import { lostSubnets, misplacedAddresses, nicPlaces } from '../../core/domain/failover/nics.js';
 import { lastKnownVm } from '../../core/domain/failover/source-vm.js';
 import { targetNetworkId } from '../../core/domain/failover/target-network.js';
@@ -15,9 +15,10 @@ export async function findInconsistencies(app: App, vaultId: VaultId, fabric: Fa
   const items = (await list(app.table, rows.items(vaultId))).map(({ value }) => value);
   const byTarget = new Map<string, ProtectedItem[]>();
   for (const item of items) {
-    const key = targetKey(item.target);
-    byTarget.set(key, [...(byTarget.get(key) ?? []), item]);
+    for (const key of targetKeys(item.target)) byTarget.set(key, [...(byTarget.get(key) ?? []), item]);
   }
+  const namesakes = ({ target }: ProtectedItem): ProtectedItem[] =>
+    targetKeys(target).flatMap((key) => byTarget.get(key) ?? []);
   const accountOf = foundOnce((armId) => app.cloudInventory.storageAccount(armId));
   const networkOf = foundOnce((armId) => app.cloudInventory.network(armId));
   const missingOf = async (item: ProtectedItem): Promise<MissingInAzure[]> => {
@@ -25,15 +26,21 @@ export async function findInconsistencies(app: App, vaultId: VaultId, fabric: Fa
     const vm = lastKnownVm(item, fabric.inventory);
     const networkId = targetNetworkId(item, vm, fabric.networkMappings);
     const missing: MissingInAzure[] = [];
-    const namesake = namesakeOf(item, byTarget.get(targetKey(item.target)) ?? []);
+    const namesake = namesakeOf(item, namesakes(item));
     if (namesake !== undefined) {
-      const message = `its virtual machine in Azure is ${vmName}, as that of ${namesake.itemName} is`;
+      const message = `its virtual machine in Azure is ${vmName}; this name, or that of its test, is that of ${namesake.itemName} too`;
       missing.push({ code: 'US3131', message });
     }
     if ((await accountOf(storageAccountId)) === undefined) {
       missing.push({ code: 'US3069', message: `the storage account ${storageAccountId} is not there` });
     }
-    if (networkId === undefined) return missing;
+    if (networkId === undefined) {
+      if (app.compute.capabilities.runsWithoutNetwork) return missing;
+      const message =
+        'neither it names a virtual network nor is its VM network mapped to one: it could not be failed over';
+      missing.push({ code: 'US6066', message });
+      return missing;
+    }
     const network = await networkOf(networkId);
     if (network === undefined) {
       missing.push({ code: 'US3079', message: `the virtual network ${networkId} is not there` });

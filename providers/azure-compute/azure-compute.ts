@@ -50,6 +50,8 @@ interface Found {
 }
 
 class AzureCompute implements CloudCompute {
+  readonly capabilities = { runsWithoutNetwork: false };
+
   constructor(
     private readonly inventory: CloudInventory,
     private readonly replicas: ReplicaStore,

@@ -47,6 +47,8 @@ const recordSchema = z.object({
 type VmRecord = z.infer<typeof recordSchema>;
 
 class LocalCompute implements CloudCompute {
+  readonly capabilities = { runsWithoutNetwork: true };
+
   constructor(
     private readonly inventory: CloudInventory,
     private readonly replicas: ReplicaStore,

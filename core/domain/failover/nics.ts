@@ -67,7 +67,8 @@ export function nicPlaces(item: Pick<ProtectedItem, 'target'>, vm: Pick<SiteVm, 
   const places = usedNics(item, vm).map(({ nic, chosen }) =>
     placeOf({
       nicId: nic.nicId,
-      subnetName: chosen?.subnetName ?? nic.subnetName ?? subnetName,
+      // What was settled on is for the one that was primary then.
+      subnetName: chosen?.subnetName ?? (chosen?.role === 'primary' ? subnetName : undefined) ?? nic.subnetName,
       staticIpAddress: chosen?.staticIpAddress,
     }),
   );

@@ -1,8 +1,12 @@
 import type { JobName } from '../ids.js';
 import type { ProtectedItem, TestFailover } from '../protected-item/protected-item.js';
 
-/** The VM of a test failover: beside the one that a real failover makes. */
-export const testVmName = ({ target }: Pick<ProtectedItem, 'target'>): string => `${target.vmName}-test`;
+const vmNameMaxChars = 64;
+const suffix = '-test';
+
+/** The VM of a test failover: beside the one that a real failover makes. Azure takes names of 64 characters. */
+export const testVmName = ({ target }: Pick<ProtectedItem, 'target'>): string =>
+  `${target.vmName.slice(0, vmNameMaxChars - suffix.length)}${suffix}`;
 export const testVmId = (item: Pick<ProtectedItem, 'target'>): string =>
   `${item.target.resourceGroupId}/providers/Microsoft.Compute/virtualMachines/${testVmName(item)}`;
 

@@ -91,7 +91,7 @@ export class Harness {
       }),
       stat: async (_account, blobName) => this.uploaded.get(blobName),
     },
-    compute: unused<CloudCompute>('CloudCompute'),
+    compute: { ...unused<CloudCompute>('CloudCompute'), capabilities: { runsWithoutNetwork: true } },
     webhooks: openWebhooks({ allowLoopback: true }),
     replicas: {
       ...unused<ReplicaStore>('ReplicaStore'),

@@ -7,6 +7,7 @@ import { Faults } from './faults.js';
 
 /** The compute contract in one process's memory: VMs are records. */
 export class InMemoryCloudCompute implements CloudCompute {
+  readonly capabilities = { runsWithoutNetwork: true };
   readonly faults = new Faults();
   readonly vms = new Map<string, CloudVm>();
   readonly exports = new Map<string, { blob: ReplicaBlob; snapshotId: string }>();

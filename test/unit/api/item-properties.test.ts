@@ -1,17 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { HyperVReplicaAzureReplicationDetails } from '@azure/arm-recoveryservices-siterecovery';
+import { testVmName } from '../../../core/domain/failover/test-failover.js';
 import type { ProtectedItem, TargetNic } from '../../../core/domain/protected-item/protected-item.js';
 import type { SiteInventory } from '../../../core/domain/site/inventory.js';
 import { findInconsistencies } from '../../../functions/jobs/consistency.js';
 import type { ApiResponse } from '../../../functions/http/exchange.js';
-import { list, read } from '../../../core/records/access.js';
+import { list, read, replace } from '../../../core/records/access.js';
 import { rows } from '../../../core/records/rows.js';
 import { Harness, replicasAccount, sampleInventory, vaultPath, type TestRelay } from '../../support/api/harness.js';
 import { ReplicatedItem, vaultId } from '../../support/api/replicated-items.js';
 import { sampleItem } from '../../support/sample-item.js';
 
 const networkId = `${vaultPath.split('/providers')[0]}/providers/Microsoft.Network/virtualNetworks/prod`;
+const availabilitySetId = `${vaultPath.split('/providers')[0]}/providers/Microsoft.Compute/availabilitySets/sql`;
 const nicIds = [1, 2, 3].map((number) => `41c00000-0000-4000-8000-00000000000${number}`);
 const [first = '', second = '', third = ''] = nicIds;
 
@@ -225,6 +227,59 @@ test('two items are never given one virtual machine, not even at the same time; 
   );
 });
 
+test('the name of an item’s test VM is kept from other items too, also where it is cut to what Azure takes', async () => {
+  const { harness, relay } = await opened();
+  await put(harness, relay);
+  const web = await put(harness, relay, { itemName: 'web-01', target: { ...target, vmName: 'web-01' } });
+  const taken = await patch(harness, web, { recoveryAzureVMName: `${target.vmName}-test` });
+  assert.deepEqual([taken.status, codeOf(taken)], [409, 'US3131']);
+  assert.equal((await patch(harness, web, { recoveryAzureVMName: 'w'.repeat(63) })).status, 202);
+  assert.equal(testVmName(await web.now()), `${'w'.repeat(59)}-test`);
+});
+
+test('a mapped network that a client sends back goes on to be that of the mapping', async () => {
+  const { harness, relay } = await opened();
+  const { networkId: _, ...unnamed } = target;
+  const sql = await put(harness, relay, { target: { ...unnamed, nics: roles } });
+  const fabric = await read(harness.table, rows.fabric(vaultId, relay.fabricName));
+  assert(fabric);
+  const [nic] = relay.inventory.vms[0]?.nics ?? [];
+  assert(nic);
+  const inventory = inventoryWith();
+  inventory.vms[0]?.nics.forEach((each) => Object.assign(each, { networkId: 'vm-network' }));
+  const networkMappings = [
+    { mappingName: 'm', networkName: 'vm-network', recoveryNetworkId: networkId, createdAt: 'now' },
+  ];
+  await harness.table.transact(fabric.ref.partition, [
+    replace(fabric, { ...fabric.value, inventory, networkMappings }),
+  ]);
+  const shown = (await detailsOf(harness, sql.armId)).selectedRecoveryAzureNetworkId;
+  assert.equal(shown, networkId);
+  const answer = await patch(harness, sql, {
+    recoveryAzureVMSize: 'Standard_D8s_v5',
+    selectedRecoveryAzureNetworkId: shown,
+  });
+  assert.equal(answer.status, 202);
+  assert.deepEqual(
+    [(await sql.now()).target.vmSize, (await sql.now()).target.networkId],
+    ['Standard_D8s_v5', undefined],
+  );
+  assert.equal((await patch(harness, sql, { selectedRecoveryAzureNetworkId: `${networkId}-2` })).status, 202);
+  assert.equal((await sql.now()).target.networkId, `${networkId}-2`);
+});
+
+test('where Azure runs no machine without a network, an item that has none shows in a check', async () => {
+  const { harness, relay } = await opened();
+  const { networkId: _, ...unnamed } = target;
+  await put(harness, relay, { target: { ...unnamed, nics: roles } });
+  const fabric = await read(harness.table, rows.fabric(vaultId, relay.fabricName));
+  assert(fabric);
+  const look = async () => (await findInconsistencies(harness.app, vaultId, fabric.value)).flatMap((vm) => vm.errorIds);
+  assert.deepEqual(await look(), []);
+  harness.app.compute.capabilities.runsWithoutNetwork = false;
+  assert.deepEqual(await look(), ['US6066']);
+});
+
 const some = (...names: string[]): Record<string, string> => Object.fromEntries(names.map((name) => [name, 'value']));
 
 /** What Understudy does not do, by the place in the body. */
@@ -342,9 +397,14 @@ test('what cannot be had when protection is enabled is refused, and no item is m
     [{ enableRdpOnTargetOption: 'OnlyOnTestFailover' }, 'US1045'],
     [{ sqlServerLicenseType: 'PAYG' }, 'US1045'],
     [{ targetVmSize: 'large' }, 'US1005'],
-    [{ targetAvailabilityZone: '2', targetAvailabilitySetId: '/subscriptions/s/a' }, 'US1005'],
+    [{ targetAzureV2ResourceGroupId: 'rg-dr' }, 'US1005'],
+    [{ targetAzureV2ResourceGroupId: '/subscriptions/s/resourceGroups/dr/' }, 'US1005'],
+    [{ targetAvailabilitySetId: '/subscriptions/s/a' }, 'US1005'],
+    [{ licenseType: 'WindowsServer', osType: 'Linux' }, 'US1005'],
+    [{ targetAvailabilityZone: '2', targetAvailabilitySetId: availabilitySetId }, 'US1005'],
     [{ targetVmTags: some('understudy-record-0') }, 'US1005'],
     [{ targetNicTags: some(...Array.from({ length: 16 }, (_, index) => `tag-${index}`)) }, 'US1005'],
+    [{ targetVmTags: Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`t${i}`, '日'.repeat(90)])) }, 'US1005'],
     [{ targetVmTags: Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`t${i}`, 'x'.repeat(255)])) }, 'US1005'],
   ] as const) {
     const { harness, relay } = await opened();

@@ -175,6 +175,41 @@ test('an address that the network does not have ends a failover, or a test, befo
   });
 });
 
+test('where a VM must have a network, a failover or a test without one ends before anything is copied', async () => {
+  await inWorld({ vm: generation2 }, async (world) => {
+    await world.protect();
+    const stored = await world.storedItem();
+    const { networkId: _, ...target } = stored.value.target;
+    await world.table.transact(vaultPartition(sampleVaultId), [replace(stored, { ...stored.value, target })]);
+    world.compute.capabilities.runsWithoutNetwork = false;
+    const { state, errors } = await world.failOver();
+    assert.deepEqual([state, errors.map(({ code }) => code)], ['Failed', ['US6066']]);
+    await world.untilState('Protected');
+    assert.equal((await drill(world)).state, 'Suspended', 'it names a network of its own');
+  });
+});
+
+test('a test is in no availability set, and one that was begun without keeping its source goes on', async () => {
+  await inWorld({ vm: generation2 }, async (world) => {
+    await world.protect();
+    const stored = await world.storedItem();
+    const target = { ...stored.value.target, availabilitySetId: 'set' };
+    await world.table.transact(vaultPartition(sampleVaultId), [replace(stored, { ...stored.value, target })]);
+    assert.equal((await drill(world)).state, 'Suspended');
+    const [vm] = world.compute.vms.values();
+    assert.deepEqual([vm?.size, vm?.availabilitySetId], ['Standard_D8s_v5', undefined]);
+    const drilled = await world.storedItem();
+    const { itemId, protectionId, testFailover } = drilled.value;
+    assert(testFailover);
+    const { source: _, ...earlier } = testFailover;
+    await world.table.transact(vaultPartition(sampleVaultId), [
+      replace(drilled, { ...drilled.value, testFailover: { ...earlier, state: 'inProgress' } }),
+    ]);
+    const key = { vaultId: sampleVaultId, itemId, protectionId, jobName: testFailover.jobName };
+    assert.equal((await makeStartTestVm(world.dependencies)(key)).kind, 'done');
+  });
+});
+
 test('a VM that nobody ever described is not failed over by guesses', async () => {
   await inWorld({}, async (world) => {
     await world.protect();

@@ -79,14 +79,14 @@ test('where the primary interface is gone, the first that nobody left out is pri
   assert.deepEqual(lostNics(withNics(), { nics }), []);
 });
 
-test('the primary interface comes first, each in its own subnet; a machine without any gets one', () => {
+test('the primary interface comes first, in the subnet that was settled on, the others in their own; a machine without any gets one', () => {
   const chosen: TargetNic[] = [
     { nicId: 'a', role: 'secondary' },
     { nicId: 'b', role: 'primary', staticIpAddress: '10.0.0.9' },
     { nicId: 'c', role: 'secondary', subnetName: 'chosen' },
   ];
   assert.deepEqual(nicPlaces(withNics(chosen, { subnetName: 'own' }), { nics }), [
-    { nicId: 'b', subnetName: 'of b', staticIpAddress: '10.0.0.9' },
+    { nicId: 'b', subnetName: 'own', staticIpAddress: '10.0.0.9' },
     { nicId: 'a', subnetName: 'of a' },
     { nicId: 'c', subnetName: 'chosen' },
   ]);
