@@ -1,6 +1,7 @@
 import { lastKnownVm } from '../core/domain/failover/source-vm.js';
 import { targetNetworkId } from '../core/domain/failover/target-network.js';
 import { nicReasons } from '../core/domain/health/nic-reasons.js';
+import { sizeReasons } from '../core/domain/health/size-reasons.js';
 import type { JobName, VaultId } from '../core/domain/ids.js';
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
 import type { SiteVm } from '../core/domain/site/inventory.js';
@@ -28,7 +29,8 @@ export async function warnOfSource(
   item: ProtectedItem,
   vm: SiteVm | undefined,
 ): Promise<void> {
-  for (const { code, message, possibleCauses, recommendedAction } of nicReasons(item, { vm })) {
+  for (const reason of [...nicReasons(item, { vm }), ...sizeReasons(item, { vm })]) {
+    const { code, message, possibleCauses, recommendedAction } = reason;
     await addWarning(needs, job, { code, message, possibleCauses, recommendedAction, retry: 'never' });
   }
 }

@@ -1,13 +1,14 @@
 import type { IPConfigInputDetails, VMNicInputDetails } from '@azure/arm-recoveryservices-siterecovery';
 import { z } from 'zod';
 import { isUsableAddress } from '../../core/domain/failover/address.js';
-import { discoveredNics } from '../../core/domain/failover/nics.js';
+import { discoveredNics, usedNics } from '../../core/domain/failover/nics.js';
 import { subnetNamed } from '../../core/domain/failover/placement.js';
 import { lastKnownVm } from '../../core/domain/failover/source-vm.js';
 import { targetNetworkId } from '../../core/domain/failover/target-network.js';
 import type { ProtectedItem, TargetNic } from '../../core/domain/protected-item/protected-item.js';
 import type { SiteVm } from '../../core/domain/site/inventory.js';
-import type { Fabric } from '../../core/records/rows.js';
+import { list } from '../../core/records/access.js';
+import { rows, type Fabric } from '../../core/records/rows.js';
 import { badReference, networkOrBadReference } from './cloud-resources.js';
 import type { VaultCall } from './operation.js';
 import { invalid } from './target-input.js';
@@ -126,7 +127,8 @@ export async function checkPlaces(call: VaultCall, item: ProtectedItem, fabric: 
   const networkId = targetNetworkId(item, vm, fabric.networkMappings);
   if (networkId === undefined) return;
   const network = await networkOrBadReference(call, networkId, '$.properties.selectedRecoveryAzureNetworkId');
-  const addresses = new Set<string>();
+  const hasStatic = item.target.nics?.some(({ staticIpAddress }) => staticIpAddress !== undefined) === true;
+  const addresses = hasStatic ? await addressesTaken(call, item, networkId) : new Map<string, string>();
   for (const [index, { nicId, role, subnetName, staticIpAddress }] of (item.target.nics ?? []).entries()) {
     const place = `${nicsPath}[${index}].ipConfigs[0]`;
     const isThere = network.subnets.some(({ name }) => name.toLowerCase() === subnetName?.toLowerCase());
@@ -151,13 +153,38 @@ export async function checkPlaces(call: VaultCall, item: ProtectedItem, fabric: 
       );
     }
     if (role === 'notUsed') continue;
-    if (addresses.has(staticIpAddress)) {
+    const holder = addresses.get(staticIpAddress);
+    if (holder !== undefined) {
       throw invalid(
         `${place}.recoveryStaticIPAddress`,
-        `${staticIpAddress} is another interface’s`,
+        `${staticIpAddress} is another interface’s, of ${holder}`,
         'Choose another one.',
       );
     }
-    addresses.add(staticIpAddress);
+    addresses.set(staticIpAddress, item.vmName);
   }
+}
+
+/** Static addresses that failovers of other items would take in the network, each with its VM. */
+async function addressesTaken(
+  call: VaultCall,
+  { itemId }: ProtectedItem,
+  networkId: string,
+): Promise<Map<string, string>> {
+  const [items, fabrics] = await Promise.all([
+    list(call.app.table, rows.items(call.vaultId)),
+    list(call.app.table, rows.fabrics(call.vaultId)),
+  ]);
+  const taken = new Map<string, string>();
+  for (const { value: other } of items) {
+    if (other.itemId === itemId) continue;
+    const fabric = fabrics.find(({ value }) => value.fabricName === other.fabricName)?.value;
+    const vm = lastKnownVm(other, fabric?.inventory);
+    const network = targetNetworkId(other, vm, fabric?.networkMappings ?? []);
+    if (network?.toLowerCase() !== networkId.toLowerCase()) continue;
+    for (const { chosen } of usedNics(other, vm)) {
+      if (chosen?.staticIpAddress !== undefined) taken.set(chosen.staticIpAddress, other.vmName);
+    }
+  }
+  return taken;
 }

@@ -17,7 +17,7 @@ export const testSubnetNamed = <Subnet extends { name: string }>(
   );
 
 /** Sizes to choose from where the operator named none, smallest first: cores, memory, data disks and network interfaces that it takes. */
-const largestSize = {
+export const largestSize = {
   name: 'Standard_D32s_v5',
   cpuCount: 32,
   memoryMegabytes: 131072,
@@ -57,6 +57,13 @@ export function chooseVmSize(
   );
   return (found ?? largestSize).name;
 }
+
+/** Whether the largest of our sizes has fewer cores or less memory than the source: what comes up where none was chosen. */
+export const exceedsLargestSize = ({
+  cpuCount,
+  memoryMegabytes,
+}: Pick<SiteVm, 'cpuCount' | 'memoryMegabytes'>): boolean =>
+  cpuCount > largestSize.cpuCount || memoryMegabytes > largestSize.memoryMegabytes;
 
 /** What the chosen size does not take, or where none was chosen the largest, in words. A size that is not in the table is Azure's to judge. */
 export function sizeShortfalls(vmSize: string | undefined, { dataDiskCount, nicCount }: SizeCounts): string[] {

@@ -2,6 +2,7 @@ import type { ProtectedItem } from '../protected-item/protected-item.js';
 import { vmIn, type SiteInventory } from '../site/inventory.js';
 import { diskReasons } from './disk-reasons.js';
 import { nicReasons } from './nic-reasons.js';
+import { sizeReasons } from './size-reasons.js';
 
 /** What of one item does not fit what the site, or Azure, has now. */
 export interface InconsistentVm {
@@ -33,8 +34,8 @@ export function inconsistencyOf(
     } else if (vm.cloudId !== item.containerName) {
       found.push({ code: 'US3068', message: `the virtual machine is in cloud ${cloudOf(vm.cloudId)} now` });
     }
-    for (const { code, message } of [...diskReasons(item, { vm }), ...nicReasons(item, { vm })])
-      found.push({ code, message });
+    const reasons = [...diskReasons(item, { vm }), ...nicReasons(item, { vm }), ...sizeReasons(item, { vm })];
+    for (const { code, message } of reasons) found.push({ code, message });
   }
   if (found.length === 0) return undefined;
   return {

@@ -6,7 +6,7 @@ export interface HealthContext {
   policy: Pick<ReplicationPolicy, 'replicationIntervalSeconds' | 'intervalEditedAt' | 'appConsistentFrequencyHours'>;
   rpoThresholdSeconds: number;
   /** The source as the site's inventory describes it now; undefined where that does not name it. */
-  vm: Pick<SiteVm, 'disks' | 'nics'> | undefined;
+  vm: Pick<SiteVm, 'disks' | 'nics' | 'cpuCount' | 'memoryMegabytes'> | undefined;
   /** When the item's relay was last heard of at all. */
   relayHeardAt: string | undefined;
 }

@@ -5,6 +5,7 @@ import type { HealthContext } from './health-context.js';
 import type { Health, HealthLevel, HealthReason } from './health-reason.js';
 import { hindranceReasons } from './hindrance-reasons.js';
 import { nicReasons } from './nic-reasons.js';
+import { sizeReasons } from './size-reasons.js';
 import { paceReasons } from './pace-reasons.js';
 import { secondsSince } from './seconds-since.js';
 
@@ -22,6 +23,7 @@ export function replicationHealth(item: ProtectedItem, context: HealthContext, n
     ...hindranceReasons(item, context, now),
     ...diskReasons(item, context),
     ...nicReasons(item, context),
+    ...sizeReasons(item, context),
     ...paceReasons(item, context, now),
     ...testReason(item, now),
   ];

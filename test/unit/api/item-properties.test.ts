@@ -268,6 +268,42 @@ test('a mapped network that a client sends back goes on to be that of the mappin
   assert.equal((await sql.now()).target.networkId, `${networkId}-2`);
 });
 
+test('an address that a failover of another item would take is refused with its name, and free in another network', async () => {
+  const { harness, relay } = await opened();
+  const sql = await put(harness, relay);
+  const asked = { vmNics: [ip(first, { isPrimary: true, recoveryStaticIPAddress: '10.0.1.9' })] };
+  await put(harness, relay, {
+    ...{ itemId: 'twin' as never, vmName: 'app-01' },
+    target: { ...target, vmName: 'app-01', nics: [{ nicId: first, role: 'primary', staticIpAddress: '10.0.1.9' }] },
+  });
+  const refused = await patch(harness, sql, asked);
+  assert.deepEqual([refused.status, codeOf(refused)], [400, 'US1005']);
+  assert.match(JSON.stringify(refused.body), /10\.0\.1\.9 is another interface’s, of app-01/);
+  const elsewhere = { ...asked, selectedRecoveryAzureNetworkId: `${networkId}-2` };
+  assert.equal((await patch(harness, sql, elsewhere)).status, 202);
+});
+
+test('a source that is larger than what is chosen by itself shows, until a size is chosen', async () => {
+  const { harness, relay } = await opened();
+  const sql = await put(harness, relay);
+  const large = inventoryWith();
+  Object.assign(large.vms[0] ?? {}, { cpuCount: 64, memoryMegabytes: 256 * 1024 });
+  const fabric = await read(harness.table, rows.fabric(vaultId, relay.fabricName));
+  assert(fabric);
+  await harness.table.transact(fabric.ref.partition, [replace(fabric, { ...fabric.value, inventory: large })]);
+  const shown = async () => {
+    const { healthErrors, failoverHealth } = (
+      (await harness.arm('GET', sql.armId)).body as {
+        properties: { healthErrors: { errorCode: string }[]; failoverHealth: string };
+      }
+    ).properties;
+    return [failoverHealth, healthErrors.some(({ errorCode }) => errorCode === 'US3076')];
+  };
+  assert.deepEqual(await shown(), ['Warning', true]);
+  assert.equal((await patch(harness, sql, { recoveryAzureVMSize: 'Standard_E64s_v5' })).status, 202);
+  assert.deepEqual(await shown(), ['Normal', false]);
+});
+
 test('where Azure runs no machine without a network, an item that has none shows in a check', async () => {
   const { harness, relay } = await opened();
   const { networkId: _, ...unnamed } = target;

@@ -152,6 +152,8 @@ test('disks that differ from the source’s are told, each kind by its code; exc
   const vmWith = (...sizes: [number, number][]) => ({
     vm: {
       disks: sizes.map(([number, sizeBytes]) => ({ ...vmDisk, diskId: sampleDisk(number).diskId, sizeBytes })),
+      cpuCount: 2,
+      memoryMegabytes: 4096,
       nics: [],
     },
   });
