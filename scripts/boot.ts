@@ -9,6 +9,7 @@ import { openTableStateTable } from '../providers/azure-storage/state-table.js';
 import { localVmsTableName } from '../functions/composition.js';
 import { localResourceGroup, localSubscriptionId } from './supervisor/environment.js';
 import { readAzurite } from './supervisor/azurite.js';
+import { tellFailure } from './tell-failure.js';
 
 const secondsDefault = 10;
 
@@ -32,4 +33,5 @@ await new Command('boot')
     console.log(text === '' ? '(nothing on the serial console)' : text);
     console.log(`disks, console.txt and screen.png are in ${out}`);
   })
-  .parseAsync();
+  .parseAsync()
+  .catch(tellFailure);

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
-import { UnderstudyError } from '../core/domain/errors.js';
 import { addServe } from './site/serve-command.js';
 import { addVerbs } from './site/verbs.js';
+import { tellFailure } from './tell-failure.js';
 
 /** The simulated site: `serve` is the site itself, every other verb is its client. */
 const program = new Command('site')
@@ -16,11 +16,4 @@ const program = new Command('site')
 addServe(program);
 addVerbs(program);
 
-program.parseAsync().catch((error: unknown) => {
-  const text =
-    error instanceof UnderstudyError
-      ? `${error.code} ${error.message}\n  ${error.recommendedAction}`
-      : String(error instanceof Error ? error.stack : error);
-  process.stderr.write(`${text}\n`);
-  process.exitCode = 1;
-});
+await program.parseAsync().catch(tellFailure);
