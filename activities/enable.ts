@@ -17,7 +17,8 @@ import { Temporal } from 'temporal-polyfill';
 import { done, superseded, type Activity, type ActivityDependencies } from './activity.js';
 import type { activities } from './contract.js';
 import { gone } from './failures.js';
-import { findOrUndefined, readSourceVm } from './prerequisites.js';
+import { findOrUndefined } from './cloud-search.js';
+import { readSourceVm } from './prerequisites.js';
 
 /** The replica disks of an item as they are before any byte arrives. */
 function planReplicaDisks(

@@ -48,7 +48,7 @@ export const makeCheckFailover =
     }
     const failoverSource = await readFailoverSource(table, input.vaultId, stored.value);
     failures.push(...(await targetFailures({ cloudInventory, compute }, stored.value, failoverSource)));
-    await warnOfSource({ table, clock }, input, stored.value, failoverSource.source);
+    await warnOfSource({ table, clock, cloudInventory }, input, stored.value, failoverSource);
     return failures.length === 0 ? { kind: 'met' } : { kind: 'failed', failures };
   };
 

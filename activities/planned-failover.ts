@@ -36,7 +36,7 @@ export const makeCheckPlannedFailover =
       ...((await hasContact({ table, clock }, input.vaultId, item)) ? [] : [noContact(item)]),
       ...(await targetFailures({ cloudInventory, compute }, item, failoverSource)),
     ];
-    await warnOfSource({ table, clock }, input, item, failoverSource.source);
+    await warnOfSource({ table, clock, cloudInventory }, input, item, failoverSource);
     return failures.length === 0 ? { kind: 'met' } : { kind: 'failed', failures };
   };
 

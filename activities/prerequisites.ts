@@ -3,6 +3,7 @@ import type { PrerequisiteFacts } from '../core/domain/prerequisites/rule.js';
 import type { ProtectedItem } from '../core/domain/protected-item/protected-item.js';
 import { vmIn, type SiteVm } from '../core/domain/site/inventory.js';
 import type { VaultId } from '../core/domain/ids.js';
+import { findOrUndefined } from './cloud-search.js';
 import { namesakeOf } from '../core/domain/failover/namesake.js';
 import { primaryNic } from '../core/domain/failover/nics.js';
 import type { CloudInventory } from '../core/ports/cloud-inventory.js';
@@ -23,18 +24,6 @@ export async function readSourceVm(
 ): Promise<SiteVm | undefined> {
   const fabric = await read(table, rows.fabric(vaultId, item.fabricName));
   return vmIn(fabric?.value.inventory, item.vmId);
-}
-
-/** Undefined where the account or network is not there; other errors pass. */
-export async function findOrUndefined<T>(search: Promise<T>): Promise<T | undefined> {
-  try {
-    return await search;
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 'US6010' || error.code === 'US6011')) {
-      return undefined;
-    }
-    throw error;
-  }
 }
 
 export const makeEvaluatePrerequisites =

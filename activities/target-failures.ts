@@ -6,7 +6,7 @@ import type { SiteVm } from '../core/domain/site/inventory.js';
 import { failureOf, type WorkflowFailure } from '../core/domain/workflows/failure.js';
 import type { CloudNetwork } from '../core/ports/cloud-inventory.js';
 import type { ActivityDependencies } from './activity.js';
-import { findOrUndefined } from './prerequisites.js';
+import { findOrUndefined } from './cloud-search.js';
 
 /** Where in a network the VM's interfaces are to be: of a real failover, or of a test. */
 type PlacesOf = (item: ProtectedItem, source: SiteVm, subnets: CloudNetwork['subnets']) => NicPlace[];

@@ -50,7 +50,7 @@ export const makeCheckTestFailover =
       { source, networkId: item.testFailover?.networkId },
       testNicPlaces,
     );
-    await warnOfSource({ table, clock }, input, item, source);
+    await warnOfSource({ table, clock, cloudInventory }, input, item, { source });
     try {
       const points = (await readPoints(table, input)).map(({ value }) => value);
       choosePoint(points, input.protectionId, input.recoveryPoint);

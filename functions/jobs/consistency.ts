@@ -1,9 +1,9 @@
+import { findOrUndefined } from '../../activities/cloud-search.js';
 import { inconsistencyOf, type InconsistentVm, type MissingInAzure } from '../../core/domain/health/consistency.js';
 import { namesakeOf, targetKeys } from '../../core/domain/failover/namesake.js';
 import { lostSubnets, misplacedAddresses, nicPlaces } from '../../core/domain/failover/nics.js';
 import { lastKnownVm } from '../../core/domain/failover/source-vm.js';
 import { targetNetworkId } from '../../core/domain/failover/target-network.js';
-import { UnderstudyError } from '../../core/domain/errors.js';
 import type { VaultId } from '../../core/domain/ids.js';
 import type { ProtectedItem } from '../../core/domain/protected-item/protected-item.js';
 import { list } from '../../core/records/access.js';
@@ -68,17 +68,8 @@ export async function findInconsistencies(app: App, vaultId: VaultId, fabric: Fa
 function foundOnce<T>(look: (armId: string) => Promise<T>): (armId: string) => Promise<T | undefined> {
   const looked = new Map<string, Promise<T | undefined>>();
   return (armId) => {
-    const known = looked.get(armId.toLowerCase()) ?? found(() => look(armId));
+    const known = looked.get(armId.toLowerCase()) ?? findOrUndefined(look(armId));
     looked.set(armId.toLowerCase(), known);
     return known;
   };
-}
-
-async function found<T>(look: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await look();
-  } catch (error) {
-    if (error instanceof UnderstudyError && (error.code === 'US6010' || error.code === 'US6011')) return undefined;
-    throw error;
-  }
 }

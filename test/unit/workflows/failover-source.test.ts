@@ -175,6 +175,34 @@ test('an address that the network does not have ends a failover, or a test, befo
   });
 });
 
+test('a failover whose chosen subnet is gone goes on in another, and its job says so; a test is not concerned', async () => {
+  await inWorld({ vm: generation2 }, async (world) => {
+    await world.protect();
+    const stored = await world.storedItem();
+    const target = {
+      ...stored.value.target,
+      nics: [{ nicId: nicId(1), role: 'primary' as const, subnetName: 'gone' }],
+    };
+    await world.table.transact(vaultPartition(sampleVaultId), [replace(stored, { ...stored.value, target })]);
+    const jobs = [await drill(world), await world.failOver()];
+    assert.deepEqual(
+      jobs.map(({ state, errors }) => [state, errors.map(({ code, message }) => [code, message])]),
+      [
+        ['Suspended', []],
+        [
+          'Succeeded',
+          [
+            [
+              'US3078',
+              'the subnet gone that was chosen for a network interface is not in prod: it comes up in another',
+            ],
+          ],
+        ],
+      ],
+    );
+  });
+});
+
 test('where a VM must have a network, a failover or a test without one ends before anything is copied', async () => {
   await inWorld({ vm: generation2 }, async (world) => {
     await world.protect();
