@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Worker } from '../contract.js';
 import { parseOrchestratorState } from './actions.js';
 import type { OrchestratorState } from './actions.js';
-import { eventTypes, historyTime, turnText } from './history.js';
+import { eventTypes, historyTime, parseHistoryTime, turnText } from './history.js';
 import type { HistoryEvent, ScheduledEvent } from './history.js';
 import { clientMessageId, toHistoryEvent } from './messages.js';
 import type { Envelope } from './messages.js';
@@ -45,7 +45,11 @@ export async function planTurn(
   nowMs: number,
   worker: Worker,
 ): Promise<TurnPlan> {
-  const turn = new Turn(execution, nowMs);
+  // A machine's timer may fire a moment before its time by the clock: the turn is not before it, else the timer would count as open.
+  const firedMs = mailbox.flatMap(({ message }) =>
+    message.kind === 'timerFired' ? [parseHistoryTime(message.fireAt)] : [],
+  );
+  const turn = new Turn(execution, Math.max(nowMs, ...firedMs));
   turn.take(mailbox);
   if (turn.mustRun) await turn.run(worker);
   return turn.plan();

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { OrchestrationContext } from 'durable-functions';
+import type { HostClock } from '../../../../devhost/contract.js';
 import { EngineHarness } from '../../../support/durable/engine-harness.js';
+import { ManualClock } from '../../../support/durable/manual-clock.js';
 import { df } from '../../../support/durable/function-app.js';
 
 df.app.activity('hello', { handler: (name: string) => `Hello ${name}!` });
@@ -32,6 +34,13 @@ df.app.orchestration('sleeps', function* (context: OrchestrationContext) {
   const before = context.df.currentUtcDateTime.getTime();
   yield context.df.createTimer(new Date(before + ms));
   return context.df.currentUtcDateTime.getTime() - before;
+});
+
+df.app.orchestration('sleepsThenSquares', function* (context: OrchestrationContext) {
+  const before = context.df.currentUtcDateTime.getTime();
+  yield context.df.createTimer(new Date(before + 1000));
+  const slept = context.df.currentUtcDateTime.getTime() - before;
+  return [slept, yield context.df.callActivity('echo', 400)];
 });
 
 df.app.orchestration('eventOrTimeout', function* (context: OrchestrationContext) {
@@ -126,6 +135,20 @@ test('a timer fires at its time of the business clock and not before', async () 
   assert.equal((await harness.status(id)).runtimeStatus, 'Running');
   harness.clock.advance(1);
   assert.equal(await harness.output(id), 1_800_000);
+});
+
+test('a timer that the machine fires a moment early has fired at its time, and what comes after it has its own result', async () => {
+  const clock = new ManualClock();
+  // As setTimeout does where its clock and that of the date differ by less than a millisecond.
+  const hostClock: HostClock = {
+    now: () => clock.now(),
+    schedule: (atMs, callback) => clock.schedule(atMs - 1, callback),
+  };
+  const harness = await EngineHarness.started({ clock, hostClock });
+  const id = await harness.start('sleepsThenSquares');
+  await harness.until(id, ({ runtimeStatus }) => runtimeStatus === 'Running');
+  clock.advance(999);
+  assert.deepEqual(await harness.output(id), [1000, 400]);
 });
 
 test('a timer of ten days is made of segments and fires at its end', async () => {
