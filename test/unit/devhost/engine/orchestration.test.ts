@@ -36,11 +36,12 @@ df.app.orchestration('sleeps', function* (context: OrchestrationContext) {
   return context.df.currentUtcDateTime.getTime() - before;
 });
 
-df.app.orchestration('sleepsThenSquares', function* (context: OrchestrationContext) {
+df.app.orchestration('sleepsThenEchoes', function* (context: OrchestrationContext) {
   const before = context.df.currentUtcDateTime.getTime();
   yield context.df.createTimer(new Date(before + 1000));
   const slept = context.df.currentUtcDateTime.getTime() - before;
-  return [slept, yield context.df.callActivity('echo', 400)];
+  const echoed: unknown = yield context.df.callActivity('echo', 400);
+  return [slept, echoed];
 });
 
 df.app.orchestration('eventOrTimeout', function* (context: OrchestrationContext) {
@@ -145,7 +146,7 @@ test('a timer that the machine fires a moment early has fired at its time, and w
     schedule: (atMs, callback) => clock.schedule(atMs - 1, callback),
   };
   const harness = await EngineHarness.started({ clock, hostClock });
-  const id = await harness.start('sleepsThenSquares');
+  const id = await harness.start('sleepsThenEchoes');
   await harness.until(id, ({ runtimeStatus }) => runtimeStatus === 'Running');
   clock.advance(999);
   assert.deepEqual(await harness.output(id), [1000, 400]);
